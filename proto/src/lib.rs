@@ -1,0 +1,16 @@
+//! Slipway's gRPC API (`proto/slipway/v1/*.proto`) and the Rust generated from it.
+//!
+//! The generated code is checked in, so that no build needs `protoc`; `tests/generated.rs` fails when it no longer matches the
+//! `.proto` files, and writes it anew when `SLIPWAY_REGENERATE=1` is set.
+
+mod json;
+
+/// Version 1 of the API.
+#[expect(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the .proto files")]
+#[rustfmt::skip]
+pub mod v1 {
+    include!("generated/slipway.v1.rs");
+
+    /// The encoded `FileDescriptorSet` of the API, for server reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/slipway.v1.bin");
+}
