@@ -1838,10 +1838,10 @@ pub struct BuildPlan {
     pub dockerfile: ::prost::alloc::string::String,
     #[prost(string, optional, tag = "4")]
     pub target: ::core::option::Option<::prost::alloc::string::String>,
-    /// Values may still hold ${OKTETO_BUILD\_…} expressions: the service completes them.
+    /// The manifest's. Values are templates: what depends on images of the same job is still to be expanded, by the service.
     #[prost(message, repeated, tag = "5")]
     pub args: ::prost::alloc::vec::Vec<KeyValue>,
-    /// Expanded; absent: okteto.dev/<name>-<service>:okteto.
+    /// A template; may be a comma list. Absent: okteto.dev/<name>-<service>:okteto.
     #[prost(string, optional, tag = "6")]
     pub image: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "7")]
@@ -1858,13 +1858,16 @@ pub struct BuildPlan {
     pub context_root: ::prost::alloc::string::String,
     #[prost(string, tag = "12")]
     pub dockerfile_root: ::prost::alloc::string::String,
+    /// `--build-arg`: final, and stronger than everything else.
+    #[prost(message, repeated, tag = "13")]
+    pub build_args: ::prost::alloc::vec::Vec<KeyValue>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommandsPlan {
     /// deploy, destroy or test.
     #[prost(string, tag = "1")]
     pub section: ::prost::alloc::string::String,
-    /// The image that commands run in; absent: the service's runner image.
+    /// The image that commands run in, a template; absent: the service's runner image.
     #[prost(string, optional, tag = "2")]
     pub image: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "3")]
@@ -1875,6 +1878,9 @@ pub struct CommandsPlan {
     /// Name of the job's root that is the commands' working directory.
     #[prost(string, tag = "5")]
     pub root: ::prost::alloc::string::String,
+    /// As written in the manifest; for messages.
+    #[prost(string, tag = "6")]
+    pub context: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {

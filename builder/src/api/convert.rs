@@ -1,0 +1,179 @@
+//! Between the API's types and ours. Nothing past this file holds an `Option` that protobuf invented.
+
+use std::collections::BTreeMap;
+
+use slipway_context::Digest;
+use slipway_manifest::ServiceName;
+use slipway_manifest::expand::Template;
+use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
+use slipway_proto::v1 as api;
+use tonic::Status;
+
+use crate::jobs::spec::BuildRoots;
+use crate::jobs::state::JobState;
+use crate::jobs::sync::Submission;
+use crate::names::Namespace;
+use crate::store::db::jobs::JobRow;
+
+/// What is wrong with a message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidMessage {
+    field: String,
+    problem: String,
+}
+
+impl From<InvalidMessage> for Status {
+    fn from(error: InvalidMessage) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
+
+fn invalid(field: impl Into<String>, problem: impl std::fmt::Display) -> InvalidMessage {
+    InvalidMessage { field: field.into(), problem: problem.to_string() }
+}
+
+/// A SHA-256 digest: 32 bytes.
+pub(super) fn digest(field: &str, bytes: &[u8]) -> Result<Digest, InvalidMessage> {
+    bytes.try_into().map(Digest::from_bytes).map_err(|_| invalid(field, "expected 32 bytes of SHA-256"))
+}
+
+/// A namespace's name.
+pub(super) fn namespace(text: &str) -> Result<Namespace, InvalidMessage> {
+    text.parse().map_err(|error| invalid("namespace", error))
+}
+
+/// A time, from milliseconds since 1970.
+pub(super) fn time(ms: i64) -> prost_types::Timestamp {
+    let nanos = (ms.rem_euclid(1000) * 1_000_000) as i32;
+    prost_types::Timestamp { seconds: ms.div_euclid(1000), nanos }
+}
+
+impl TryFrom<api::SubmitRequest> for Submission {
+    type Error = InvalidMessage;
+
+    fn try_from(request: api::SubmitRequest) -> Result<Self, InvalidMessage> {
+        let mut roots = BTreeMap::new();
+        for root in request.roots {
+            let at = digest(&format!("roots `{}`", root.name), &root.digest)?;
+            if roots.insert(root.name.clone(), at).is_some() {
+                return Err(invalid("roots", format!("`{}` is there twice", root.name)));
+            }
+        }
+        let find = |field: String, name: &str| {
+            roots.get(name).copied().ok_or_else(|| invalid(field, format!("no root is named `{name}`")))
+        };
+        let plan = request.plan.ok_or_else(|| invalid("plan", "missing"))?;
+        let mut builds = BTreeMap::new();
+        for build in &plan.builds {
+            let place = |name: &str| format!("plan.builds `{}`.{name}", build.service);
+            let context = find(place("context_root"), &build.context_root)?;
+            let dockerfile = find(place("dockerfile_root"), &build.dockerfile_root)?;
+            builds.insert(service(&build.service)?, BuildRoots { context, dockerfile });
+        }
+        let commands = match &plan.commands {
+            Some(commands) => Some(find("plan.commands.root".to_owned(), &commands.root)?),
+            None => None,
+        };
+        Ok(Self {
+            request_id: request.request_id,
+            namespace: namespace(&request.namespace)?,
+            plan: plan_from(plan)?,
+            roots,
+            builds,
+            commands,
+        })
+    }
+}
+
+fn service(name: &str) -> Result<ServiceName, InvalidMessage> {
+    ServiceName::new(name).map_err(|error| invalid("plan.builds.service", error))
+}
+
+fn pairs(values: Vec<api::KeyValue>) -> Vec<(String, String)> {
+    values.into_iter().map(|pair| (pair.key, pair.value)).collect()
+}
+
+fn plan_from(plan: api::Plan) -> Result<Plan, InvalidMessage> {
+    let kind = match plan.kind() {
+        api::JobKind::Build => JobKind::Build,
+        api::JobKind::Deploy => JobKind::Deploy,
+        api::JobKind::Destroy => JobKind::Destroy,
+        api::JobKind::Test => JobKind::Test,
+        api::JobKind::Unspecified => return Err(invalid("plan.kind", "unknown")),
+    };
+    let builds = plan.builds.into_iter().map(build_from).collect::<Result<_, _>>()?;
+    let commands = plan.commands.map(commands_from).transpose()?;
+    Ok(Plan { kind, name: plan.name, builds, commands })
+}
+
+fn build_from(build: api::BuildPlan) -> Result<BuildPlan, InvalidMessage> {
+    let args = pairs(build.args).into_iter().map(|(name, value)| (name, Template::from_source(&value)));
+    Ok(BuildPlan {
+        service: service(&build.service)?,
+        context: build.context,
+        dockerfile: build.dockerfile,
+        target: build.target,
+        args: args.collect(),
+        build_args: pairs(build.build_args),
+        image: build.image.map(|image| Template::from_source(&image)),
+        depends_on: build.depends_on.iter().map(|name| service(name)).collect::<Result<_, _>>()?,
+        platforms: build.platforms,
+        no_cache: build.no_cache,
+        only_if_missing: build.only_if_missing,
+    })
+}
+
+fn commands_from(commands: api::CommandsPlan) -> Result<CommandsPlan, InvalidMessage> {
+    let section = match commands.section.as_str() {
+        "deploy" => Section::Deploy,
+        "destroy" => Section::Destroy,
+        "test" => Section::Test,
+        other => return Err(invalid("plan.commands.section", format!("`{other}` is none"))),
+    };
+    let list = commands.commands.into_iter().map(|command| Command { name: command.name, command: command.command });
+    Ok(CommandsPlan {
+        section,
+        image: commands.image.map(|image| Template::from_source(&image)),
+        context: commands.context,
+        remote: None,
+        commands: list.collect(),
+        env: pairs(commands.env),
+    })
+}
+
+impl From<JobRow> for api::Job {
+    fn from(row: JobRow) -> Self {
+        let kind = match row.kind {
+            JobKind::Build => api::JobKind::Build,
+            JobKind::Deploy => api::JobKind::Deploy,
+            JobKind::Destroy => api::JobKind::Destroy,
+            JobKind::Test => api::JobKind::Test,
+        };
+        let state = match row.state {
+            JobState::Syncing => api::JobState::Syncing,
+            JobState::Queued => api::JobState::Queued,
+            JobState::Running => api::JobState::Running,
+            JobState::Succeeded => api::JobState::Succeeded,
+            JobState::Failed => api::JobState::Failed,
+            JobState::Cancelled => api::JobState::Cancelled,
+        };
+        let error = row.failure.map(|failure| api::JobError {
+            code: failure.code,
+            message: failure.message,
+            hint: failure.hint,
+        });
+        Self {
+            id: row.id.to_string(),
+            kind: kind.into(),
+            namespace: row.namespace.to_string(),
+            environment: row.environment,
+            state: state.into(),
+            error,
+            owner: row.owner,
+            created: Some(time(row.created)),
+            started: row.started.map(time),
+            finished: row.finished.map(time),
+        }
+    }
+}

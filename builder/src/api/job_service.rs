@@ -1,0 +1,79 @@
+//! `JobService`.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use slipway_proto::v1 as api;
+use slipway_proto::v1::job_service_server::JobService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::convert::namespace;
+use super::status::from_jobs;
+use super::{State, open};
+
+/// Batches of events on their way to one watcher.
+const QUEUE: usize = 4;
+
+pub(super) struct JobApi(pub(super) State);
+
+#[tonic::async_trait]
+impl JobService for JobApi {
+    async fn submit(&self, request: Request<api::SubmitRequest>) -> Result<Response<api::SubmitResponse>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let submission = request.try_into()?;
+        let (row, missing_roots) =
+            self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
+        Ok(Response::new(api::SubmitResponse { job: Some(row.into()), missing_roots }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<api::WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<api::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let row = self.0.jobs.get(&caller, &request.job).await.map_err(|error| from_jobs(&error))?;
+        let mut watch = self.0.jobs.watch(row.id, request.after_seq, !request.no_follow);
+        let (batches, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            let pass_on = async {
+                loop {
+                    let batch = match watch.next().await {
+                        Ok(events) if events.is_empty() => break,
+                        Ok(events) => Ok(api::WatchResponse { events }),
+                        Err(error) => Err(from_jobs(&error)),
+                    };
+                    let last = batch.is_err();
+                    if batches.send(batch).await.is_err() || last {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = pass_on => {}
+                // The watcher went away while nothing happened.
+                () = batches.closed() => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    async fn get(&self, request: Request<api::GetJobRequest>) -> Result<Response<api::Job>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let row = self.0.jobs.get(&caller, &request.job).await.map_err(|error| from_jobs(&error))?;
+        Ok(Response::new(row.into()))
+    }
+
+    async fn list(&self, request: Request<api::ListJobsRequest>) -> Result<Response<api::ListJobsResponse>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let chosen = if request.namespace.is_empty() { None } else { Some(namespace(&request.namespace)?) };
+        let rows = self.0.jobs.list(&caller, chosen, request.limit).await.map_err(|error| from_jobs(&error))?;
+        Ok(Response::new(api::ListJobsResponse { jobs: rows.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn cancel(&self, request: Request<api::CancelJobRequest>) -> Result<Response<api::Job>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let row = self.0.jobs.cancel(&caller, &request.job).await.map_err(|error| from_jobs(&error))?;
+        Ok(Response::new(row.into()))
+    }
+}

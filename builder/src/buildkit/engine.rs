@@ -1,0 +1,234 @@
+//! Connect to an engine and find out what it can do.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersRequest};
+use http::{HeaderMap, Uri};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use super::address::Address;
+use super::docker;
+use super::transport::{self, BoxStream};
+use super::{Error, MAX_MESSAGE, WINDOW};
+
+/// How long an engine may take to answer a question about itself.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes on their way between the session's server and the `Control.Session` call, each direction.
+const SESSION_PIPE: usize = 1 << 20;
+
+/// One BuildKit endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it is.
+    pub address: Address,
+    /// For `tcp://`: the CA that signed the engine's certificate, PEM file.
+    pub ca: Option<PathBuf>,
+    /// For `tcp://`: our certificate, PEM file.
+    pub cert: Option<PathBuf>,
+    /// For `tcp://`: our private key, PEM file.
+    pub key: Option<PathBuf>,
+}
+
+impl Config {
+    /// An engine without TLS.
+    pub fn new(address: Address) -> Self {
+        Self { address, ca: None, cert: None, key: None }
+    }
+}
+
+/// A connected engine. Cheap to clone: clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    address: Address,
+    channel: Channel,
+    /// Docker Engine before API 1.53 takes sessions through `POST /session` only.
+    session_by_upgrade: Option<PathBuf>,
+    host_network: bool,
+}
+
+impl Engine {
+    /// Connects, and asks what the engine can do.
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        let address = config.address.clone();
+        let (channel, session_by_upgrade) = match &address {
+            Address::Docker(socket) => match docker_h2c(socket.clone()).await {
+                Some(channel) => (channel, None),
+                None => (docker_upgrade(socket.clone()), Some(socket.clone())),
+            },
+            _ => (plain(config)?, None),
+        };
+        let mut engine = Self { address, channel, session_by_upgrade, host_network: false };
+        engine.probe().await?;
+        Ok(engine)
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether its steps run on the host's network, loopback services included.
+    pub fn host_network(&self) -> bool {
+        self.host_network
+    }
+
+    /// BuildKit's control API.
+    pub(super) fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// BuildKit's gateway API.
+    pub(super) fn gateway(&self) -> LlbBridgeClient<Channel> {
+        LlbBridgeClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The byte stream on which BuildKit calls our session services; `headers` say who we are and what we serve.
+    pub(super) async fn open_session(&self, headers: HeaderMap) -> Result<BoxStream, Error> {
+        let failed = |source| Error::Connect { address: self.address.clone(), source };
+        if let Some(socket) = &self.session_by_upgrade {
+            return transport::docker(socket, "/session", headers).await.map_err(failed);
+        }
+        let (to_engine, outgoing) = mpsc::channel::<BytesMessage>(16);
+        let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
+        *request.metadata_mut() = MetadataMap::from_headers(headers);
+        let mut incoming = self.control().session(request).await.map_err(Error::from_status)?.into_inner();
+        let (ours, theirs) = tokio::io::duplex(SESSION_PIPE);
+        let (mut read, mut write) = tokio::io::split(theirs);
+        // Tasks of their own: a stream that nobody reads for a moment is what h2 takes for an attack (see WINDOW). Both end
+        // when the session's side of the pipe is dropped or the engine ends the call.
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = incoming.message().await {
+                if write.write_all(&message.data).await.is_err() {
+                    break;
+                }
+            }
+            let _ = write.shutdown().await;
+        });
+        tokio::spawn(async move {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(n @ 1..) = read.read(&mut buffer).await {
+                if to_engine.send(BytesMessage { data: buffer[..n].to_vec() }).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Box::new(ours))
+    }
+
+    async fn probe(&mut self) -> Result<(), Error> {
+        let call = async { self.control().list_workers(ListWorkersRequest::default()).await };
+        let workers = match tokio::time::timeout(PROBE_TIMEOUT, call).await {
+            Ok(answer) => answer.map_err(|status| Error::Unreachable { address: self.address.clone(), source: Box::new(status) })?,
+            Err(_) => {
+                let source = Box::new(tonic::Status::deadline_exceeded("no answer within 10 s"));
+                return Err(Error::Unreachable { address: self.address.clone(), source });
+            }
+        };
+        let Some(worker) = workers.into_inner().record.into_iter().next() else {
+            return Err(Error::NoWorker { address: self.address.clone() });
+        };
+        if let Address::Docker(socket) = &self.address {
+            docker_image_store(&self.address, socket).await?;
+        }
+        let network = worker.labels.get("org.mobyproject.buildkit.worker.network");
+        self.host_network = network.is_some_and(|network| network == "host");
+        Ok(())
+    }
+}
+
+/// Refuses a Docker Engine on its old image store, which can't push from inside a build.
+async fn docker_image_store(address: &Address, socket: &Path) -> Result<(), Error> {
+    let info = docker::info(socket).await.map_err(|source| Error::Connect { address: address.clone(), source })?;
+    if info.containerd_image_store() {
+        return Ok(());
+    }
+    Err(Error::OldImageStore { address: address.clone(), driver: info.driver })
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://engine")
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .http2_max_header_list_size(1 << 20)
+        .buffer_size(4096)
+}
+
+fn plain(config: &Config) -> Result<Channel, Error> {
+    let address = config.address.clone();
+    match &config.address {
+        Address::Tcp(authority) => {
+            let tls = config.ca.is_some() || config.cert.is_some();
+            let failed = |source: tonic::transport::Error| Error::Tls { address: address.clone(), source: Box::new(source) };
+            let scheme = if tls { "https" } else { "http" };
+            let mut endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
+                .map_err(failed)?
+                .connect_timeout(transport::CONNECT_TIMEOUT)
+                .tcp_nodelay(true)
+                .initial_connection_window_size(WINDOW)
+                .initial_stream_window_size(WINDOW);
+            if tls {
+                endpoint = endpoint.tls_config(tls_config(config)?).map_err(failed)?;
+            }
+            Ok(endpoint.connect_lazy())
+        }
+        Address::Unix(path) | Address::Docker(path) => {
+            let path = path.clone();
+            Ok(endpoint().connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+                let path = path.clone();
+                async move { transport::unix(&path).await.map(TokioIo::new) }
+            })))
+        }
+    }
+}
+
+fn tls_config(config: &Config) -> Result<ClientTlsConfig, Error> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| Error::Tls {
+            address: config.address.clone(),
+            source: format!("read {}: {source}", path.display()).into(),
+        })
+    };
+    let mut tls = ClientTlsConfig::new();
+    if let Some(ca) = &config.ca {
+        tls = tls.ca_certificate(Certificate::from_pem(read(ca)?));
+    }
+    if let (Some(cert), Some(key)) = (&config.cert, &config.key) {
+        tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+    }
+    Ok(tls)
+}
+
+/// gRPC straight on the Docker socket, where the Engine knows it (API 1.53 and later).
+async fn docker_h2c(socket: PathBuf) -> Option<Channel> {
+    let channel = plain(&Config::new(Address::Unix(socket))).ok()?;
+    let mut control = ControlClient::new(channel.clone());
+    let probe = control.list_workers(ListWorkersRequest::default());
+    match tokio::time::timeout(Duration::from_secs(2), probe).await {
+        Ok(Ok(_)) => Some(channel),
+        _ => None,
+    }
+}
+
+fn docker_upgrade(socket: PathBuf) -> Channel {
+    endpoint().connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { transport::docker(&socket, "/grpc", HeaderMap::new()).await.map(TokioIo::new) }
+    }))
+}
+
+/// A header value from our own ids and keys, which are ASCII.
+pub(super) fn ascii(value: &str) -> MetadataValue<tonic::metadata::Ascii> {
+    value.parse().unwrap_or_else(|_| MetadataValue::from_static(""))
+}

@@ -1,0 +1,231 @@
+//! What goes wrong with an engine, and what a failed solve says about itself.
+//!
+//! BuildKit sends typed details in `grpc-status-details-bin` (`google.rpc.Status`); each detail's value is JSON, and its type
+//! URL is `github.com/moby/buildkit/<type>+json` (BuildKit, `util/grpcerrors` and `solver/errdefs`).
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard_buildkit_proto::google::rpc;
+use prost::Message as _;
+use serde::Deserialize;
+use tonic::{Code, Status};
+
+use super::address::Address;
+
+/// What goes wrong with an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection.
+    #[error("connect to engine {address}: {source}")]
+    Connect {
+        /// The engine.
+        address: Address,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A connection, but no answer.
+    #[error("engine {address} does not answer: {}", .source.message())]
+    Unreachable {
+        /// The engine.
+        address: Address,
+        /// Its answer.
+        source: Box<Status>,
+    },
+    /// A TLS configuration that can't be used.
+    #[error("TLS for engine {address}: {source}")]
+    Tls {
+        /// The engine.
+        address: Address,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A Docker Engine that can't push from inside a build.
+    #[error(
+        "Docker Engine {address} keeps images in its old store ({driver}), which can't push from inside a build: turn the containerd \
+         image store on ({{\"features\": {{\"containerd-snapshotter\": true}}}} in its daemon.json, then restart it), or set `engine` \
+         to a buildkitd"
+    )]
+    OldImageStore {
+        /// The engine.
+        address: Address,
+        /// Its storage driver.
+        driver: String,
+    },
+    /// An engine that can build nothing.
+    #[error("engine {address} has no worker")]
+    NoWorker {
+        /// The engine.
+        address: Address,
+    },
+    /// The solve failed: what the user asked for can't be done.
+    #[error("{}", .0.message)]
+    Solve(Box<SolveFailure>),
+    /// The engine, or the connection to it, went away.
+    #[error("the engine went away: {0}")]
+    Lost(String),
+    /// We cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A failed solve.
+#[derive(Debug, Default, Clone)]
+pub struct SolveFailure {
+    /// BuildKit's message, with `file:line` and the source around it in front when BuildKit said where.
+    pub message: String,
+    /// The failing process's exit code.
+    pub exit_code: Option<i32>,
+    /// The failing vertex.
+    pub vertex: Option<String>,
+}
+
+impl Error {
+    /// Whether the same request may succeed on another try.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Unreachable { .. } | Self::Lost(_))
+    }
+
+    /// What an engine's status means.
+    pub(super) fn from_status(status: Status) -> Self {
+        match status.code() {
+            // What h2, tonic or a dying engine say. A build that fails on its own comes as Unknown, InvalidArgument, NotFound…
+            Code::Unavailable | Code::Aborted => Self::Lost(status.message().to_owned()),
+            // buildkitd's answer to a lost session; our own cancels never get here.
+            Code::Cancelled => Self::Lost(status.message().to_owned()),
+            Code::Unknown | Code::Internal if is_transport(&status) => Self::Lost(status.message().to_owned()),
+            _ => Self::Solve(Box::new(failure(&status))),
+        }
+    }
+}
+
+/// Whether the status comes from the connection rather than from BuildKit.
+fn is_transport(status: &Status) -> bool {
+    let text = status.message();
+    std::error::Error::source(status).is_some()
+        || ["transport error", "h2 protocol error", "no active session", "no such job", "error reading from server: EOF"]
+            .iter()
+            .any(|known| text.contains(known))
+}
+
+fn failure(status: &Status) -> SolveFailure {
+    let mut failure = SolveFailure { message: status.message().to_owned(), ..SolveFailure::default() };
+    let Ok(details) = rpc::Status::decode(status.details()) else { return failure };
+    let mut place = None;
+    for any in &details.details {
+        let kind = any.type_url.rsplit('/').next().unwrap_or_default().trim_end_matches("+json");
+        match kind.rsplit("errdefs.").next().unwrap_or(kind) {
+            "Source" => place = place.or_else(|| serde_json::from_slice::<Source>(&any.value).ok()),
+            "Vertex" => failure.vertex = serde_json::from_slice::<Vertex>(&any.value).ok().map(|vertex| vertex.digest),
+            _ if kind.ends_with("ExitMessage") => {
+                failure.exit_code = serde_json::from_slice::<Exit>(&any.value).ok().map(|exit| exit.code);
+            }
+            _ => {}
+        }
+    }
+    if let Some(excerpt) = place.as_ref().and_then(Source::excerpt) {
+        failure.message = format!("{excerpt}\n{}", failure.message);
+    }
+    failure
+}
+
+#[derive(Deserialize)]
+struct Vertex {
+    #[serde(default)]
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct Exit {
+    #[serde(alias = "Code", default)]
+    code: i32,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    info: Option<SourceInfo>,
+    #[serde(default)]
+    ranges: Vec<Range>,
+}
+
+#[derive(Deserialize)]
+struct SourceInfo {
+    #[serde(default)]
+    filename: String,
+    #[serde(default)]
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    start: Option<Position>,
+    end: Option<Position>,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    #[serde(default)]
+    line: usize,
+}
+
+impl Source {
+    /// `Dockerfile:2` and the lines around it, the failing ones marked.
+    fn excerpt(&self) -> Option<String> {
+        const AROUND: usize = 2;
+        let info = self.info.as_ref()?;
+        let range = self.ranges.first()?;
+        let first = range.start.as_ref().map(|position| position.line).filter(|line| *line > 0)?;
+        let last = range.end.as_ref().map_or(first, |position| position.line.max(first));
+        let bytes = STANDARD.decode(&info.data).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut excerpt = format!("{}:{first}", info.filename);
+        let from = first.saturating_sub(AROUND).max(1);
+        for (index, line) in text.lines().enumerate().skip(from - 1).take(last + AROUND + 1 - from) {
+            let number = index + 1;
+            let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+            // Writing to a String can't fail.
+            let _ = write!(excerpt, "\n{number:>4} | {mark} {line}");
+        }
+        Some(excerpt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard_buildkit_proto::google::protobuf::Any;
+
+    fn detail(kind: &str, json: &str) -> Any {
+        Any { type_url: format!("github.com/moby/buildkit/{kind}+json"), value: json.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn a_failed_run_names_its_line_and_code() {
+        let data = STANDARD.encode("FROM a\nRUN false\n");
+        let source = format!(
+            r#"{{"info":{{"filename":"Dockerfile","data":"{data}"}},"ranges":[{{"start":{{"line":2}},"end":{{"line":2,"character":9}}}}]}}"#
+        );
+        let details = rpc::Status {
+            code: 2,
+            message: "failed".to_owned(),
+            details: vec![
+                detail("errdefs.Source", &source),
+                detail("errdefs.Vertex", r#"{"digest":"sha256:1"}"#),
+                detail("gatewayapi.ExitMessage", r#"{"Code":37}"#),
+            ],
+        };
+        let status = Status::with_details(Code::Unknown, "exit code: 37", details.encode_to_vec().into());
+        let Error::Solve(failure) = Error::from_status(status) else { panic!("a solve failure") };
+        assert_eq!(failure.exit_code, Some(37));
+        assert_eq!(failure.vertex.as_deref(), Some("sha256:1"));
+        assert_eq!(failure.message, "Dockerfile:2\n   1 |     FROM a\n   2 | >>> RUN false\nexit code: 37");
+    }
+
+    #[test]
+    fn a_lost_engine_is_transient() {
+        assert!(Error::from_status(Status::unavailable("EOF")).is_transient());
+        assert!(Error::from_status(Status::unknown("failed to get session: no active session for x")).is_transient());
+        assert!(!Error::from_status(Status::unknown("exit code: 1")).is_transient());
+    }
+}

@@ -1,0 +1,127 @@
+//! Definitions that we write ourselves (BuildKit's LLB, `solver/pb/ops.proto`).
+//!
+//! Fields that an engine does not know it ignores silently, unless the operation declares the capability: so they are always
+//! declared.
+
+use std::collections::BTreeMap;
+
+use bollard_buildkit_proto::pb::{
+    Definition, FileAction, FileActionCopy, FileOp, Input, Op, OpMetadata, Platform, SourceOp, WorkerConstraints,
+    file_action, op,
+};
+use prost::Message as _;
+use slipway_context::Digest;
+
+/// A definition of a single chain of operations.
+#[derive(Debug, Default)]
+pub struct Chain {
+    ops: Vec<Vec<u8>>,
+    metadata: BTreeMap<String, OpMetadata>,
+    last: Option<String>,
+}
+
+impl Chain {
+    /// A local directory of the session.
+    pub fn local(name: &str, session: &str) -> Self {
+        let attrs = BTreeMap::from([
+            ("local.session".to_owned(), session.to_owned()),
+            ("local.sharedkeyhint".to_owned(), name.to_owned()),
+        ]);
+        Self::source(
+            format!("local://{name}"),
+            attrs,
+            &["source.local", "source.local.sessionid", "source.local.sharedkeyhint"],
+            &format!("load {name}"),
+        )
+    }
+
+    /// An image's file system.
+    pub fn image(reference: &str) -> Self {
+        Self::source(
+            format!("docker-image://{reference}"),
+            BTreeMap::new(),
+            &["source.image"],
+            &format!("pull {reference}"),
+        )
+    }
+
+    /// A copy of everything so far in a file system of its own.
+    #[must_use]
+    pub fn copied(mut self) -> Self {
+        let copy = FileActionCopy {
+            src: "/".to_owned(),
+            dest: "/".to_owned(),
+            mode: -1,
+            dir_copy_contents: true,
+            create_dest_path: true,
+            timestamp: -1,
+            ..FileActionCopy::default()
+        };
+        // From the operation's first input onto nothing.
+        let action =
+            FileAction { input: -1, secondary_input: 0, output: 0, action: Some(file_action::Action::Copy(copy)) };
+        let operation = op::Op::File(FileOp { actions: vec![action] });
+        self.push(operation, &["file.base"], "copy the working directory");
+        self
+    }
+
+    /// The definition, ready to solve.
+    pub fn finish(mut self) -> Definition {
+        let inputs = self.last.iter().map(|digest| Input { digest: digest.clone(), index: 0 }).collect();
+        self.ops.push(Op { inputs, ..Op::default() }.encode_to_vec());
+        Definition { def: self.ops, metadata: self.metadata, source: None }
+    }
+
+    fn source(identifier: String, attrs: BTreeMap<String, String>, caps: &[&str], name: &str) -> Self {
+        let mut chain = Self::default();
+        chain.push(op::Op::Source(SourceOp { identifier, attrs }), caps, name);
+        chain
+    }
+
+    fn push(&mut self, operation: op::Op, caps: &[&str], name: &str) {
+        let op = Op {
+            inputs: self.last.iter().map(|digest| Input { digest: digest.clone(), index: 0 }).collect(),
+            op: Some(operation),
+            platform: Some(platform()),
+            constraints: Some(WorkerConstraints::default()),
+        };
+        let bytes = op.encode_to_vec();
+        let digest = Digest::of(&bytes).to_string();
+        let caps = caps.iter().chain(&["constraints", "platform", "meta.description"]);
+        let metadata = OpMetadata {
+            caps: caps.map(|cap| ((*cap).to_owned(), true)).collect(),
+            description: BTreeMap::from([("llb.customname".to_owned(), format!("[internal] {name}"))]),
+            ..OpMetadata::default()
+        };
+        self.metadata.insert(digest.clone(), metadata);
+        self.ops.push(bytes);
+        self.last = Some(digest);
+    }
+}
+
+/// The platform that engines on this machine run.
+pub(super) fn platform() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    Platform { architecture: architecture.to_owned(), os: "linux".to_owned(), ..Platform::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terminal_operation_points_to_the_last_one() {
+        let definition = Chain::local("context", "s").copied().finish();
+        assert_eq!(definition.def.len(), 3);
+        let digest = |at: usize| Digest::of(&definition.def[at]).to_string();
+        let op = |at: usize| Op::decode(definition.def[at].as_slice()).unwrap();
+        assert_eq!(op(1).inputs, [Input { digest: digest(0), index: 0 }]);
+        assert_eq!(op(2).inputs, [Input { digest: digest(1), index: 0 }]);
+        assert!(op(2).op.is_none());
+        assert!(definition.metadata[&digest(0)].caps.contains_key("source.local"));
+    }
+}

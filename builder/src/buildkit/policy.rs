@@ -1,0 +1,39 @@
+//! Which images a job may use as sources, as BuildKit's source policy (`sourcepolicy/policy.proto`).
+//!
+//! A session without credentials is not enough: an engine may have a private image in its own store, or a token from another
+//! session. The policy is checked before any of that.
+
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{MatchType, Policy, PolicyAction, Rule, Selector};
+
+/// What to do with the sources that a pattern matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Let them in.
+    Allow,
+    /// Refuse them.
+    Deny,
+}
+
+/// A rule: a decision, and the regular expression over source identifiers (`docker-image://host/ns/…`) that it is for. Of
+/// several that match, the last decides.
+pub type SourceRule = (Decision, String);
+
+/// The rules as BuildKit takes them.
+pub(super) fn policy(rules: &[SourceRule]) -> Option<Policy> {
+    if rules.is_empty() {
+        return None;
+    }
+    let rules = rules.iter().map(|(decision, pattern)| Rule {
+        action: match decision {
+            Decision::Allow => PolicyAction::Allow.into(),
+            Decision::Deny => PolicyAction::Deny.into(),
+        },
+        selector: Some(Selector {
+            identifier: pattern.clone(),
+            match_type: MatchType::Regex.into(),
+            constraints: Vec::new(),
+        }),
+        updates: None,
+    });
+    Some(Policy { version: 1, rules: rules.collect() })
+}

@@ -1,0 +1,171 @@
+//! BuildKit's status stream, step by step.
+
+use std::collections::HashMap;
+
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
+
+/// Something that a step did. Steps are numbered from 1 in the order in which they appear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepEvent {
+    /// It began.
+    Started {
+        /// Its number.
+        step: u32,
+        /// What it is, as BuildKit names it.
+        name: String,
+    },
+    /// It wrote something.
+    Log {
+        /// Its number.
+        step: u32,
+        /// Whether to its standard error.
+        stderr: bool,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// It ended.
+    Done {
+        /// Its number.
+        step: u32,
+        /// What it is.
+        name: String,
+        /// Whether the result was there already.
+        cached: bool,
+        /// Milliseconds since it began.
+        duration_ms: u64,
+        /// Why it failed.
+        error: Option<String>,
+    },
+    /// Something to tell the user, such as the Dockerfile linter's findings.
+    Warning {
+        /// What.
+        message: String,
+        /// `file:line`, when it is known.
+        place: Option<String>,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Step {
+    number: u32,
+    started: bool,
+    done: bool,
+}
+
+/// Turns status messages into step events. BuildKit repeats vertices, with later fields winning; each step begins and ends
+/// once here.
+#[derive(Debug, Default)]
+pub struct Progress {
+    steps: HashMap<String, Step>,
+}
+
+impl Progress {
+    /// What this message tells that is new.
+    pub fn update(&mut self, status: StatusResponse) -> Vec<StepEvent> {
+        let mut events = Vec::new();
+        for vertex in &status.vertexes {
+            self.vertex_started(vertex, &mut events);
+        }
+        for log in status.logs {
+            let step = self.step(&log.vertex).number;
+            events.push(StepEvent::Log { step, stderr: log.stream == 2, bytes: log.msg });
+        }
+        for vertex in status.vertexes {
+            self.vertex_done(vertex, &mut events);
+        }
+        for warning in status.warnings {
+            let file = warning.info.map(|info| info.filename).unwrap_or_default();
+            let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map_or(0, |start| start.line);
+            let place = (!file.is_empty()).then(|| if line > 0 { format!("{file}:{line}") } else { file });
+            let message = String::from_utf8_lossy(&warning.short).into_owned();
+            events.push(StepEvent::Warning { message, place });
+        }
+        events
+    }
+
+    fn step(&mut self, digest: &str) -> &mut Step {
+        let number = self.steps.len() as u32 + 1;
+        self.steps.entry(digest.to_owned()).or_insert_with(|| Step { number, ..Step::default() })
+    }
+
+    fn vertex_started(&mut self, vertex: &Vertex, events: &mut Vec<StepEvent>) {
+        if vertex.started.is_none() && vertex.completed.is_none() {
+            return;
+        }
+        let step = self.step(&vertex.digest);
+        if !step.started {
+            step.started = true;
+            events.push(StepEvent::Started { step: step.number, name: vertex.name.clone() });
+        }
+    }
+
+    fn vertex_done(&mut self, vertex: Vertex, events: &mut Vec<StepEvent>) {
+        let Some(completed) = vertex.completed else { return };
+        let step = self.step(&vertex.digest);
+        if step.done {
+            return;
+        }
+        step.done = true;
+        let millis = |time: &bollard_buildkit_proto::google::protobuf::Timestamp| {
+            time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)
+        };
+        let began = vertex.started.as_ref().map_or_else(|| millis(&completed), millis);
+        events.push(StepEvent::Done {
+            step: step.number,
+            name: vertex.name,
+            cached: vertex.cached,
+            duration_ms: u64::try_from(millis(&completed) - began).unwrap_or(0),
+            error: (!vertex.error.is_empty()).then_some(vertex.error),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard_buildkit_proto::google::protobuf::Timestamp;
+    use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
+
+    fn vertex(digest: &str, started: Option<i64>, completed: Option<i64>) -> Vertex {
+        let time = |seconds| Timestamp { seconds, nanos: 0 };
+        Vertex {
+            digest: digest.to_owned(),
+            name: format!("step {digest}"),
+            started: started.map(time),
+            completed: completed.map(time),
+            ..Vertex::default()
+        }
+    }
+
+    fn status(vertexes: Vec<Vertex>, logs: Vec<(&str, i64, &str)>) -> StatusResponse {
+        let logs = logs.into_iter().map(|(vertex, stream, text)| VertexLog {
+            vertex: vertex.to_owned(),
+            stream,
+            msg: text.as_bytes().to_vec(),
+            ..VertexLog::default()
+        });
+        StatusResponse { vertexes, logs: logs.collect(), ..StatusResponse::default() }
+    }
+
+    #[test]
+    fn every_step_begins_and_ends_once() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.update(status(vec![vertex("a", None, None)], vec![])), []);
+        let events = progress.update(status(vec![vertex("a", Some(1), None), vertex("a", Some(1), None)], vec![]));
+        assert_eq!(events, [StepEvent::Started { step: 1, name: "step a".to_owned() }]);
+        let done = || vec![vertex("a", Some(1), Some(3))];
+        let events = progress.update(status(done(), vec![("a", 2, "text\n")]));
+        assert_eq!(events[0], StepEvent::Log { step: 1, stderr: true, bytes: b"text\n".to_vec() });
+        assert!(matches!(&events[1], StepEvent::Done { step: 1, duration_ms: 2000, error: None, .. }));
+        assert_eq!(progress.update(status(done(), vec![])), []);
+    }
+
+    #[test]
+    fn a_cached_step_begins_before_it_ends() {
+        let mut cached = vertex("a", None, Some(1));
+        cached.cached = true;
+        let events = Progress::default().update(status(vec![cached], vec![]));
+        assert!(matches!(&events[0], StepEvent::Started { step: 1, .. }));
+        assert!(matches!(&events[1], StepEvent::Done { step: 1, cached: true, .. }));
+    }
+}

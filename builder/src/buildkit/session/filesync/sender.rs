@@ -1,0 +1,208 @@
+//! One transfer: three parts that never wait for each other in a circle.
+//!
+//! - a task reads BuildKit's packets at once and queues the ids it asks for (4 bytes each, unbounded on purpose: a request
+//!   that is left unread is what h2 ends the connection for, see `buildkit::WINDOW`);
+//! - a thread walks the tree and sends a stat per entry;
+//! - another sends contents in the order in which they were asked for.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use slipway_context::Digest;
+use slipway_context::follow::FilterRequest;
+use slipway_context::mode::{FileType, go_file_mode};
+use slipway_context::tree::{MerkleTree, Node, TreeLimits, TreeWalk};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Status, Streaming};
+
+use super::Local;
+use crate::store::Blobs;
+
+/// Bytes of content in one data packet.
+const DATA: usize = 64 << 10;
+/// Modification time of symlinks, which have no content of their own: 1980-01-01, which every archive format can hold.
+const SYMLINK_SECONDS: i64 = 315_532_800;
+
+type Sender = mpsc::Sender<Result<Packet, Status>>;
+
+/// What to send.
+pub(super) struct Transfer {
+    pub(super) blobs: Blobs,
+    pub(super) local: Local,
+    pub(super) wanted: FilterRequest,
+    pub(super) sent: Arc<AtomicU64>,
+}
+
+/// Contents by the ids of their stats. The walk adds them before BuildKit can know their ids.
+type Contents = Arc<Mutex<Vec<(u32, Content)>>>;
+
+#[derive(Debug, Clone)]
+enum Content {
+    Blob(Digest),
+    Local,
+}
+
+/// Starts the transfer's tasks; they end when it is complete or the call is gone.
+pub(super) fn start(transfer: Transfer, mut requests: Streaming<Packet>, packets: Sender) {
+    let contents: Contents = Arc::default();
+    let (ids, wanted) = mpsc::unbounded_channel::<u32>();
+    let (finish, finished) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        while let Ok(Some(packet)) = requests.message().await {
+            match packet.r#type() {
+                PacketType::PacketReq => {
+                    if ids.send(packet.id).is_err() {
+                        break;
+                    }
+                }
+                PacketType::PacketFin => {
+                    let _ = finish.send(());
+                    break;
+                }
+                PacketType::PacketErr => {
+                    tracing::debug!(error = %String::from_utf8_lossy(&packet.data), "BuildKit ended a file transfer");
+                    break;
+                }
+                PacketType::PacketStat | PacketType::PacketData => {}
+            }
+        }
+    });
+    let (walk_contents, walk_packets) = (contents.clone(), packets.clone());
+    let transfer = Arc::new(transfer);
+    let walked = transfer.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = walk(&walked, &walk_contents, &walk_packets) {
+            fail(&walk_packets, &error);
+        }
+    });
+    let content_packets = packets.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = send_contents(&transfer, &contents, wanted, &content_packets) {
+            fail(&content_packets, &error);
+        }
+    });
+    tokio::spawn(async move {
+        // BuildKit says FIN when it has everything it asked for; the answer ends the call, once no part holds `packets`.
+        if finished.await.is_ok() {
+            let _ = packets.send(Ok(packet(PacketType::PacketFin, 0, Vec::new()))).await;
+        }
+    });
+}
+
+/// Why a part ended early; nothing is left to say when the call is gone.
+enum Ended {
+    CallGone,
+    Failed(String),
+}
+
+fn fail(packets: &Sender, ended: &Ended) {
+    if let Ended::Failed(message) = ended {
+        tracing::warn!(error = %message, "can't send the context");
+        let _ = packets.blocking_send(Err(Status::internal(message.clone())));
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Ended {
+    Ended::Failed(error.to_string())
+}
+
+fn packet(kind: PacketType, id: u32, data: Vec<u8>) -> Packet {
+    Packet { r#type: kind.into(), id, data, stat: None }
+}
+
+fn send(packets: &Sender, packet: Packet) -> Result<(), Ended> {
+    packets.blocking_send(Ok(packet)).map_err(|_| Ended::CallGone)
+}
+
+fn walk(transfer: &Transfer, contents: &Contents, packets: &Sender) -> Result<(), Ended> {
+    let mut next_id = 0;
+    let mut stat = |stat: Stat, content: Option<Content>| {
+        if let Some(content) = content {
+            contents.lock().map_err(failed)?.push((next_id, content));
+        }
+        next_id += 1;
+        send(packets, Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat), ..Packet::default() })
+    };
+    match &transfer.local {
+        Local::File { name, path, digest } => {
+            let metadata = std::fs::metadata(path).map_err(failed)?;
+            let mod_time = times(metadata.mtime(), digest);
+            let file = Stat { path: name.clone(), mode: 0o755, size: metadata.len() as i64, mod_time, ..Stat::default() };
+            stat(file, Some(Content::Local))?;
+        }
+        Local::Tree(root) => {
+            let tree = MerkleTree { root: *root, store: transfer.blobs.clone() };
+            let filter = transfer.wanted.resolve(&tree).map_err(failed)?;
+            for entry in TreeWalk::new(&tree, &filter, TreeLimits::default().entries).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let (file_type, mode) = (entry.entry.node.file_type(), entry.entry.mode);
+                let mut found = Stat { path: entry.path, mode: go_file_mode(file_type, mode), ..Stat::default() };
+                let mut content = None;
+                match entry.entry.node {
+                    Node::File { digest, size } => {
+                        let (_, seconds) = transfer.blobs.stat(&digest).map_err(failed)?;
+                        found.size = size as i64;
+                        found.mod_time = times(seconds, &digest);
+                        content = Some(Content::Blob(digest));
+                    }
+                    Node::Directory { digest } => {
+                        let (_, seconds) = transfer.blobs.stat(&digest).map_err(failed)?;
+                        found.mod_time = times(seconds, &digest);
+                    }
+                    Node::Symlink { target } => {
+                        found.mod_time = times(SYMLINK_SECONDS, &Digest::of(target.as_bytes()));
+                        found.linkname = target;
+                    }
+                }
+                debug_assert!(file_type != FileType::File || content.is_some());
+                stat(found, content)?;
+            }
+        }
+    }
+    // A stat packet without a stat: the walk is complete.
+    send(packets, packet(PacketType::PacketStat, 0, Vec::new()))
+}
+
+/// Nanoseconds since 1970: the fixed whole seconds, and some 30 bits of the content's digest below them.
+fn times(seconds: i64, digest: &Digest) -> i64 {
+    let bytes = digest.as_bytes();
+    let nanos = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) % 1_000_000_000;
+    seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos))
+}
+
+fn send_contents(
+    transfer: &Transfer,
+    contents: &Contents,
+    mut wanted: mpsc::UnboundedReceiver<u32>,
+    packets: &Sender,
+) -> Result<(), Ended> {
+    let mut buffer = vec![0; DATA];
+    while let Some(id) = wanted.blocking_recv() {
+        let content = {
+            let contents = contents.lock().map_err(failed)?;
+            let at = contents.binary_search_by_key(&id, |(id, _)| *id);
+            // Found: only regular files may be asked for, and their stats have been sent.
+            at.ok().map(|at| contents[at].1.clone())
+        };
+        let mut file = match (content, &transfer.local) {
+            (Some(Content::Blob(digest)), _) => transfer.blobs.read(&digest).map_err(failed)?,
+            (Some(Content::Local), Local::File { path, .. }) => File::open(path).map_err(failed)?,
+            _ => return Err(Ended::Failed(format!("BuildKit asked for entry {id}, which is no file"))),
+        };
+        loop {
+            let n = file.read(&mut buffer).map_err(failed)?;
+            transfer.sent.fetch_add(n as u64, Ordering::Relaxed);
+            // An empty packet ends the file.
+            send(packets, packet(PacketType::PacketData, id, buffer[..n].to_vec()))?;
+            if n == 0 {
+                break;
+            }
+        }
+    }
+    Ok(())
+}

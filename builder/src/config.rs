@@ -1,0 +1,149 @@
+//! The configuration: one field per component, every component owns its own.
+//!
+//! TOML, then the environment over it: `SLIPWAYD_KEY` for the keys at the top, `SLIPWAYD_SECTION__KEY` for the rest.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::buildkit::Address;
+use crate::buildkit::address::{BUILDKITD_SOCKET, DOCKER_SOCKET};
+use crate::buildkit::engine;
+use crate::{jobs, registry, runner};
+
+/// What the names of our environment variables begin with.
+const PREFIX: &str = "SLIPWAYD";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where state is kept. Default `/var/lib/slipway`; for root's and everyone's `--dev`, `slipway` in the user's data directory.
+    pub data_dir: PathBuf,
+    /// Where gRPC, web pages and the registry's token endpoint are. Default `127.0.0.1:7700`.
+    pub listen: SocketAddr,
+    /// The service's URL as clients and engines reach it. Default `http://<listen>`.
+    pub public_url: Option<String>,
+    /// What is logged: a level (`info`) or a filter (`slipway_builder=debug,info`).
+    pub log: String,
+    /// The engine. Unset: `BUILDKIT_HOST`, then buildkitd's well-known socket, then Docker Engine.
+    pub engine: Option<engine::Config>,
+    /// Where images go.
+    pub registry: registry::Config,
+    /// Where commands run.
+    pub runner: runner::Config,
+    /// How jobs are run.
+    pub jobs: jobs::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/slipway"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7700)),
+            public_url: None,
+            log: "info".to_owned(),
+            engine: None,
+            registry: registry::Config::default(),
+            runner: runner::Config::default(),
+            jobs: jobs::Config::default(),
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It can't be read, or a key is wrong.
+    #[error("configuration: {0}")]
+    Read(#[from] config::ConfigError),
+    /// Values that can't work, all of them.
+    #[error("configuration: {}", .0.join("; "))]
+    Problems(Vec<String>),
+}
+
+impl Config {
+    /// Reads the file, if one is given, and the environment.
+    pub fn load(file: Option<&Path>, dev: bool) -> Result<Self, ConfigError> {
+        let mut sources = config::Config::builder();
+        if dev && let Some(home) = user_data_dir() {
+            sources = sources.set_default("data_dir", home.join("slipway").to_string_lossy().into_owned())?;
+        }
+        if let Some(file) = file {
+            sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        sources = sources.add_source(config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__"));
+        let config: Self = sources.build()?.try_deserialize()?;
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+    }
+
+    /// Everything that is wrong.
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.registry.problems().iter().map(ToString::to_string).collect();
+        if !self.data_dir.is_absolute() {
+            problems.push(format!("data_dir: `{}` is not absolute", self.data_dir.display()));
+        }
+        if let Some(url) = &self.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            problems.push(format!("public_url: `{url}` is no http or https URL"));
+        }
+        if self.jobs.max_running == 0 {
+            problems.push("jobs.max_running: 0 would run nothing".to_owned());
+        }
+        problems
+    }
+
+    /// The service's URL, without a slash at the end.
+    pub fn public_url(&self) -> String {
+        let url = self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen));
+        url.trim_end_matches('/').to_owned()
+    }
+
+    /// The engine that is set, or the one that is found.
+    pub fn engine(&self) -> engine::Config {
+        let found = || {
+            if let Some(Ok(address)) = std::env::var("BUILDKIT_HOST").ok().map(|host| host.parse()) {
+                return address;
+            }
+            let buildkitd = Path::new(BUILDKITD_SOCKET);
+            if buildkitd.exists() { Address::Unix(buildkitd.into()) } else { Address::Docker(DOCKER_SOCKET.into()) }
+        };
+        self.engine.clone().unwrap_or_else(|| engine::Config::new(found()))
+    }
+}
+
+fn user_data_dir() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), false)
+    }
+
+    #[test]
+    fn a_file_sets_what_it_names() {
+        let config = load("listen = \"127.0.0.1:9\"\n[engine]\naddress = \"docker://\"\n[jobs]\nmax_running = 3\n").unwrap();
+        assert_eq!(config.public_url(), "http://127.0.0.1:9");
+        assert_eq!(config.engine().address.to_string(), "docker://");
+        assert_eq!((config.jobs.max_running, config.jobs.sync_timeout_s), (3, 300));
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_named() {
+        assert!(load("lissten = 1\n").unwrap_err().to_string().contains("lissten"));
+        assert!(load("[engine]\naddress = \"ftp://x\"\n").unwrap_err().to_string().contains("ftp://x"));
+        let both = load("data_dir = \"rel\"\npublic_url = \"x\"\n").unwrap_err().to_string();
+        assert!(both.contains("data_dir") && both.contains("public_url"), "{both}");
+    }
+}

@@ -1,0 +1,275 @@
+//! Jobs: accept, queue, run, watch, cancel, recover.
+//!
+//! A job's row says where it stands, its folder holds its specification and its event log. The service runs no job itself:
+//! it starts a process for each, follows its events, and can go away and come back meanwhile.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`state`] | kinds and states |
+//! | [`spec`] | the job's folder and what its process needs to know |
+//! | [`event_log`] | the events on disk |
+//! | [`sync`] | submit, upload, commit: from `syncing` to `queued` |
+//! | [`scheduler`] | from `queued` to `running`: whose turn it is |
+//! | [`process`] | the process of a job: start, lock, cancel |
+//! | [`supervisor`] | follows a running job to its end, also one that an earlier service started |
+
+pub mod event_log;
+pub mod process;
+pub mod scheduler;
+pub mod spec;
+pub mod state;
+mod supervisor;
+pub mod sync;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use slipway_proto::v1::event::Kind;
+use slipway_proto::v1::{Event, JobDone, JobError, JobStatus};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::event_log::{EventLogReader, EventLogWriter};
+use self::process::JobLock;
+use self::spec::JobDir;
+use self::state::JobState;
+use self::sync::SyncSession;
+use crate::auth::Caller;
+use crate::names::{JobId, Namespace};
+use crate::store::db::DbError;
+use crate::store::db::jobs::{JobFailure, JobRow};
+use crate::store::trees::TreeError;
+use crate::store::upload::UploadError;
+use crate::store::{BlobError, Db};
+
+/// How often a reader of a log looks for more.
+const FOLLOW: Duration = Duration::from_millis(25);
+/// Bytes of events in one batch.
+const BATCH: usize = 256 << 10;
+
+/// `[jobs]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Jobs that run at a time. Default 8.
+    pub max_running: usize,
+    /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
+    pub sync_timeout_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_running: 8, sync_timeout_s: 300 }
+    }
+}
+
+/// Why a request about a job can't be met.
+#[derive(Debug, thiserror::Error)]
+pub enum JobsError {
+    /// There is no such job, or it is none of the caller's business.
+    #[error("no job {0}")]
+    NoJob(String),
+    /// There is no such namespace, or it is none of the caller's business.
+    #[error("no namespace {0}, or no right to use it")]
+    NoNamespace(Namespace),
+    /// The request itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The job is past that.
+    #[error("job {job} is {state}, not syncing")]
+    NotSyncing {
+        /// The job.
+        job: JobId,
+        /// Where it stands.
+        state: &'static str,
+    },
+    /// The upload is wrong.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// A tree that was sent is wrong.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A blob can't be read or written.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The disk failed.
+    #[error("{operation}: {source}")]
+    Io {
+        /// What we did.
+        operation: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+pub(crate) fn io(operation: &'static str) -> impl FnOnce(io::Error) -> JobsError {
+    move |source| JobsError::Io { operation, source }
+}
+
+/// All jobs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    data_dir: PathBuf,
+    config: Config,
+    /// Arguments that make a `slipwayd` read the configuration that we read.
+    process_args: Vec<std::ffi::OsString>,
+    syncs: Mutex<HashMap<JobId, Arc<SyncSession>>>,
+    /// Something may be able to start.
+    wake: Notify,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Jobs {
+    /// Over this database and data directory; [`Jobs::run`] makes them move.
+    pub fn new(
+        db: Db,
+        data_dir: PathBuf,
+        config: Config,
+        process_args: Vec<std::ffi::OsString>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (syncs, wake, tracker) = (Mutex::default(), Notify::new(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { db, data_dir, config, process_args, syncs, wake, tracker, shutdown }) }
+    }
+
+    /// The job, for a caller who may see it.
+    pub async fn get(&self, caller: &Caller, job: &str) -> Result<JobRow, JobsError> {
+        let no_job = || JobsError::NoJob(job.to_owned());
+        let id: JobId = job.parse().map_err(|_| no_job())?;
+        let row = self.inner.db.job(id).await?.ok_or_else(no_job)?;
+        if caller.may_use(&row.namespace) { Ok(row) } else { Err(no_job()) }
+    }
+
+    /// The newest jobs that the caller may see, newest first.
+    pub async fn list(&self, caller: &Caller, namespace: Option<Namespace>, limit: u32) -> Result<Vec<JobRow>, JobsError> {
+        let limit = if limit == 0 { 50 } else { limit.min(500) };
+        let chosen = match namespace {
+            Some(namespace) if !caller.may_use(&namespace) => return Err(JobsError::NoNamespace(namespace)),
+            Some(namespace) => Some(vec![namespace]),
+            None if caller.admin => None,
+            None => Some(caller.namespaces.clone()),
+        };
+        Ok(self.inner.db.list_jobs(chosen.as_deref(), limit).await?)
+    }
+
+    /// Asks the job to end, and gives it as it is now: one that did not run yet has ended.
+    pub async fn cancel(&self, caller: &Caller, job: &str) -> Result<JobRow, JobsError> {
+        let row = self.get(caller, job).await?;
+        if !row.state.is_final() {
+            let dir = self.dir(row.id);
+            process::cancel(&dir).map_err(io("ask the job's process to end"))?;
+            // Whoever holds the lock runs the job, and sees the request by itself.
+            if let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))? {
+                self.end(&row, JobState::Cancelled, None, lock).await?;
+            }
+        }
+        self.inner.wake.notify_one();
+        self.get(caller, job).await
+    }
+
+    /// The job's events after a number, in batches; with `follow` until it has ended.
+    pub fn watch(&self, job: JobId, after_seq: u64, follow: bool) -> Watch {
+        Watch {
+            reader: EventLogReader::new(&self.dir(job).events(), after_seq),
+            db: self.inner.db.clone(),
+            job,
+            follow,
+            ended: false,
+        }
+    }
+
+    fn dir(&self, job: JobId) -> JobDir {
+        JobDir::new(&self.inner.data_dir, job)
+    }
+
+    fn syncs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<SyncSession>>> {
+        self.inner.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the last event and the row of a job that no process runs.
+    async fn end(
+        &self,
+        row: &JobRow,
+        state: JobState,
+        failure: Option<JobFailure>,
+        _lock: JobLock,
+    ) -> Result<(), JobsError> {
+        if self.inner.db.job(row.id).await?.is_none_or(|row| row.state.is_final()) {
+            return Ok(());
+        }
+        let dir = self.dir(row.id);
+        let mut log = EventLogWriter::open(&dir.events(), &row.id.to_string()).map_err(io("open the event log"))?;
+        log.append(Kind::JobDone(job_done(state, failure.clone()))).map_err(io("write an event"))?;
+        self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
+        self.syncs().remove(&row.id);
+        dir.forget_spec();
+        Ok(())
+    }
+}
+
+/// The event that ends a job.
+pub fn job_done(state: JobState, failure: Option<JobFailure>) -> JobDone {
+    let status = match state {
+        JobState::Succeeded => JobStatus::Succeeded,
+        JobState::Cancelled => JobStatus::Cancelled,
+        _ => JobStatus::Failed,
+    };
+    let error = failure.map(|JobFailure { code, message, hint }| JobError { code, message, hint });
+    JobDone { status: status.into(), error }
+}
+
+/// A job's events as they come.
+#[derive(Debug)]
+pub struct Watch {
+    reader: EventLogReader,
+    db: Db,
+    job: JobId,
+    follow: bool,
+    ended: bool,
+}
+
+impl Watch {
+    /// The next events; none after the last one.
+    pub async fn next(&mut self) -> Result<Vec<Event>, JobsError> {
+        /// Readings of the log between two of the row.
+        const ROW_EVERY: u32 = 40;
+        let mut over = !self.follow;
+        for round in 0u32.. {
+            if self.ended {
+                break;
+            }
+            let events = self.reader.read(BATCH).map_err(io("read the event log"))?;
+            if !events.is_empty() {
+                self.ended = events.iter().any(|event| matches!(event.kind, Some(Kind::JobDone(_))));
+                return Ok(events);
+            }
+            if over {
+                self.ended = true;
+                break;
+            }
+            // The log is written before the row: what ended before this question is in the next reading.
+            if round % ROW_EVERY == 0 {
+                over = self.db.job(self.job).await?.is_none_or(|row| row.state.is_final());
+            }
+            if !over {
+                tokio::time::sleep(FOLLOW).await;
+            }
+        }
+        Ok(Vec::new())
+    }
+}

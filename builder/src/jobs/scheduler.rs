@@ -1,0 +1,120 @@
+//! From `queued` to `running`: first come, first served, one job at a time per environment for those that change it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::state::{JobState, changes_environment};
+use super::{Jobs, JobsError, io, process};
+use crate::auth;
+use crate::store::db::jobs::{JobFailure, JobRow};
+
+/// How often everything is looked at, whether or not something called for it.
+const TICK: Duration = Duration::from_secs(1);
+
+impl Jobs {
+    /// Takes over the jobs that an earlier service left, then starts jobs as their turns come, until shutdown. Running jobs
+    /// go on without us.
+    pub async fn run(&self) -> Result<(), JobsError> {
+        for row in self.inner.db.jobs_in(JobState::Running).await? {
+            self.supervise(row, None);
+        }
+        for row in self.inner.db.jobs_in(JobState::Syncing).await? {
+            self.session(row.id);
+        }
+        loop {
+            if let Err(error) = self.pass().await {
+                tracing::error!(%error, "can't start jobs");
+            }
+            tokio::select! {
+                () = self.inner.shutdown.cancelled() => break,
+                () = self.inner.wake.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+        Ok(())
+    }
+
+    async fn pass(&self) -> Result<(), JobsError> {
+        self.end_abandoned().await?;
+        let running = self.inner.db.jobs_in(JobState::Running).await?;
+        let mut room = self.inner.config.max_running.saturating_sub(running.len());
+        let environment = |row: &JobRow| (row.namespace.clone(), row.environment.clone());
+        let mut taken: HashSet<_> =
+            running.iter().filter(|row| changes_environment(row.kind)).map(environment).collect();
+        for row in self.inner.db.jobs_in(JobState::Queued).await? {
+            if room == 0 {
+                break;
+            }
+            // Those behind the first one that waits for an environment wait too: the order is the order.
+            if changes_environment(row.kind) && !taken.insert(environment(&row)) {
+                continue;
+            }
+            if self.start(&row).await? {
+                room -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, row: &JobRow) -> Result<bool, JobsError> {
+        let dir = self.dir(row.id);
+        let Some(lock) = process::JobLock::try_take(&dir).map_err(io("lock the job"))? else {
+            return Ok(false); // Being committed or cancelled just now.
+        };
+        if process::is_cancelled(&dir) {
+            self.end(row, JobState::Cancelled, None, lock).await?;
+            return Ok(false);
+        }
+        if !self.inner.db.move_job(row.id, JobState::Queued, JobState::Running).await? {
+            return Ok(false);
+        }
+        let (token, secret) = auth::new_job_token(row.id, row.namespace.clone());
+        self.inner.db.revoke_token(&token.id).await?; // Of an attempt before this one.
+        self.inner.db.add_token(&token, &secret).await?;
+        dir.write_token(&secret).map_err(io("write the job's token"))?;
+        match process::start(&dir, &self.inner.data_dir, &self.inner.process_args, lock) {
+            Ok(child) => {
+                let row = JobRow { state: JobState::Running, attempt: row.attempt + 1, ..row.clone() };
+                self.supervise(row, Some(child));
+                Ok(true)
+            }
+            Err(error) => {
+                tracing::error!(job.id = %row.id, %error, "can't start the process of job {}", row.id);
+                let lock = process::JobLock::try_take(&dir).map_err(io("lock the job"))?;
+                if let Some(lock) = lock {
+                    let failure = JobFailure {
+                        code: "internal".to_owned(),
+                        message: "the service could not start a process for the job".to_owned(),
+                        hint: None,
+                    };
+                    self.end(row, JobState::Failed, Some(failure), lock).await?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Ends jobs whose clients went away before everything was sent.
+    async fn end_abandoned(&self) -> Result<(), JobsError> {
+        let limit = Duration::from_secs(self.inner.config.sync_timeout_s);
+        let idle: Vec<_> =
+            self.syncs().iter().filter(|(_, session)| session.idle() > limit).map(|(job, _)| *job).collect();
+        for job in idle {
+            let Some(row) = self.inner.db.job(job).await? else { continue };
+            if row.state != JobState::Syncing {
+                self.syncs().remove(&job);
+                continue;
+            }
+            let Some(lock) = process::JobLock::try_take(&self.dir(job)).map_err(io("lock the job"))? else { continue };
+            let failure = JobFailure {
+                code: "client_gone".to_owned(),
+                message: format!("the client went away before it had sent everything ({} s ago)", limit.as_secs()),
+                hint: None,
+            };
+            self.end(&row, JobState::Failed, Some(failure), lock).await?;
+        }
+        Ok(())
+    }
+}

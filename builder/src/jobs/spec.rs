@@ -1,0 +1,127 @@
+//! What a job's process needs to know: written when the job is submitted, gone when it ends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use slipway_context::Digest;
+use slipway_manifest::ServiceName;
+use slipway_manifest::plan::Plan;
+
+use crate::names::{JobId, Namespace};
+
+const TOKEN: &str = "token.json";
+
+/// The trees of one build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuildRoots {
+    /// The build context, after its ignore rules.
+    pub context: Digest,
+    /// The Dockerfile and its ignore file.
+    pub dockerfile: Digest,
+}
+
+/// A job, complete.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Its id.
+    pub job: JobId,
+    /// Where it belongs.
+    pub namespace: Namespace,
+    /// The user who submitted it.
+    pub owner: String,
+    /// May write to the global namespace of the registry.
+    pub admin: bool,
+    /// What it does.
+    pub plan: Plan,
+    /// The trees of every build.
+    pub builds: BTreeMap<ServiceName, BuildRoots>,
+    /// The working directory of the commands.
+    pub commands: Option<Digest>,
+}
+
+impl JobSpec {
+    /// Every tree that the job reads, once.
+    pub fn roots(&self) -> Vec<Digest> {
+        let mut roots: Vec<_> =
+            self.builds.values().flat_map(|roots| [roots.context, roots.dockerfile]).chain(self.commands).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+}
+
+/// The folder of one job under the data directory.
+#[derive(Debug, Clone)]
+pub struct JobDir(PathBuf);
+
+impl JobDir {
+    /// The folder's path; nothing is made.
+    pub fn new(data_dir: &Path, job: JobId) -> Self {
+        Self(data_dir.join("jobs").join(job.to_string()))
+    }
+
+    /// The folder at this path, if it is one.
+    pub fn existing(path: &Path) -> Option<Self> {
+        path.is_dir().then(|| Self(path.to_owned()))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The event log's folder.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events")
+    }
+
+    /// Makes the folder and writes the specification, readable by us only: it holds the values of `--var`.
+    pub fn create(&self, spec: &JobSpec) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        self.write("spec.json", spec)
+    }
+
+    /// Reads the specification.
+    pub fn spec(&self) -> io::Result<JobSpec> {
+        self.read("spec.json")
+    }
+
+    /// Writes the secret of the job's own token.
+    pub fn write_token(&self, secret: &str) -> io::Result<()> {
+        self.write(TOKEN, &secret)
+    }
+
+    /// Reads the secret of the job's own token.
+    pub fn token(&self) -> io::Result<SecretString> {
+        self.read::<String>(TOKEN).map(SecretString::from)
+    }
+
+    /// Forgets what only a job that runs may know.
+    pub fn forget_spec(&self) {
+        for name in ["spec.json", TOKEN] {
+            if let Err(error) = fs::remove_file(self.0.join(name))
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %self.0.join(name).display(), %error, "can't remove a file of an ended job");
+            }
+        }
+    }
+
+    /// Writes a JSON file under a temporary name and renames it.
+    pub fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        let part = self.0.join(format!("{name}.part"));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        fs::rename(part, self.0.join(name))
+    }
+
+    /// Reads a JSON file.
+    pub fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> io::Result<T> {
+        Ok(serde_json::from_slice(&fs::read(self.0.join(name))?)?)
+    }
+}

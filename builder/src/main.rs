@@ -1,0 +1,75 @@
+//! slipwayd: arguments, configuration, logging, run.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use slipway_builder::config::Config;
+use slipway_builder::{run_job, server};
+use tracing_subscriber::EnvFilter;
+
+/// The remote build service.
+#[derive(Debug, Parser)]
+#[command(name = "slipwayd", version)]
+struct Args {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For one machine, without a configuration file: state in the user's data directory, a namespace `dev`.
+    #[arg(long)]
+    dev: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration file and end.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Run one job: what the service starts by itself.
+    #[command(hide = true)]
+    RunJob {
+        /// The job's folder.
+        dir: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "slipwayd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(Command::CheckConfig { file }) = &args.command {
+        Config::load(Some(file), args.dev)?;
+        return Ok(());
+    }
+    let config = Config::load(args.config.as_deref(), args.dev)?;
+    let filter = EnvFilter::try_new(&config.log)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    if let Some(Command::RunJob { dir }) = &args.command {
+        return run_job::run(&config, run_job::job_dir(dir)?).await;
+    }
+    let mut process_args = Vec::new();
+    if args.dev {
+        process_args.push(OsString::from("--dev"));
+    }
+    if let Some(file) = &args.config {
+        process_args.extend([OsString::from("--config"), std::path::absolute(file)?.into_os_string()]);
+    }
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| anyhow::anyhow!("listen on {}: {error} (set `listen` to another address)", config.listen))?;
+    server::run(config, args.dev, process_args, listener, server::stop_signal()?).await
+}

@@ -1,0 +1,108 @@
+//! THE flow of a job, in the job's own process: build what the plan names, in order, then run its commands.
+//!
+//! ```text
+//! snapshot ── plan ──► for each build: skip or build ──► image ──► ImageEnv ──► commands
+//!                          ▲                                          │
+//!                          └──── OKTETO_BUILD_* of those before ◄─────┘
+//! ```
+
+pub mod commands;
+pub mod events;
+pub mod failure;
+pub mod image;
+mod text;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use slipway_manifest::ImageEnv;
+use slipway_proto::v1::JobStarted;
+use slipway_proto::v1::event::Kind;
+use tokio_util::sync::CancellationToken;
+
+use self::events::Events;
+use self::failure::Failure;
+use crate::buildkit::{self, Engine, engine};
+use crate::jobs::spec::JobSpec;
+use crate::registry::Registry;
+use crate::store::Blobs;
+
+/// How often what may be tried again is tried.
+const TRIES: u32 = 4;
+/// The wait before the second try; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// What a job's process has besides the job.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The job.
+    pub spec: JobSpec,
+    /// The namespace's contents.
+    pub blobs: Blobs,
+    /// Where images go.
+    pub registry: Arc<Registry>,
+    /// The engine.
+    pub engine: engine::Config,
+    /// Where locks on sharing keys are.
+    pub locks: PathBuf,
+    /// Where the job's events go.
+    pub events: Events,
+    /// The image of commands that name none.
+    pub runner_image: String,
+    /// The runner's agent.
+    pub agent: PathBuf,
+    /// The service, as clients reach it.
+    pub public_url: String,
+    /// The job's own token for it.
+    pub token: SecretString,
+    /// Loopback ports inside the runner, and where they lead.
+    pub forwards: BTreeMap<u16, SocketAddr>,
+    /// Ends the job.
+    pub cancel: CancellationToken,
+}
+
+impl Pipeline {
+    /// Runs the job to its end.
+    pub async fn run(&self) -> Result<(), Failure> {
+        let engine = self.again(|| self.connect()).await?;
+        self.events.emit(Kind::JobStarted(JobStarted { engine: engine.address().to_string() }));
+        let mut images = ImageEnv::default();
+        for build in &self.spec.plan.builds {
+            let image = self.again(|| self.build(&engine, build, &images)).await?;
+            images.extend(&build.service, &image.to_string()).map_err(Failure::internal)?;
+        }
+        match &self.spec.plan.commands {
+            Some(commands) if !commands.commands.is_empty() => self.run_commands(&engine, commands, &images).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn connect(&self) -> Result<Engine, Failure> {
+        Ok(Engine::connect(&self.engine).await?)
+    }
+
+    /// Tries what may succeed another time: an engine that restarts, a connection that broke.
+    async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, run: impl Fn() -> F) -> Result<T, Failure> {
+        let mut wait = FIRST_WAIT;
+        for tries_left in (0..TRIES).rev() {
+            if self.cancel.is_cancelled() {
+                return Err(Failure::Cancelled);
+            }
+            match run().await {
+                Err(failure) if failure.is_transient() && tries_left > 0 => {
+                    self.events.warn(format!("{failure}; trying again"));
+                    if self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                        return Err(Failure::Cancelled);
+                    }
+                    wait *= 2;
+                }
+                result => return result,
+            }
+        }
+        Err(Failure::Engine(buildkit::Error::Lost("it did not come back".to_owned())))
+    }
+}

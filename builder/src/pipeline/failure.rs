@@ -1,0 +1,139 @@
+//! Why a job did not succeed: the one table of failures, their codes and hints.
+
+use slipway_manifest::ServiceName;
+use slipway_manifest::plan::CompleteError;
+
+use crate::buildkit;
+use crate::jobs::state::JobState;
+use crate::registry::PushRefused;
+use crate::runner::RunnerError;
+use crate::store::db::jobs::JobFailure;
+
+/// Why a job did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Somebody asked it to end.
+    #[error("cancelled")]
+    Cancelled,
+    /// The engine can't be used.
+    #[error("{0}")]
+    Engine(#[from] buildkit::Error),
+    /// An image could not be built.
+    #[error("build of service `{service}` failed: {source}")]
+    Build {
+        /// Which.
+        service: ServiceName,
+        /// Why.
+        source: buildkit::Error,
+    },
+    /// What a build asks for can't be.
+    #[error("service `{service}`: {source}")]
+    Plan {
+        /// Which.
+        service: ServiceName,
+        /// Why.
+        source: CompleteError,
+    },
+    /// An image may not be pushed there.
+    #[error("service `{service}`: {source}")]
+    Push {
+        /// Which.
+        service: ServiceName,
+        /// Why.
+        source: PushRefused,
+    },
+    /// The registry did not answer well.
+    #[error("registry: {0}")]
+    Registry(String),
+    /// The runner could not be brought up, or was lost before any command.
+    #[error("{0}")]
+    Runner(RunnerError),
+    /// A command failed.
+    #[error("{section} command {} failed with exit code {exit_code}: {name}{}", index + 1, last_lines(tail))]
+    Command {
+        /// deploy, destroy or test.
+        section: &'static str,
+        /// From 0.
+        index: u32,
+        /// The command.
+        name: String,
+        /// Its exit code.
+        exit_code: i32,
+        /// The end of its output.
+        tail: String,
+    },
+    /// The runner was lost while a command ran.
+    #[error("the runner was lost while {section} command {} ran ({name}): {source}", index + 1)]
+    OutcomeUnknown {
+        /// deploy, destroy or test.
+        section: &'static str,
+        /// From 0.
+        index: u32,
+        /// The command.
+        name: String,
+        /// What happened.
+        source: RunnerError,
+    },
+    /// Our fault.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+fn last_lines(tail: &str) -> String {
+    if tail.trim().is_empty() { String::new() } else { format!("\nits last output:\n{}", tail.trim_end()) }
+}
+
+impl Failure {
+    /// Something that should not happen.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+
+    /// Whether trying again may help. Never after a command has started.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Engine(source) | Self::Build { source, .. } => source.is_transient(),
+            Self::Runner(source) => source.is_transient(),
+            Self::Registry(_) => true,
+            _ => false,
+        }
+    }
+
+    /// How the job ends.
+    pub fn end(&self) -> (JobState, Option<JobFailure>) {
+        let (code, hint) = match self {
+            Self::Cancelled
+            | Self::Engine(buildkit::Error::Cancelled)
+            | Self::Build { source: buildkit::Error::Cancelled, .. }
+            | Self::Runner(RunnerError::Cancelled | RunnerError::Engine(buildkit::Error::Cancelled)) => {
+                return (JobState::Cancelled, None);
+            }
+            Self::Engine(_) => ("engine_unavailable", None),
+            Self::Build { source: buildkit::Error::Solve(_), .. } => ("build_failed", build_hint(&self.to_string())),
+            Self::Build { .. } => ("engine_lost", None),
+            Self::Plan { .. } => ("invalid_plan", None),
+            Self::Push { .. } => ("push_refused", None),
+            Self::Registry(_) => ("registry_unavailable", None),
+            Self::Runner(_) => ("runner_failed", None),
+            Self::Command { .. } => ("command_failed", None),
+            Self::OutcomeUnknown { .. } => {
+                ("outcome_unknown", Some("see what the command left behind before you run it again".to_owned()))
+            }
+            Self::Internal(_) => ("internal", None),
+        };
+        (JobState::Failed, Some(JobFailure { code: code.to_owned(), message: self.to_string(), hint }))
+    }
+}
+
+fn build_hint(message: &str) -> Option<String> {
+    let hint = if message.contains("source not allowed by policy") || message.contains("not allowed by policy") {
+        "a build may use images of its own namespace and of the global one only"
+    } else if message.contains("failed to calculate checksum") || message.contains("not found: not found") {
+        "is the file in the context, and not excluded by an ignore file? `slipway files --for build:<service>` lists what is sent"
+    } else if message.contains("failed to resolve source metadata") {
+        "is the image's name right, and can the engine reach its registry?"
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
+}

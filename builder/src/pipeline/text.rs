@@ -1,0 +1,78 @@
+//! Pieces of output without cutting characters apart.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Holds an incomplete UTF-8 character back until its rest comes, per stream.
+#[derive(Debug, Default)]
+pub(super) struct Pieces<K> {
+    held: HashMap<K, Vec<u8>>,
+}
+
+impl<K: Eq + Hash> Pieces<K> {
+    pub(super) fn new() -> Self {
+        Self { held: HashMap::new() }
+    }
+
+    /// What can be told now; maybe nothing.
+    pub(super) fn add(&mut self, stream: K, bytes: &[u8]) -> Vec<u8> {
+        let mut all = self.held.remove(&stream).unwrap_or_default();
+        all.extend_from_slice(bytes);
+        let rest = all.split_off(all.len() - incomplete_end(&all));
+        if !rest.is_empty() {
+            self.held.insert(stream, rest);
+        }
+        all
+    }
+
+    /// What is left of a stream that has ended.
+    pub(super) fn end(&mut self, stream: &K) -> Vec<u8> {
+        self.held.remove(stream).unwrap_or_default()
+    }
+}
+
+/// How many bytes at the end begin a character that is not complete.
+fn incomplete_end(bytes: &[u8]) -> usize {
+    for back in 1..=bytes.len().min(3) {
+        let length = match bytes[bytes.len() - back] {
+            0b1000_0000..=0b1011_1111 => continue,
+            0b1100_0000..=0b1101_1111 => 2,
+            0b1110_0000..=0b1110_1111 => 3,
+            0b1111_0000..=0b1111_0111 => 4,
+            _ => return 0,
+        };
+        return if length > back { back } else { 0 };
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_arrive_whole() {
+        let text = "aé€😀z".as_bytes();
+        for size in 1..text.len() {
+            let mut pieces = Pieces::new();
+            let mut all = Vec::new();
+            for piece in text.chunks(size) {
+                let told = pieces.add(1, piece);
+                assert!(std::str::from_utf8(&told).is_ok(), "{told:?}");
+                all.extend(told);
+            }
+            all.extend(pieces.end(&1));
+            assert_eq!(all, text);
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_not_held_for_long() {
+        let mut pieces = Pieces::new();
+        assert_eq!(pieces.add(1, b"\xff\xfe"), b"\xff\xfe");
+        assert_eq!(pieces.add(1, b"a\xe2"), b"a");
+        assert_eq!(pieces.add(1, b"b"), b"\xe2b");
+        assert_eq!(pieces.add(1, b"c\xf0\x9f"), b"c");
+        assert_eq!(pieces.end(&1), b"\xf0\x9f");
+    }
+}

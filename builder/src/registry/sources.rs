@@ -1,0 +1,139 @@
+//! Which of the registry's images a job's builds may start from (design, decision 9).
+
+use slipway_registry_client::RegistryHost;
+
+use crate::names::Namespace;
+
+/// One rule of a source policy. Rules are applied in order, and the last one that matches decides; what none matches is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRule {
+    /// Whether it allows or denies.
+    pub effect: SourceEffect,
+    /// A regular expression over source identifiers (`BuildKit`'s match type REGEX; the wildcards of its default type know no
+    /// case, and `FROM LOCALHOST:7701/…` would pass).
+    pub pattern: String,
+}
+
+/// What a [`SourceRule`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceEffect {
+    /// The build may use it.
+    Allow,
+    /// The build ends with an error.
+    Deny,
+}
+
+/// `docker-image://`, and `docker-image+blob://` of newer versions, which reads single blobs.
+const SCHEME: &str = r"^docker-image(\+[a-z]+)?://";
+/// Names and numbers that reach this machine: whatever ends in `localhost`, 127.0.0.0/8 and 0.0.0.0 in all the spellings that
+/// resolvers take (`127.1`, `2130706433`, `0x7f.1`), and IPv6 literals, whose spellings are too many to tell apart.
+const LOOPBACK_NAMES: &str = r"([^/:]*\.)?localhost\.?|127(\.[0-9]+)*|0[0-9a-fx.]*|[0-9]+|\[[^/\]]*\]";
+
+/// The rules for a job of this namespace: nothing of these hosts (all names of one registry, the one that images carry
+/// first) but the namespaces given.
+pub(super) fn rules(hosts: &[RegistryHost], namespaces: &[&Namespace]) -> Vec<SourceRule> {
+    let deny = hosts.iter().flat_map(|host| {
+        let exact = format!("(?i){SCHEME}{}{}/", escape(host.name()), port_pattern(host));
+        let aliases = host.is_loopback().then(|| format!("(?i){SCHEME}({LOOPBACK_NAMES}){}/", port_pattern(host)));
+        std::iter::once(exact).chain(aliases)
+    });
+    let allow = hosts.first().into_iter().flat_map(|host| {
+        namespaces
+            .iter()
+            .map(move |namespace| format!("{SCHEME}{}/{}/", escape(host.as_str()), escape(namespace.as_str())))
+    });
+    deny.map(|pattern| SourceRule { effect: SourceEffect::Deny, pattern })
+        .chain(allow.map(|pattern| SourceRule { effect: SourceEffect::Allow, pattern }))
+        .collect()
+}
+
+/// The port in every spelling that means the same: leading zeros, and left out where it is a default.
+fn port_pattern(host: &RegistryHost) -> String {
+    match host.port() {
+        None | Some(80 | 443) => "(:0*(80|443))?".to_owned(),
+        Some(port) => format!(":0*{port}"),
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if !character.is_ascii_alphanumeric() && !matches!(character, '-' | '_' | ':' | '/') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+
+    fn allowed(hosts: &[&str], source: &str) -> bool {
+        let hosts: Vec<RegistryHost> = hosts.iter().map(|host| host.parse().expect("host")).collect();
+        let (own, global) = ("dev".parse().expect("namespace"), "okteto".parse().expect("namespace"));
+        let mut allowed = true;
+        for rule in rules(&hosts, &[&own, &global]) {
+            if Regex::new(&rule.pattern).expect("pattern").is_match(source) {
+                allowed = rule.effect == SourceEffect::Allow;
+            }
+        }
+        allowed
+    }
+
+    #[test]
+    fn only_the_own_and_the_global_namespace_of_our_registry() {
+        let ours = ["127.0.0.1:7701"];
+        for good in [
+            "docker-image://127.0.0.1:7701/dev/app:okteto",
+            "docker-image://127.0.0.1:7701/dev/a/b@sha256:00",
+            "docker-image://127.0.0.1:7701/okteto/runner:1",
+            "docker-image://docker.io/library/debian:trixie-slim",
+            "docker-image://localhost:5000/library/debian:trixie-slim",
+            "docker-image://10.0.0.5:5000/team-b/app:1",
+            "docker-image://10.0.0.5:7701/team-b/app:1",
+            "docker-image://docker.io/team/127.0.0.1:7701",
+            "local://context",
+        ] {
+            assert!(allowed(&ours, good), "{good}");
+        }
+        for bad in [
+            "docker-image://127.0.0.1:7701/team-b/app:okteto",
+            "docker-image://127.0.0.1:7701/devious/app:1",
+            "docker-image://127.0.0.1:7701/dev:1",
+            "docker-image://127.0.0.1:7701/solo",
+            "docker-image+blob://127.0.0.1:7701/team-b/app@sha256:00",
+            "docker-image://127.0.0.1:07701/team-b/app:1",
+            "docker-image://localhost:7701/team-b/app:1",
+            "docker-image://LocalHost:7701/team-b/app:1",
+            "docker-image://x.localhost:7701/team-b/app:1",
+            "docker-image://127.0.0.2:7701/team-b/app:1",
+            "docker-image://127.1:7701/team-b/app:1",
+            "docker-image://0.0.0.0:7701/team-b/app:1",
+            "docker-image://2130706433:7701/team-b/app:1",
+            "docker-image://0x7f.1:7701/team-b/app:1",
+            "docker-image://[::1]:7701/team-b/app:1",
+            "docker-image://[::ffff:127.0.0.1]:7701/team-b/app:1",
+            // Under an alias even the own namespace: credentials are for the one name.
+            "docker-image://localhost:7701/dev/app:1",
+        ] {
+            assert!(!allowed(&ours, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_external_registry_under_each_spelling() {
+        let ours = ["ghcr.io"];
+        assert!(allowed(&ours, "docker-image://ghcr.io/dev/app:1"));
+        assert!(allowed(&ours, "docker-image://ghcrxio/team-b/app:1"));
+        for bad in ["ghcr.io/team-b/app:1", "GHCR.io/team-b/app", "ghcr.io:443/team-b/app", "ghcr.io:443/dev/app"] {
+            assert!(!allowed(&ours, &format!("docker-image://{bad}")), "{bad}");
+        }
+        let behind_proxy = ["registry.example.com", "127.0.0.1:7701"];
+        assert!(allowed(&behind_proxy, "docker-image://registry.example.com/dev/app:1"));
+        assert!(!allowed(&behind_proxy, "docker-image://localhost:7701/dev/app:1"));
+    }
+}

@@ -1,0 +1,96 @@
+//! `slipwayd run-job DIR`: the process of one job. It needs nothing of the service while it runs.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use slipway_proto::v1::event::Kind;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::jobs::spec::JobDir;
+use crate::jobs::{job_done, process};
+use crate::jobs::state::JobState;
+use crate::pipeline::Pipeline;
+use crate::pipeline::events::Events;
+use crate::registry::Registry;
+use crate::store::Blobs;
+
+/// Runs the job of this folder, whose lock is our standard input, and writes down how it ended.
+pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
+    // First of all, so that a request to end that comes from now on is heard.
+    let mut terminate = signal(SignalKind::terminate())?;
+    process::register(&dir)?;
+    let cancel = CancellationToken::new();
+    if process::is_cancelled(&dir) {
+        cancel.cancel();
+    }
+    let cancelled = cancel.clone();
+    let waiting = tokio::spawn(async move {
+        terminate.recv().await;
+        cancelled.cancel();
+    });
+    let spec = dir.spec()?;
+    let events = Events::open(&dir.events(), spec.job, cancel.clone())?;
+    let registry = Arc::new(Registry::open_for_job(&config.registry, &config.data_dir)?);
+    let runner_image = config.runner.image();
+    let pipeline = Pipeline {
+        blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
+        forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
+        registry,
+        engine: config.engine(),
+        locks: config.data_dir.join("locks"),
+        events: events.clone(),
+        runner_image,
+        agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,
+        public_url: config.public_url(),
+        token: dir.token()?,
+        cancel,
+        spec,
+    };
+    let result = pipeline.run().await;
+    waiting.abort();
+    let (state, failure) = match result {
+        Ok(()) => (JobState::Succeeded, None),
+        Err(failure) => {
+            tracing::info!(job.id = %pipeline.spec.job, error = %failure, "job {} did not succeed", pipeline.spec.job);
+            failure.end()
+        }
+    };
+    if let Some(error) = events.lost() {
+        anyhow::bail!("the event log can't be written: {error}");
+    }
+    events.emit(Kind::JobDone(job_done(state, failure)));
+    Ok(())
+}
+
+/// The loopback addresses among these (URLs or `host:port`), by port: inside the runner they lead nowhere by themselves.
+fn forwards(places: &[&str]) -> BTreeMap<u16, SocketAddr> {
+    let mut found = BTreeMap::new();
+    for place in places {
+        let authority = place.split_once("://").map_or(*place, |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or_default();
+        let loopback =
+            authority.to_socket_addrs().ok().and_then(|mut all| all.find(|address| address.ip().is_loopback()));
+        found.extend(loopback.map(|address| (address.port(), address)));
+    }
+    found
+}
+
+/// The folder on the command line.
+pub fn job_dir(path: &Path) -> anyhow::Result<JobDir> {
+    JobDir::existing(path).ok_or_else(|| anyhow::anyhow!("{} is no job's folder", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forwards;
+
+    #[test]
+    fn only_loopback_is_forwarded() {
+        let found = forwards(&["http://127.0.0.1:7700", "localhost:7701", "10.0.0.1:80", "nonsense"]);
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [7700, 7701]);
+    }
+}

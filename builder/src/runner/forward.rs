@@ -1,0 +1,151 @@
+//! Connections from inside the runner: the agent accepts them on loopback ports, and we make them from here.
+//!
+//! Each direction of a stream has a window of [`WINDOW`] bytes; what was passed on is given back as credit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_runner_agent::{BLOCK, StreamFrame, ToAgent, WINDOW};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Frames = mpsc::Sender<ToAgent>;
+
+/// The streams of one runner. Dropping it ends them.
+#[derive(Debug)]
+pub struct Forwarder {
+    targets: BTreeMap<u16, SocketAddr>,
+    frames: Frames,
+    streams: HashMap<u32, Stream>,
+    ended: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// Data from inside; the window bounds it. Gone after the stream's end from that side.
+    incoming: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// Bytes from inside that were not yet passed on and given back as credit.
+    unread: Arc<Semaphore>,
+    /// Bytes that we may send.
+    credit: Arc<Semaphore>,
+    closed: CancellationToken,
+}
+
+impl Forwarder {
+    /// To these targets by the port inside.
+    pub fn new(targets: BTreeMap<u16, SocketAddr>, frames: Frames) -> Self {
+        Self { targets, frames, streams: HashMap::new(), ended: CancellationToken::new() }
+    }
+
+    /// A process inside has connected to a port.
+    pub fn open(&mut self, id: u32, port: u16) {
+        self.streams.retain(|_, stream| !stream.closed.is_cancelled());
+        let closed = self.ended.child_token();
+        let (incoming, queue) = mpsc::unbounded_channel();
+        let window = || Arc::new(Semaphore::new(WINDOW as usize));
+        let (unread, credit) = (window(), window());
+        let stream =
+            Stream { incoming: Some(incoming), unread: unread.clone(), credit: credit.clone(), closed: closed.clone() };
+        self.streams.insert(id, stream);
+        let (target, frames) = (self.targets.get(&port).copied(), self.frames.clone());
+        tokio::spawn(async move {
+            let serve = async {
+                let Some(target) = target else { return false };
+                let Ok(Ok(socket)) = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await else {
+                    return false;
+                };
+                let _ = socket.set_nodelay(true);
+                let (read, write) = socket.into_split();
+                let (inward, outward) =
+                    tokio::join!(inward(id, read, &frames, &credit), outward(id, write, queue, &frames, &unread));
+                inward && outward
+            };
+            if closed.run_until_cancelled(serve).await == Some(false) {
+                let _ = frames.send(ToAgent::Stream(StreamFrame::Reset { id })).await;
+            }
+            closed.cancel();
+        });
+    }
+
+    /// A frame of a stream; one of a stream that has ended is late and means nothing.
+    pub fn frame(&mut self, frame: StreamFrame) {
+        let id = frame.id();
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let ok = match frame {
+            StreamFrame::Data { bytes, .. } => {
+                // More than the window: the agent never does that.
+                let fits = stream.unread.try_acquire_many(bytes.len() as u32).map(tokio::sync::SemaphorePermit::forget);
+                fits.is_ok() && stream.incoming.as_ref().is_some_and(|incoming| incoming.send(bytes).is_ok())
+            }
+            StreamFrame::End { .. } => {
+                stream.incoming = None;
+                true
+            }
+            StreamFrame::Reset { .. } => false,
+            StreamFrame::Window { credit, .. } => {
+                let room = (WINDOW as usize).saturating_sub(stream.credit.available_permits());
+                stream.credit.add_permits((credit as usize).min(room));
+                true
+            }
+        };
+        if !ok {
+            stream.closed.cancel();
+            self.streams.remove(&id);
+        }
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+/// From the target to the inside; `false` when the connection broke.
+async fn inward(id: u32, mut read: OwnedReadHalf, frames: &Frames, credit: &Semaphore) -> bool {
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        let Ok(n) = read.read(&mut buffer).await else { return false };
+        let frame = if n == 0 {
+            StreamFrame::End { id }
+        } else {
+            let Ok(permit) = credit.acquire_many(n as u32).await else { return false };
+            permit.forget();
+            StreamFrame::Data { id, bytes: buffer[..n].to_vec() }
+        };
+        if frames.send(ToAgent::Stream(frame)).await.is_err() {
+            return false;
+        }
+        if n == 0 {
+            return true;
+        }
+    }
+}
+
+/// From the inside to the target; `false` when the connection broke.
+async fn outward(
+    id: u32,
+    mut write: OwnedWriteHalf,
+    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    frames: &Frames,
+    unread: &Semaphore,
+) -> bool {
+    while let Some(bytes) = queue.recv().await {
+        if write.write_all(&bytes).await.is_err() {
+            return false;
+        }
+        unread.add_permits(bytes.len());
+        let window = StreamFrame::Window { id, credit: bytes.len() as u32 };
+        if frames.send(ToAgent::Stream(window)).await.is_err() {
+            return false;
+        }
+    }
+    write.shutdown().await.is_ok()
+}

@@ -1,0 +1,193 @@
+//! Wiring: components, services, listener. Nothing is decided here.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::buildkit::Engine;
+use crate::config::Config;
+use crate::jobs::Jobs;
+use crate::registry::{self, ManagedRegistry, Registry};
+use crate::store::Db;
+use crate::store::db::tenants::Token;
+use crate::{api, auth, http};
+
+/// HTTP/2 windows for uploads over long links.
+const WINDOW: u32 = 16 << 20;
+/// How long open connections may go on after a stop signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown`. Running jobs go on.
+pub async fn run(
+    config: Config,
+    dev: bool,
+    process_args: Vec<OsString>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let data_dir = &config.data_dir;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).with_context(|| format!("make {}", data_dir.display()))?;
+    let _only = lock(data_dir)?;
+    let db = Db::open(data_dir).await?;
+    let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
+    first_start(&db, data_dir, dev, &registry).await?;
+    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, shutdown.clone());
+
+    let (ready, is_ready) = watch::channel(false);
+    let state = api::State { db: db.clone(), jobs: jobs.clone(), registry: registry.clone() };
+    let app = http::routes(http::Shared { db, registry: registry.clone(), ready: is_ready }).merge(api::routes(state)?);
+    let serving = tokio::spawn(serve(listener, app, shutdown.clone()));
+    tracing::info!(listen = %config.listen, data_dir = %data_dir.display(), "slipwayd listens on {}", config.listen);
+
+    // From here on we answer, if only to say that we are not ready: the registry asks us for tokens.
+    let started = start(&config, &registry, shutdown.clone()).await;
+    let managed = match started {
+        Ok(managed) => managed,
+        Err(error) => {
+            shutdown.cancel();
+            serving.await?;
+            return Err(error);
+        }
+    };
+    ready.send_replace(true);
+    tracing::info!("ready");
+    let result = jobs.run().await;
+    shutdown.cancel();
+    serving.await?;
+    if let Some(managed) = managed {
+        managed.stopped().await;
+    }
+    Ok(result?)
+}
+
+/// What has to be there before a job can run.
+async fn start(config: &Config, registry: &Registry, shutdown: CancellationToken) -> anyhow::Result<Option<ManagedRegistry>> {
+    let managed = match config.registry.kind {
+        registry::Kind::Managed => {
+            let realm = format!("{}/token", config.public_url());
+            Some(ManagedRegistry::start(&config.registry, &config.data_dir, &realm, shutdown).await?)
+        }
+        registry::Kind::External => None,
+    };
+    let engine = Engine::connect(&config.engine()).await?;
+    tracing::info!(engine = %engine.address(), "engine {} answers", engine.address());
+    if engine.host_network() {
+        tracing::warn!(
+            engine = %engine.address(),
+            "OPEN ENGINE: the steps of engine {} run on the host's network and reach everything that listens on its loopback. \
+             Give buildkitd CNI networking (networkMode = \"bridge\" in its configuration, or `make setup`)",
+            engine.address()
+        );
+    }
+    let image = registry.image_ref(registry.global_namespace(), &config.runner.image())?;
+    if let Err(error) = registry.ensure_runner_image(&image, config.runner.archive().as_deref()).await {
+        // Builds do without it.
+        tracing::warn!(error = %anyhow::Error::from(error), "no runner image: commands without an `image` will fail");
+    }
+    Ok(managed)
+}
+
+/// One service for one data directory.
+fn lock(data_dir: &Path) -> anyhow::Result<fs::File> {
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(data_dir.join("slipwayd.lock"))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => anyhow::bail!("another slipwayd uses {} (set `data_dir` to another folder)", data_dir.display()),
+    }
+}
+
+/// The first token, and with `--dev` the first namespace.
+async fn first_start(db: &Db, data_dir: &Path, dev: bool, registry: &Registry) -> anyhow::Result<()> {
+    db.create_namespace(registry.global_namespace()).await?;
+    if dev {
+        db.create_namespace(&"dev".parse()?).await?;
+    }
+    let path = data_dir.join("admin.token");
+    if path.exists() || db.tokens().await?.iter().any(|token| token.admin) {
+        return Ok(());
+    }
+    let (token, secret): (Token, String) = auth::new_token("admin", true, Vec::new());
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    db.add_token(&token, &secret).await?;
+    tracing::info!(path = %path.display(), "wrote the first admin's token to {}", path.display());
+    Ok(())
+}
+
+async fn serve(listener: TcpListener, app: axum::Router, shutdown: CancellationToken) {
+    let tracker = TaskTracker::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .timer(hyper_util::rt::TokioTimer::new());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (builder, service, stop) = (builder.clone(), TowerToHyperService::new(app.clone()), shutdown.clone());
+        tracker.spawn(async move {
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                result = connection.as_mut() => result,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    match tokio::time::timeout(GRACE, connection).await {
+                        Ok(result) => result,
+                        Err(_) => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error = %error, "a connection ended badly");
+            }
+        });
+    }
+    drop(listener);
+    tracker.close();
+    tracker.wait().await;
+}
+
+/// Cancelled by SIGTERM or SIGINT.
+pub fn stop_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,31 @@
+//! What was deployed last.
+
+use std::collections::BTreeMap;
+
+use super::{Db, DbError, now_ms};
+use crate::names::{JobId, Namespace};
+
+impl Db {
+    /// Notes what a deploy left behind: service -> full image reference, digest included.
+    pub async fn set_environment(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        job: JobId,
+        images: &BTreeMap<String, String>,
+    ) -> Result<(), DbError> {
+        let images = serde_json::to_string(images).map_err(|error| DbError::Invalid(error.to_string()))?;
+        sqlx::query(
+            "insert into environments (namespace, name, job, images, updated) values (?, ?, ?, ?, ?)
+             on conflict (namespace, name) do update set job = excluded.job, images = excluded.images, updated = excluded.updated",
+        )
+        .bind(namespace.as_str())
+        .bind(name)
+        .bind(job.to_string())
+        .bind(images)
+        .bind(now_ms())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! Jobs: who asked for what, and where they stand.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Db, DbError, now_ms};
+use crate::jobs::state::{JobKind, JobState, parse_kind};
+use crate::names::{JobId, Namespace};
+
+/// Why a job ended as it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFailure {
+    /// A stable word for scripts.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// What to do about it, when we know.
+    pub hint: Option<String>,
+}
+
+/// A job's row.
+#[derive(Debug, Clone)]
+pub struct JobRow {
+    /// Its id.
+    pub id: JobId,
+    /// Where it belongs.
+    pub namespace: Namespace,
+    /// The user who submitted it.
+    pub owner: String,
+    /// What it does.
+    pub kind: JobKind,
+    /// The application's name.
+    pub environment: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it failed.
+    pub failure: Option<JobFailure>,
+    /// How often it has been started.
+    pub attempt: u32,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    /// Milliseconds since 1970.
+    pub started: Option<i64>,
+    /// Milliseconds since 1970.
+    pub finished: Option<i64>,
+}
+
+const COLUMNS: &str = "id, namespace, owner, kind, environment, state, error_code, error_message, error_hint, attempt, \
+                       created, started, finished";
+
+impl Db {
+    /// Inserts a job, unless the same owner's same request made one: then that one.
+    pub async fn insert_job(&self, job: &JobRow, request_id: &str) -> Result<(JobRow, bool), DbError> {
+        let mut transaction = self.pool.begin().await?;
+        let inserted = sqlx::query(
+            "insert into jobs (id, namespace, request_id, owner, kind, environment, state, created)
+             values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (owner, namespace, request_id) do nothing",
+        )
+        .bind(job.id.to_string())
+        .bind(job.namespace.as_str())
+        .bind(request_id)
+        .bind(&job.owner)
+        .bind(job.kind.as_str())
+        .bind(&job.environment)
+        .bind(job.state.as_str())
+        .bind(job.created)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
+            > 0;
+        let query = format!("select {COLUMNS} from jobs where owner = ? and namespace = ? and request_id = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(&job.owner)
+            .bind(job.namespace.as_str())
+            .bind(request_id)
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok((from_row(&row)?, inserted))
+    }
+
+    /// The job with this id.
+    pub async fn job(&self, id: JobId) -> Result<Option<JobRow>, DbError> {
+        let query = format!("select {COLUMNS} from jobs where id = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(query)).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        row.as_ref().map(from_row).transpose()
+    }
+
+    /// The newest jobs of these namespaces (of all when there are none to choose from), newest first.
+    pub async fn list_jobs(&self, namespaces: Option<&[Namespace]>, limit: u32) -> Result<Vec<JobRow>, DbError> {
+        let filter = match namespaces {
+            None => "1".to_owned(),
+            Some(names) => format!("namespace in ({})", vec!["?"; names.len()].join(",")),
+        };
+        let query = format!("select {COLUMNS} from jobs where {filter} order by created desc, id desc limit ?");
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(query));
+        for namespace in namespaces.unwrap_or_default() {
+            query = query.bind(namespace.as_str());
+        }
+        query.bind(limit).fetch_all(&self.pool).await?.iter().map(from_row).collect()
+    }
+
+    /// All jobs in one state, oldest first.
+    pub async fn jobs_in(&self, state: JobState) -> Result<Vec<JobRow>, DbError> {
+        let query = format!("select {COLUMNS} from jobs where state = ? order by created, id");
+        sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(state.as_str())
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(from_row)
+            .collect()
+    }
+
+    /// Moves a job from one state to another; `false` when it was not (or no longer) in the first.
+    pub async fn move_job(&self, id: JobId, from: JobState, to: JobState) -> Result<bool, DbError> {
+        let running = to == JobState::Running;
+        let done = sqlx::query(
+            "update jobs set state = ?, started = case when ? then ? else started end,
+             attempt = attempt + case when ? then 1 else 0 end where id = ? and state = ?",
+        )
+        .bind(to.as_str())
+        .bind(running)
+        .bind(now_ms())
+        .bind(running)
+        .bind(id.to_string())
+        .bind(from.as_str())
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Ends a job; `false` when it had ended before.
+    pub async fn finish_job(&self, id: JobId, state: JobState, failure: Option<&JobFailure>) -> Result<bool, DbError> {
+        let mut transaction = self.pool.begin().await?;
+        let done = sqlx::query(
+            "update jobs set state = ?, error_code = ?, error_message = ?, error_hint = ?, finished = ?
+             where id = ? and state in ('syncing', 'queued', 'running')",
+        )
+        .bind(state.as_str())
+        .bind(failure.map(|failure| &failure.code))
+        .bind(failure.map(|failure| &failure.message))
+        .bind(failure.and_then(|failure| failure.hint.as_ref()))
+        .bind(now_ms())
+        .bind(id.to_string())
+        .execute(&mut *transaction)
+        .await?;
+        for table in ["delete from job_secrets where job = ?", "delete from tokens where id = ?"] {
+            sqlx::query(table).bind(id.to_string()).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+fn from_row(row: &SqliteRow) -> Result<JobRow, DbError> {
+    let invalid = |what: &str, text: &str| DbError::Invalid(format!("a job's {what} is `{text}`"));
+    let id: String = row.try_get(0)?;
+    let namespace: String = row.try_get(1)?;
+    let kind: String = row.try_get(3)?;
+    let state: String = row.try_get(5)?;
+    let code: Option<String> = row.try_get(6)?;
+    let message: Option<String> = row.try_get(7)?;
+    let hint: Option<String> = row.try_get(8)?;
+    Ok(JobRow {
+        id: id.parse().map_err(|_| invalid("id", &id))?,
+        namespace: namespace.parse().map_err(|_| invalid("namespace", &namespace))?,
+        owner: row.try_get(2)?,
+        kind: parse_kind(&kind).ok_or_else(|| invalid("kind", &kind))?,
+        environment: row.try_get(4)?,
+        state: JobState::parse(&state).ok_or_else(|| invalid("state", &state))?,
+        failure: code.map(|code| JobFailure { code, message: message.unwrap_or_default(), hint }),
+        attempt: row.try_get(9)?,
+        created: row.try_get(10)?,
+        started: row.try_get(11)?,
+        finished: row.try_get(12)?,
+    })
+}

@@ -1,0 +1,327 @@
+//! The command line, as clap reads it. Nothing here looks at the environment: `settings.rs` does, once.
+
+#![expect(
+    clippy::doc_markdown,
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    reason = "these comments are the help text, and these fields the flags"
+)]
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Build images and run deploy commands on a Slipway service, from an okteto.yaml.
+#[derive(Debug, Parser)]
+#[command(name = "slipway", version, propagate_version = false, max_term_width = 100, subcommand_required = true)]
+#[command(
+    after_help = "Exit status: 0 done; 1 the job failed; 2 bad usage or manifest; 3 the service can't be reached or \
+                        refuses; 130 interrupted."
+)]
+pub(crate) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// The service [env: SLIPWAY_SERVER, OKTETO_CONTEXT; else the context in use]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The token [env: SLIPWAY_TOKEN, OKTETO_TOKEN; else the context's]
+    #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The namespace [env: SLIPWAY_NAMESPACE, OKTETO_NAMESPACE; else the context's, else the only one you may
+    /// use, else (for admins) dev]
+    #[arg(short, long = "namespace", global = true, value_name = "NAMESPACE", action = ArgAction::Append)]
+    pub(crate) namespaces: Vec<String>,
+    /// The manifest [env: SLIPWAY_FILE; else okteto.yml, okteto.yaml, also in .okteto/]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// How to show what happens [env: SLIPWAY_OUTPUT]
+    #[arg(long, global = true, value_enum)]
+    pub(crate) output: Option<OutputArg>,
+    /// How much slipway says about itself: error, warn, info, debug, trace [env: SLIPWAY_LOG_LEVEL]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// Values of `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputArg {
+    /// tty on a terminal, else plain
+    Auto,
+    /// For people at a terminal (the same as plain for now)
+    Tty,
+    /// Lines of text
+    Plain,
+    /// One event a line
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Remember a service and a token for it
+    Login(LoginArgs),
+    /// Services that you have logged in to
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Build the manifest's images, and what they depend on
+    Build(BuildArgs),
+    /// Build the images that are missing, then run the deploy commands
+    Deploy(DeployArgs),
+    /// List what would be sent, one path a line (works offline)
+    Files(FilesArgs),
+    /// Print the OKTETO_BUILD_* variables of the images as they are now
+    Env(EnvArgs),
+    /// Namespaces
+    #[command(subcommand)]
+    Namespace(NamespaceCommand),
+    /// Tokens, for admins
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Jobs: they belong to the service and go on without a client
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Check a manifest
+    Validate,
+    /// Print the version, and the service's where one is configured
+    Version,
+}
+
+/// `login`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// The service's URL. The token comes from --token, SLIPWAY_TOKEN, OKTETO_TOKEN or standard input
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+}
+
+/// `context …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// All contexts; the one in use is marked with *
+    List,
+    /// Use this context from now on, with --namespace as its namespace if given
+    Use {
+        /// The service's URL, or its host
+        url: String,
+    },
+    /// The service, user and namespace that commands would use now
+    Show,
+}
+
+/// Options that go into the manifest's expansion.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct VarArgs {
+    /// Set a variable for the manifest's expansion and for commands (repeatable)
+    #[arg(long = "var", value_name = "K=V")]
+    pub(crate) vars: Vec<String>,
+}
+
+/// `build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Services of the manifest's build section; none: all
+    #[arg(value_name = "SERVICE")]
+    pub(crate) services: Vec<String>,
+    /// Variables.
+    #[command(flatten)]
+    pub(crate) vars: VarArgs,
+    /// Set a build argument of every service built; without `=V`, to its value in the environment (repeatable)
+    #[arg(long = "build-arg", value_name = "K[=V]")]
+    pub(crate) build_args: Vec<String>,
+    /// Run every step again
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Write the OKTETO_BUILD_* variables of the images to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "print"])]
+    pub(crate) env_file: Option<PathBuf>,
+    /// Build nothing: print the plan as JSON
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) print: bool,
+    /// Print the job's id once the service has everything, and leave
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+/// `deploy`.
+#[derive(Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// Variables.
+    #[command(flatten)]
+    pub(crate) vars: VarArgs,
+    /// Build all images, also those that are there
+    #[arg(long, conflicts_with = "no_build")]
+    pub(crate) build: bool,
+    /// Build nothing: fail if an image is missing
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// Run the commands on the service. This version runs them nowhere else: false is an error, and so is `remote: false` in
+    /// the manifest
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) remote: Option<bool>,
+    /// Run every step of the builds again
+    #[arg(long, conflicts_with = "no_build")]
+    pub(crate) no_cache: bool,
+    /// Set a build argument of every service built (repeatable)
+    #[arg(long = "build-arg", value_name = "K[=V]")]
+    pub(crate) build_args: Vec<String>,
+    /// Write the OKTETO_BUILD_* variables of the images to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// Print the job's id once the service has everything, and leave
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+/// `files`.
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// build:SERVICE, deploy, destroy or test:NAME [default: the only build, else deploy]
+    #[arg(long = "for", value_name = "WHAT")]
+    pub(crate) purpose: Option<String>,
+    /// Mode, size and digest too
+    #[arg(long)]
+    pub(crate) long: bool,
+    /// Variables.
+    #[command(flatten)]
+    pub(crate) vars: VarArgs,
+}
+
+/// `env`.
+#[derive(Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// How to write them [default: dotenv; json with --output json]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<EnvFormat>,
+    /// Variables.
+    #[command(flatten)]
+    pub(crate) vars: VarArgs,
+}
+
+/// Values of `env --format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnvFormat {
+    /// NAME=value, for --env-file options and for `.` in a shell
+    Dotenv,
+    /// export NAME='value', for `eval` in a shell
+    Shell,
+    /// One object
+    Json,
+}
+
+/// `namespace …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NamespaceCommand {
+    /// Make a namespace (admins only)
+    Create {
+        /// Its name
+        name: String,
+    },
+    /// Namespaces that you may use
+    List,
+}
+
+/// `token …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print its secret, which is shown this once. --namespace (repeatable) says what it opens
+    Create {
+        /// Who it is for
+        #[arg(long)]
+        user: String,
+        /// It may do everything, in every namespace
+        #[arg(long)]
+        admin: bool,
+    },
+    /// All tokens, without their secrets
+    List,
+    /// Make a token worthless
+    Revoke {
+        /// The token's id, as `token list` shows it
+        id: String,
+    },
+}
+
+/// `job …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// The newest jobs, of --namespace or of all namespaces that you may use
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+    /// One job's state
+    Show {
+        /// The job's id
+        job: String,
+    },
+    /// What a job has said
+    Logs {
+        /// The job's id
+        job: String,
+        /// Wait for more until the job ends
+        #[arg(long)]
+        follow: bool,
+        /// Only events after this number
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+    },
+    /// Wait until a job ends, and exit as it did: 0 succeeded, 1 failed or cancelled
+    Wait {
+        /// The job's id
+        job: String,
+    },
+    /// Ask a job to end
+    Cancel {
+        /// The job's id
+        job: String,
+    },
+    /// Show a job from its start and wait until it ends. Ctrl-C leaves it running
+    Attach {
+        /// The job's id
+        job: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn remote_has_three_states() {
+        let remote = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["slipway", "deploy"].iter().chain(args)).unwrap();
+            let Command::Deploy(deploy) = cli.command else { panic!("not deploy") };
+            deploy.remote
+        };
+        assert_eq!(remote(&[]), None);
+        assert_eq!(remote(&["--remote"]), Some(true));
+        assert_eq!(remote(&["--remote=false"]), Some(false));
+        assert_eq!(remote(&["--remote=true"]), Some(true));
+    }
+
+    #[test]
+    fn global_options_go_anywhere() {
+        let cli =
+            Cli::try_parse_from(["slipway", "--token", "t", "token", "create", "--user", "u", "-n", "a", "-n", "b"]);
+        let global = cli.unwrap().global;
+        assert_eq!((global.token.as_deref(), global.namespaces), (Some("t"), vec!["a".to_owned(), "b".to_owned()]));
+    }
+}

@@ -1,0 +1,37 @@
+//! One file for each command. Each returns the exit status, or an error that `error.rs` turns into one.
+
+use anyhow::Result;
+
+use crate::args::Command;
+use crate::error::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::settings::Settings;
+
+mod build;
+mod context;
+mod deploy;
+mod env;
+mod files;
+mod job;
+mod login;
+mod namespace;
+mod token;
+mod validate;
+mod version;
+
+/// Runs a command.
+pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    match command {
+        Command::Login(args) => login::run(&args, settings).await,
+        Command::Context(command) => context::run(command, settings),
+        Command::Build(args) => build::run(&args, settings, interrupt).await,
+        Command::Deploy(args) => deploy::run(&args, settings, interrupt).await,
+        Command::Files(args) => files::run(&args, settings),
+        Command::Env(args) => env::run(&args, settings).await,
+        Command::Validate => validate::run(settings),
+        Command::Namespace(command) => namespace::run(command, settings).await,
+        Command::Token(command) => token::run(command, settings).await,
+        Command::Job(command) => job::run(command, settings, interrupt).await,
+        Command::Version => version::run(settings).await,
+    }
+}

@@ -1,0 +1,40 @@
+//! `slipway build`
+
+use anyhow::Result;
+use slipway_manifest::Selection;
+use slipway_manifest::print::{Digests, PrintedPlan};
+
+use crate::args::BuildArgs;
+use crate::error::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::project::Project;
+use crate::run::{self, Ending};
+use crate::settings::Settings;
+
+/// Builds images.
+pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    let project = Project::load(settings, &args.vars.vars)?;
+    let mut selection = Selection::build(project.application.clone(), args.services.clone());
+    selection.build_args = project.build_args(&args.build_args)?;
+    selection.no_cache = args.no_cache;
+    if args.print {
+        let plan = project.plan(&selection, settings.namespace.as_deref())?;
+        let prepared = tokio::task::spawn_blocking(move || run::prepare(&project, plan)).await??;
+        let mut roots = prepared.builds.iter();
+        let printed = PrintedPlan::new(&prepared.plan, |_| Digests {
+            context: roots
+                .next()
+                .and_then(|roots| prepared.roots.tree(&roots.context))
+                .map(|tree| tree.scan.digest().to_string()),
+            // Nobody but the service can complete it, and its API doesn't give it yet.
+            input: None,
+        });
+        output::print_json(&printed)?;
+        return Ok(ExitStatus::Done);
+    }
+    let plan = |project: &Project, namespace: &str| project.plan(&selection, Some(namespace));
+    let (prepared, session, _) = run::prepare_and_connect(settings, project, plan).await?;
+    let ending = Ending { detach: args.detach, env_file: args.env_file.as_deref() };
+    run::run(settings, &session, prepared, ending, interrupt).await
+}

@@ -1,0 +1,85 @@
+//! Every environment name that the command reads, and one snapshot of the environment, taken at the start.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Address of the service.
+pub(crate) const SLIPWAY_SERVER: &str = "SLIPWAY_SERVER";
+/// The caller's token.
+pub(crate) const SLIPWAY_TOKEN: &str = "SLIPWAY_TOKEN";
+/// The namespace to work in.
+pub(crate) const SLIPWAY_NAMESPACE: &str = "SLIPWAY_NAMESPACE";
+/// The manifest.
+pub(crate) const SLIPWAY_FILE: &str = "SLIPWAY_FILE";
+/// `auto`, `tty`, `plain` or `json`.
+pub(crate) const SLIPWAY_OUTPUT: &str = "SLIPWAY_OUTPUT";
+/// How much the command says about itself.
+pub(crate) const SLIPWAY_LOG_LEVEL: &str = "SLIPWAY_LOG_LEVEL";
+/// Okteto's name for the address of the service.
+pub(crate) const OKTETO_CONTEXT: &str = "OKTETO_CONTEXT";
+/// Okteto's name for the token.
+pub(crate) const OKTETO_TOKEN: &str = "OKTETO_TOKEN";
+/// Okteto's name for the namespace.
+pub(crate) const OKTETO_NAMESPACE: &str = "OKTETO_NAMESPACE";
+/// The address of the service as commands see it; only reserved here.
+pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
+/// `true`: commands run remotely, whatever the manifest leaves open.
+pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+const HOME: &str = "HOME";
+
+/// Variables that say who and where the caller is: neither `--var` nor `.env` sets them for commands.
+pub(crate) const RESERVED: [&str; 4] = [OKTETO_CONTEXT, OKTETO_NAMESPACE, OKTETO_URL, OKTETO_TOKEN];
+
+/// The process environment as it was when the command started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// What the process was given. Variables that are not UTF-8 are left out: nothing here could name or send them.
+    pub(crate) fn current() -> Self {
+        Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// The variable's value; an empty one counts as unset, as scripts write `NAME= slipway …`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// All variables, empty ones included.
+    pub(crate) fn vars(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// Where `slipway login` keeps what it learns.
+    pub(crate) fn contexts_file(&self) -> Option<PathBuf> {
+        // A relative XDG_CONFIG_HOME is to be ignored, says its specification.
+        let xdg = self.get(XDG_CONFIG_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(".config")))?;
+        Some(base.join("slipway").join("contexts.json"))
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(vars: [(&str, &str); N]) -> Self {
+        Self(vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_file_is_under_the_configuration_home() {
+        let path = |env: Environment| env.contexts_file().map(|path| path.display().to_string());
+        assert_eq!(path([("HOME", "/h")].into()).unwrap(), "/h/.config/slipway/contexts.json");
+        assert_eq!(path([("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")].into()).unwrap(), "/x/slipway/contexts.json");
+        assert_eq!(
+            path([("HOME", "/h"), ("XDG_CONFIG_HOME", "x")].into()).unwrap(),
+            "/h/.config/slipway/contexts.json"
+        );
+        assert_eq!(path(Environment::default()), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! Shows a job until it ends, and takes care of Ctrl-C.
+
+use std::future::{Future, pending};
+use std::time::Duration;
+
+use anyhow::Result;
+use slipway_proto::v1::{CancelJobRequest, Event, JobDone, JobStatus, event::Kind};
+
+use crate::client::{Client, Patience, SHORT_CALL, timed};
+use crate::error::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::output::{self, Screen};
+use crate::watch::Watch;
+
+/// How long a cancelled job may take to end before we stop watching it: the service gives commands 10 seconds at most.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What a first Ctrl-C means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnInterrupt {
+    /// The job is ours: it ends too.
+    Cancel,
+    /// We only looked on.
+    Leave,
+}
+
+/// How watching ended.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    /// The job's end, if it came.
+    pub(crate) done: Option<JobDone>,
+    /// A signal ended the watching, or the job.
+    pub(crate) interrupted: bool,
+    /// Service and full reference of each image built or skipped, in the order of the events.
+    pub(crate) images: Vec<(String, String)>,
+}
+
+impl Followed {
+    /// As the job ended; a cancelled job has not done its work, whoever cancelled it.
+    pub(crate) fn status(&self) -> ExitStatus {
+        if self.interrupted {
+            return ExitStatus::Interrupted;
+        }
+        match self.done.as_ref().map(JobDone::status) {
+            Some(JobStatus::Succeeded) => ExitStatus::Done,
+            _ => ExitStatus::Failed,
+        }
+    }
+}
+
+/// Shows a job's events (on no screen: only waits) until job.done.
+pub(crate) async fn follow(
+    client: &Client,
+    job: &str,
+    after: u64,
+    mut screen: Option<Screen>,
+    interrupt: &Interrupt,
+    on_interrupt: OnInterrupt,
+) -> Result<Followed> {
+    interrupt.claim();
+    let mut watch = Watch::new(client, job, after, true);
+    let mut followed = Followed { done: None, interrupted: false, images: Vec::new() };
+    let mut deadline: Deadline = Box::pin(pending());
+    loop {
+        let events = tokio::select! {
+            events = watch.next() => events.inspect_err(|_| {
+                output::note(format_args!("lost sight of job {job}; `slipway job attach {job}` looks for it"));
+            })?,
+            () = interrupt.received(), if !followed.interrupted => {
+                followed.interrupted = true;
+                if on_interrupt == OnInterrupt::Leave {
+                    output::note(format_args!("left job {job} running; `slipway job attach {job}` comes back to it"));
+                    break;
+                }
+                cancel_in_background(client, job);
+                deadline = Box::pin(tokio::time::sleep(GRACE));
+                continue;
+            }
+            () = &mut deadline => {
+                output::note(format_args!("job {job} has not ended yet; `slipway job show {job}` says when it has"));
+                break;
+            }
+        };
+        let Some(events) = events else { break };
+        if let Some(screen) = &mut screen {
+            screen.show(&events)?;
+        }
+        followed.take(events);
+    }
+    if let Some(screen) = &mut screen {
+        screen.finish()?;
+    }
+    Ok(followed)
+}
+
+type Deadline = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Followed {
+    fn take(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event.kind {
+                Some(Kind::BuildDone(build)) => self.images.push((build.service, build.image)),
+                Some(Kind::BuildSkipped(build)) => self.images.push((build.service, build.image)),
+                Some(Kind::JobDone(done)) => self.done = Some(done),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Cancels without keeping the watch waiting: the job's last events come over it.
+fn cancel_in_background(client: &Client, job: &str) {
+    output::note(format_args!("cancelling job {job}; Ctrl-C again leaves at once"));
+    let (client, job) = (client.clone(), job.to_owned());
+    tokio::spawn(async move {
+        if let Err(error) = cancel(&client, &job).await {
+            output::warn(format_args!("could not cancel job {job}: {error}"));
+        }
+    });
+}
+
+/// Asks the service to end a job.
+pub(crate) async fn cancel(client: &Client, job: &str) -> Result<slipway_proto::v1::Job, crate::client::ServiceError> {
+    let request = CancelJobRequest { job: job.to_owned() };
+    let call = || {
+        let (mut jobs, request) = (client.jobs(), timed(request.clone(), SHORT_CALL));
+        async move { jobs.cancel(request).await }
+    };
+    Patience(GRACE).call(call).await.map_err(|status| client.error(&status))
+}

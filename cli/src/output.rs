@@ -1,0 +1,105 @@
+//! What people and scripts read: events on standard output, diagnostics on standard error.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write};
+
+use slipway_proto::v1::{Event, JobError};
+
+use crate::settings::Output;
+
+mod json;
+mod plain;
+mod table;
+mod units;
+
+pub(crate) use table::Table;
+pub(crate) use units::{seconds, size, time};
+
+/// Shows a job's events.
+pub(crate) trait Renderer: Send {
+    /// Shows one event: results to `out`, diagnostics to `err`.
+    fn event(&mut self, event: &Event, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()>;
+
+    /// Shows what is held back: a log's last line that has no end.
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// A renderer and the process's own streams.
+pub(crate) struct Screen {
+    renderer: Box<dyn Renderer>,
+    out: BufWriter<io::Stdout>,
+}
+
+impl Screen {
+    /// A screen of this kind.
+    pub(crate) fn new(output: Output) -> Self {
+        let renderer: Box<dyn Renderer> = match output {
+            Output::Plain => Box::new(plain::Plain::default()),
+            Output::Json => Box::new(json::Json),
+        };
+        Self { renderer, out: BufWriter::new(io::stdout()) }
+    }
+
+    /// Shows events that came together.
+    pub(crate) fn show(&mut self, events: &[Event]) -> io::Result<()> {
+        for event in events {
+            let mut err = Vec::new();
+            self.renderer.event(event, &mut self.out, &mut err)?;
+            if !err.is_empty() {
+                // In the order of the events, for those who see both streams in one place.
+                self.out.flush()?;
+                diagnose(&err);
+            }
+        }
+        self.out.flush()
+    }
+
+    /// Shows what is held back.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.renderer.finish(&mut self.out)?;
+        self.out.flush()
+    }
+}
+
+/// Says something about the command's own work.
+pub(crate) fn note(message: impl Display) {
+    diagnose(format!("slipway: {message}\n").as_bytes());
+}
+
+/// Says that something may not be as meant.
+pub(crate) fn warn(message: impl Display) {
+    diagnose(format!("warning: {message}\n").as_bytes());
+}
+
+/// Writes text to standard error as it is.
+pub(crate) fn diagnose(text: &[u8]) {
+    // Nobody can be told that standard error is gone.
+    let _ = io::stderr().write_all(text);
+}
+
+/// Writes a result to standard output.
+pub(crate) fn print(text: impl Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}")?;
+    out.flush()
+}
+
+/// Writes one JSON value and a line end to standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line)?;
+    out.flush()
+}
+
+/// A job's error as people read it.
+pub(crate) fn job_error(error: &JobError) -> String {
+    let mut text = format!("error: {}\n", error.message.trim_end());
+    if let Some(hint) = error.hint.as_deref().filter(|hint| !hint.is_empty()) {
+        text.push_str("hint: ");
+        text.push_str(hint.trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,159 @@
+//! The project in front of us: its manifest, and the variables that the manifest is expanded with.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use slipway_manifest::variables::parse_assignment;
+use slipway_manifest::{Manifest, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
+
+use crate::environment::{self, Environment};
+use crate::error::{BadManifest, Usage};
+use crate::output;
+use crate::settings::Settings;
+
+/// A project whose manifest has been read.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// As written.
+    pub(crate) manifest: Manifest,
+    /// What the manifest's paths are relative to; empty for the working directory.
+    pub(crate) root: PathBuf,
+    /// The application's name where the manifest has none.
+    pub(crate) application: String,
+    variables: Variables,
+}
+
+impl Project {
+    /// Reads the manifest that the settings name, or the one of the working directory, and `.env`. `vars` are `--var`.
+    pub(crate) fn load(settings: &Settings, vars: &[String]) -> Result<Self> {
+        let (manifest, root) = read(settings)?;
+        let flags = vars.iter().map(|var| parse_assignment(var)).collect::<Result<Vec<_>, _>>();
+        let flags = flags.and_then(|flags| Variables::default().with_flags(flags));
+        let variables = flags.map_err(|error| Usage::new(format!("--var: {error}")))?;
+        let known = settings.environment.vars().iter().map(|(name, value)| (name.clone(), value.clone()));
+        let mut variables = variables.with_environment(known);
+        if let Some(url) = &settings.server {
+            // What the service will say, whatever the shell believes.
+            let own = [environment::OKTETO_CONTEXT, environment::OKTETO_URL];
+            variables = variables.with_environment(own.map(|name| (name.to_owned(), url.to_string())));
+        }
+        if let Some((path, text)) = dotenv_file(&root)? {
+            let dotenv = dotenv::parse(&text, &|name| variables.lookup(name));
+            let dotenv = dotenv
+                .map_err(|error| BadManifest(format!("{}:{}:1: {}", path.display(), error.line, error.message)))?;
+            for (name, _) in dotenv.iter().filter(|(name, _)| environment::RESERVED.contains(&name.as_str())) {
+                output::warn(format_args!("{}: commands get `{name}` from the service", path.display()));
+            }
+            variables = variables.with_dotenv(dotenv);
+        }
+        Ok(Self { manifest, application: directory_name(&root), root, variables })
+    }
+
+    /// The plan for a selection, expanded. Warnings are printed.
+    pub(crate) fn plan(&self, selection: &Selection, namespace: Option<&str>) -> Result<Plan> {
+        let own = namespace.map(|namespace| (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned()));
+        let variables = self.variables.clone().with_environment(own);
+        let (plan, warnings) = Plan::new(&self.manifest, selection, &variables).map_err(|error| match error {
+            slipway_manifest::plan::PlanError::Problems(problems) => bad_manifest(&problems).into(),
+            error => anyhow::Error::from(Usage::new(error.to_string())),
+        })?;
+        print_warnings(&warnings);
+        plan.validate().map_err(|error| Usage::new(format!("{}: {error}", self.manifest.file)))?;
+        Ok(plan)
+    }
+
+    /// The value of a variable, whichever layer it is from.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)
+    }
+
+    /// Whether `OKTETO_FORCE_REMOTE` is true in any of the caller's scopes: one that says false does not undo it.
+    pub(crate) fn force_remote(&self, environment: &Environment) -> bool {
+        let name = environment::OKTETO_FORCE_REMOTE;
+        let truths = ["1", "t", "true"];
+        [environment.get(name), self.variable(name)]
+            .into_iter()
+            .flatten()
+            .any(|value| truths.iter().any(|truth| truth.eq_ignore_ascii_case(value)))
+    }
+
+    /// `--build-arg` as name and value; a name alone takes the variable's value, and is left out where there is none.
+    pub(crate) fn build_args(&self, args: &[String]) -> Result<Vec<(String, String)>> {
+        let mut pairs = Vec::new();
+        for arg in args {
+            match parse_assignment(arg) {
+                Ok(pair) => pairs.push(pair),
+                Err(_) if !arg.is_empty() && !arg.contains('=') => {
+                    pairs.extend(self.variable(arg).map(|value| (arg.clone(), value.to_owned())));
+                }
+                Err(error) => return Err(Usage::new(format!("--build-arg: {error}")).into()),
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+/// Reads and parses the manifest; its warnings are printed.
+pub(crate) fn read(settings: &Settings) -> Result<(Manifest, PathBuf)> {
+    let (path, root) = if let Some(file) = &settings.file {
+        (file.clone(), discover::root_of(file).to_owned())
+    } else {
+        let found = discover::require(Path::new(".")).map_err(|error| {
+            Usage::new(error.to_string()).hint("run it where the okteto.yaml is, or name the file with -f")
+        })?;
+        (tidy(&found.path), PathBuf::new())
+    };
+    let text = fs::read(&path).map_err(|error| Usage::new(format!("read manifest {}: {error}", path.display())))?;
+    let name = path.display().to_string();
+    let text = String::from_utf8(text).map_err(|_| BadManifest(format!("{name}:1:1: the manifest is not UTF-8")))?;
+    let parsed = Manifest::parse(&text, &name).map_err(|problems| bad_manifest(&problems))?;
+    print_warnings(&parsed.warnings);
+    Ok((parsed.manifest, root))
+}
+
+/// A path without the `.` that say nothing.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    let path: PathBuf = path.components().collect();
+    match path.strip_prefix(".") {
+        Ok(rest) if !rest.as_os_str().is_empty() => rest.to_owned(),
+        _ => path,
+    }
+}
+
+fn bad_manifest(problems: &Problems) -> BadManifest {
+    BadManifest(problems.to_string())
+}
+
+fn print_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        let hint = warning.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        output::diagnose(format!("{}: warning: {}{hint}\n", warning.location(), warning.message).as_bytes());
+    }
+}
+
+/// `.env` beside the manifest, else in the working directory.
+fn dotenv_file(root: &Path) -> Result<Option<(PathBuf, String)>> {
+    for path in [root.join(".env"), PathBuf::from(".env")] {
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let text = String::from_utf8(bytes);
+                let text = text.map_err(|_| BadManifest(format!("{}:1:1: the file is not UTF-8", path.display())))?;
+                return Ok(Some((path, text)));
+            }
+            // A folder of that name is somebody's virtual environment.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {}
+            Err(error) => {
+                return Err(error).with_context(|| Usage::new(format!("read {}", path.display())));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn directory_name(root: &Path) -> String {
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let full = fs::canonicalize(root).unwrap_or_default();
+    full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

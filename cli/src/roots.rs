@@ -1,0 +1,165 @@
+//! The trees that a job reads: where they are, which rules apply, and their snapshots.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use slipway_context::{OktetoContext, Rules, Scan, ScanOptions, Section, Warning, scan, scan_dockerfile};
+use slipway_manifest::plan::{BuildPlan, CommandsPlan};
+
+use crate::error::{Usage, causes};
+use crate::output;
+use crate::project::tidy;
+
+/// Names of the two roots of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BuildRoots {
+    /// The context.
+    pub(crate) context: String,
+    /// The Dockerfile and its ignore file.
+    pub(crate) dockerfile: String,
+    /// The Dockerfile's name within its root.
+    pub(crate) file: String,
+}
+
+/// One tree of a job.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// Its name within the job.
+    pub(crate) name: String,
+    /// Where it is; for messages.
+    pub(crate) dir: PathBuf,
+    /// Its snapshot.
+    pub(crate) scan: Scan,
+}
+
+/// Scans directories, each combination of a directory and rules once.
+#[derive(Debug, Default)]
+pub(crate) struct Roots {
+    trees: Vec<Arc<Tree>>,
+    known: HashMap<(PathBuf, Vec<String>), String>,
+}
+
+impl Roots {
+    /// The trees, in the order of their first use.
+    pub(crate) fn trees(&self) -> &[Arc<Tree>] {
+        &self.trees
+    }
+
+    /// The tree of that name.
+    pub(crate) fn tree(&self, name: &str) -> Option<&Tree> {
+        self.trees.iter().find(|tree| tree.name == name).map(Arc::as_ref)
+    }
+
+    /// The roots of a build. `root` is the manifest's.
+    pub(crate) fn add_build(&mut self, root: &Path, build: &BuildPlan) -> Result<BuildRoots, Usage> {
+        let service = build.service.as_str();
+        let dir = directory(root, &build.context, format_args!("the context of `{service}`"))?;
+        let path = dockerfile(root, &dir, build)?;
+        let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let file = file.ok_or_else(|| Usage::new(format!("`{}` can't be a Dockerfile's name", path.display())))?;
+        let rules = Rules::docker(&dir, &path).map_err(|error| Usage::new(causes(&error)))?;
+        let context = self.add(format!("context:{service}"), &dir, &rules)?;
+        let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path)?;
+        Ok(BuildRoots { context, dockerfile, file })
+    }
+
+    /// The root that commands run in.
+    pub(crate) fn add_commands(&mut self, root: &Path, commands: &CommandsPlan) -> Result<String, Usage> {
+        let name = commands.section.as_str();
+        let dir = directory(root, &commands.context, format_args!("the context of `{name}`"))?;
+        let section = match commands.section {
+            slipway_manifest::plan::Section::Destroy => Section::Destroy,
+            slipway_manifest::plan::Section::Deploy | slipway_manifest::plan::Section::Test => Section::Deploy,
+        };
+        let rules = okteto_rules(&dir, section)?;
+        self.add(name.to_owned(), &dir, &rules)
+    }
+
+    /// Any other directory.
+    pub(crate) fn add(&mut self, name: String, dir: &Path, rules: &Rules) -> Result<String, Usage> {
+        // Two ways to write a directory are one directory; should that fail, scanning says why.
+        let place = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let patterns = rules.patterns().map(|(pattern, _, _)| pattern.to_owned()).collect();
+        let known = self.known.entry((place, patterns)).or_insert_with(|| name.clone()).clone();
+        if known != name {
+            return Ok(known);
+        }
+        warn(rules.warnings());
+        let scan = scan(dir, rules, &ScanOptions::default()).map_err(|error| Usage::new(causes(&error)))?;
+        warn(scan.warnings());
+        let totals = scan.totals();
+        tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");
+        self.trees.push(Arc::new(Tree { name: name.clone(), dir: dir.to_owned(), scan }));
+        Ok(name)
+    }
+
+    fn add_dockerfile(&mut self, name: String, path: &Path) -> Result<String, Usage> {
+        let scan = scan_dockerfile(path).map_err(|error| Usage::new(causes(&error)))?;
+        let same =
+            self.trees.iter().find(|tree| tree.name.starts_with("dockerfile:") && tree.scan.digest() == scan.digest());
+        if let Some(same) = same {
+            return Ok(same.name.clone());
+        }
+        let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+        self.trees.push(Arc::new(Tree { name: name.clone(), dir, scan }));
+        Ok(name)
+    }
+}
+
+/// The rules of a section of `.oktetoignore`.
+pub(crate) fn okteto_rules(dir: &Path, section: Section) -> Result<Rules, Usage> {
+    let context = OktetoContext { context_dir: dir, working_dir: Path::new("."), section, tests: &[] };
+    Rules::okteto(&context).map_err(|error| Usage::new(causes(&error)))
+}
+
+/// A directory that the manifest names. It may be outside the manifest's root: these are the caller's own files.
+pub(crate) fn directory(root: &Path, path: &str, what: fmt::Arguments<'_>) -> Result<PathBuf, Usage> {
+    if path.contains("://") {
+        return Err(Usage::new(format!("{what} is `{path}`: contexts that are not folders are not supported yet")));
+    }
+    let dir = tidy(&root.join(path));
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    let why = if dir.exists() { "is no folder" } else { "does not exist" };
+    Err(Usage::new(format!("{what}, `{}`, {why}", dir.display())))
+}
+
+/// A build's Dockerfile: relative to its context, else to the manifest's root.
+pub(crate) fn dockerfile(root: &Path, context: &Path, build: &BuildPlan) -> Result<PathBuf, Usage> {
+    let first = tidy(&context.join(&build.dockerfile));
+    if exists(&first) {
+        return Ok(first);
+    }
+    let service = build.service.as_str();
+    let second = tidy(&root.join(&build.dockerfile));
+    if second != first && exists(&second) {
+        output::warn(format_args!(
+            "the Dockerfile of `{service}` is `{}`, relative to the manifest: `{}` does not exist",
+            second.display(),
+            first.display()
+        ));
+        return Ok(second);
+    }
+    Err(Usage::new(format!("the Dockerfile of `{service}`, `{}`, does not exist", first.display())))
+}
+
+/// As `BuildKit` sees it: where `Dockerfile` is missing, `dockerfile` will do.
+fn exists(path: &Path) -> bool {
+    path.is_file()
+        || path.file_name().is_some_and(|name| name == "Dockerfile") && path.with_file_name("dockerfile").is_file()
+}
+
+fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        match warning {
+            // The sections of tests, which are not read yet, are no mistake.
+            Warning::UnknownSection { name, .. } if name.starts_with("test.") => {}
+            Warning::UnknownSection { .. } => output::warn(format_args!("{}: {warning}", warning.place())),
+            _ => output::warn(warning),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `build` and `deploy`: prepare, submit, sync, and show the job until it ends.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use slipway_manifest::{ImageEnv, Plan, ServiceName};
+use slipway_proto::v1::{GetJobRequest, JobState};
+
+use crate::client::{Client, SHORT_CALL, ServiceError, timed};
+use crate::error::{ExitStatus, Interrupted};
+use crate::follow::{self, Followed, OnInterrupt, follow};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Screen};
+use crate::project::Project;
+use crate::roots::Roots;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::submit::{self, Prepared};
+use crate::sync::{Blobs, SyncError, sync};
+
+/// What to do with a job once the service has all of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending<'a> {
+    /// Print its id and leave.
+    pub(crate) detach: bool,
+    /// Where to write the images' variables.
+    pub(crate) env_file: Option<&'a Path>,
+}
+
+/// Finds and scans everything that a plan reads. Blocks.
+pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
+    let mut roots = Roots::default();
+    let mut builds = Vec::with_capacity(plan.builds.len());
+    for build in &plan.builds {
+        builds.push(roots.add_build(&project.root, build)?);
+    }
+    let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
+    Ok(Prepared { plan, roots, builds, commands })
+}
+
+/// Makes a job of what was prepared.
+pub(crate) async fn run(
+    settings: &Settings,
+    session: &Session,
+    prepared: Prepared,
+    ending: Ending<'_>,
+    interrupt: &Interrupt,
+) -> Result<ExitStatus> {
+    let client = &session.client;
+    let request = prepared.request(&session.namespace);
+    interrupt.claim();
+    let (job, missing) = tokio::select! {
+        submitted = submit::submit(client, &request) => submitted?,
+        () = late(interrupt) => {
+            output::note("left before the service answered; should it have made a job, that ends by itself");
+            return Err(Interrupted.into());
+        }
+    };
+    let job = job.id;
+    let mut blobs = Blobs::default();
+    for tree in prepared.roots.trees().iter().filter(|tree| missing.contains(&tree.name)) {
+        blobs.add(tree);
+    }
+    drop(prepared);
+    if !missing.is_empty() {
+        let synced = tokio::select! {
+            synced = sync(client, &job, &blobs) => synced,
+            // The job is cancelled below, where its end is also waited for.
+            () = interrupt.received() => Ok(()),
+        };
+        if let Err(error) = synced {
+            return abandon(settings, client, &job, error, interrupt).await;
+        }
+    }
+    drop(blobs);
+    if ending.detach && !interrupt.is_received() {
+        output::note(format_args!("the job goes on without you; `slipway job attach {job}` shows it"));
+        output::print(format_args!("{job}\n"))?;
+        return Ok(ExitStatus::Done);
+    }
+    let screen = Screen::new(settings.output);
+    let followed = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel).await?;
+    let status = followed.status();
+    if status == ExitStatus::Done
+        && let Some(path) = ending.env_file
+    {
+        write_env_file(path, &image_env(&followed)?)?;
+    }
+    Ok(status)
+}
+
+/// Some time after a signal: what was asked of the service may still come to its end, and tell us what to cancel.
+async fn late(interrupt: &Interrupt) {
+    interrupt.received().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+/// A sync that failed: says why, and leaves no job behind that waits for it.
+async fn abandon(
+    settings: &Settings,
+    client: &Client,
+    job: &str,
+    error: SyncError,
+    interrupt: &Interrupt,
+) -> Result<ExitStatus> {
+    if let SyncError::Service(error @ ServiceError::Unreachable { .. }) = error {
+        // The job can't be cancelled either; without its client it ends by itself.
+        return Err(error.into());
+    }
+    let answer = client.jobs().get(timed(GetJobRequest { job: job.to_owned() }, SHORT_CALL)).await;
+    let state = answer.map(|answer| answer.into_inner().state());
+    if matches!(state, Ok(JobState::Cancelled | JobState::Failed | JobState::Succeeded)) {
+        // Somebody else ended the job: its events say more than the refused upload does.
+        tracing::info!(%error, "the sync ended");
+        let screen = Screen::new(settings.output);
+        return Ok(follow(client, job, 0, Some(screen), interrupt, OnInterrupt::Cancel).await?.status());
+    }
+    if let Err(error) = follow::cancel(client, job).await {
+        tracing::warn!(%error, job, "could not cancel the job");
+    }
+    match error {
+        SyncError::Service(error) => Err(error.into()),
+        error => Err(error.into()),
+    }
+}
+
+/// The variables of a job's images.
+fn image_env(followed: &Followed) -> Result<ImageEnv> {
+    let mut env = ImageEnv::default();
+    for (service, image) in &followed.images {
+        let service = ServiceName::new(service.clone()).context("read the name of a built service")?;
+        env.extend(&service, image).with_context(|| format!("read the reference of the image of {service}"))?;
+    }
+    Ok(env)
+}
+
+/// Writes `OKTETO_BUILD_*`: complete or not at all.
+pub(crate) fn write_env_file(path: &Path, env: &ImageEnv) -> Result<()> {
+    let text = env.to_dotenv().context("write variables")?;
+    write_file(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // What is there and is no plain file (/dev/stdout, a link, a pipe) is written to, not replaced.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs::write(path, bytes);
+    }
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // Nothing in it is secret, and other steps of a pipeline may run as other users.
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut file = builder.permissions(permissions).tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Prepares and connects at the same time, since both take a while; with several things wrong, those of the project come
+/// first. `plan` gets the namespace that the manifest is expanded for.
+pub(crate) async fn prepare_and_connect(
+    settings: &Settings,
+    project: Project,
+    plan: impl FnOnce(&Project, &str) -> Result<Plan>,
+) -> Result<(Prepared, Session, Arc<Project>)> {
+    let project = Arc::new(project);
+    let scan = |plan: Plan| {
+        let project = Arc::clone(&project);
+        async move { tokio::task::spawn_blocking(move || prepare(&project, plan)).await.context("scan")? }
+    };
+    if let Some(namespace) = settings.namespace.as_deref() {
+        let plan = plan(&project, namespace)?;
+        let (prepared, session) = tokio::join!(scan(plan), Session::open(settings));
+        let prepared = prepared?;
+        return Ok((prepared, session?, project));
+    }
+    let session = Session::open(settings).await?;
+    let plan = plan(&project, &session.namespace)?;
+    Ok((scan(plan).await?, session, project))
+}

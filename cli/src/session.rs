@@ -1,0 +1,44 @@
+//! A connection together with the namespace to work in.
+
+use anyhow::Result;
+
+use crate::client::Client;
+use crate::error::Usage;
+use crate::output;
+use crate::settings::Settings;
+
+/// The namespace that `slipwayd --dev` starts with: what an admin, who may use all, gets where nothing names one.
+const ADMIN_DEFAULT: &str = "dev";
+
+/// What a command that works in one namespace needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// The service.
+    pub(crate) client: Client,
+    /// The namespace.
+    pub(crate) namespace: String,
+}
+
+impl Session {
+    /// Connects, and settles on a namespace: the settings', else the only one that the caller may use.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self> {
+        let client = Client::connect(settings).await?;
+        if let Some(namespace) = settings.namespace.clone() {
+            return Ok(Self { client, namespace });
+        }
+        let caller = client.who_am_i().await?;
+        let namespace = match caller.namespaces.as_slice() {
+            [only] => only.clone(),
+            [] if caller.admin => {
+                output::note(format_args!("working in namespace {ADMIN_DEFAULT}; -n names another"));
+                ADMIN_DEFAULT.to_owned()
+            }
+            [] => return Err(Usage::new("your token opens no namespace").hint("ask an admin for one").into()),
+            several => {
+                let message = format!("which namespace? you may use {}", several.join(", "));
+                return Err(Usage::new(message).hint("name one with -n or SLIPWAY_NAMESPACE").into());
+            }
+        };
+        Ok(Self { client, namespace })
+    }
+}

@@ -1,0 +1,98 @@
+//! From a plan and its roots to a job that the service has in its queue.
+
+use slipway_manifest::plan::{BuildPlan, CommandsPlan, JobKind, Plan};
+use slipway_proto::v1;
+use slipway_proto::v1::{Job, KeyValue, Root, SubmitRequest};
+use uuid::Uuid;
+
+use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
+use crate::roots::{BuildRoots, Roots};
+
+/// A plan, the trees that it reads, and which build reads which.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// What to do.
+    pub(crate) plan: Plan,
+    /// The trees.
+    pub(crate) roots: Roots,
+    /// Of each build of the plan, in its order.
+    pub(crate) builds: Vec<BuildRoots>,
+    /// The commands' working directory.
+    pub(crate) commands: Option<String>,
+}
+
+impl Prepared {
+    /// The request that makes a job of this.
+    pub(crate) fn request(&self, namespace: &str) -> SubmitRequest {
+        let builds = self.plan.builds.iter().zip(&self.builds).map(|(plan, roots)| build(plan, roots)).collect();
+        let commands = self.plan.commands.as_ref().map(|plan| commands(plan, self.commands.as_deref()));
+        let kind = match self.plan.kind {
+            JobKind::Build => v1::JobKind::Build,
+            JobKind::Deploy => v1::JobKind::Deploy,
+            JobKind::Destroy => v1::JobKind::Destroy,
+            JobKind::Test => v1::JobKind::Test,
+        };
+        let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), builds, commands };
+        let roots = self
+            .roots
+            .trees()
+            .iter()
+            .map(|tree| Root { name: tree.name.clone(), digest: tree.scan.digest().as_bytes().to_vec() });
+        SubmitRequest {
+            request_id: Uuid::now_v7().to_string(),
+            namespace: namespace.to_owned(),
+            plan: Some(plan),
+            roots: roots.collect(),
+        }
+    }
+}
+
+/// Creates the job. With the same request id a repeated call gives the same job, so a broken connection makes no second one.
+pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<(Job, Vec<String>), ServiceError> {
+    let call = || {
+        let (mut jobs, request) = (client.jobs(), timed(request.clone(), LONG_CALL));
+        async move { jobs.submit(request).await }
+    };
+    let answer = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
+    let job = answer.job.filter(|job| !job.id.is_empty());
+    Ok((job.ok_or_else(|| client.malformed("a submitted job without an id"))?, answer.missing_roots))
+}
+
+fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
+    let args = plan.args.iter().map(|(key, value)| key_value(key, value.source())).collect();
+    let build_args = plan.build_args.iter().map(|(key, value)| key_value(key, value)).collect();
+    v1::BuildPlan {
+        service: plan.service.as_str().to_owned(),
+        context: plan.context.clone(),
+        dockerfile: roots.file.clone(),
+        target: plan.target.clone(),
+        args,
+        image: plan.image.as_ref().map(|image| image.source().to_owned()),
+        depends_on: plan.depends_on.iter().map(|service| service.as_str().to_owned()).collect(),
+        platforms: plan.platforms.clone(),
+        no_cache: plan.no_cache,
+        only_if_missing: plan.only_if_missing,
+        context_root: roots.context.clone(),
+        dockerfile_root: roots.dockerfile.clone(),
+        build_args,
+    }
+}
+
+fn commands(plan: &CommandsPlan, root: Option<&str>) -> v1::CommandsPlan {
+    let command = |command: &slipway_manifest::plan::Command| v1::Command {
+        name: command.name.clone(),
+        command: command.command.clone(),
+    };
+    v1::CommandsPlan {
+        section: plan.section.as_str().to_owned(),
+        image: plan.image.as_ref().map(|image| image.source().to_owned()),
+        commands: plan.commands.iter().map(command).collect(),
+        env: plan.env.iter().map(|(key, value)| key_value(key, value)).collect(),
+        root: root.unwrap_or_default().to_owned(),
+        context: plan.context.clone(),
+    }
+}
+
+fn key_value(key: &str, value: &str) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: value.to_owned() }
+}

@@ -1,0 +1,187 @@
+//! The binary without a service.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn slipway(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .current_dir(dir)
+        .env_clear()
+        .env("HOME", dir)
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn project(manifest: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::Builder::new().prefix("ex-").tempdir().unwrap();
+    fs::write(dir.path().join("okteto.yaml"), manifest).unwrap();
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+const ONE: &str = "name: ex\nbuild:\n  app:\n    context: .\n";
+
+#[test]
+fn files_lists_a_context_after_its_rules() {
+    let files = [
+        ("Dockerfile", "FROM scratch\n"),
+        (".dockerignore", "Dockerfile\nb\n"),
+        ("b", "x"),
+        ("a/z", "12"),
+        ("a-b", ""),
+        ("é", ""),
+    ];
+    let dir = project(ONE, &files);
+    let output = slipway(dir.path(), &["files", "--for", "build:app"]);
+    assert_eq!(status(&output), 0, "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), ".dockerignore\na-b\na/z\nokteto.yaml\né\n");
+    let output = slipway(dir.path(), &["files", "--for", "build:app", "--output", "json"]);
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found = lines.iter().find(|line| line["path"] == "a/z").unwrap();
+    assert_eq!((found["type"].as_str(), found["size"].as_u64()), (Some("file"), Some(2)));
+    let output = slipway(dir.path(), &["files", "--long"]);
+    assert!(text(&output.stdout).lines().any(|line| line.ends_with(" a/z") && line.contains(" sha256:")));
+}
+
+#[test]
+fn files_for_deploy_takes_oktetoignore() {
+    let ignore = "a\n[deploy]\nb\n[destroy]\nc\n";
+    let dir = project(
+        "deploy:\n- echo\n",
+        &[(".oktetoignore", ignore), (".dockerignore", "*"), ("a", ""), ("b", ""), ("c", "")],
+    );
+    let list = |what: &str| text(&slipway(dir.path(), &["files", "--for", what]).stdout).to_owned();
+    assert_eq!(list("deploy"), ".dockerignore\n.oktetoignore\nc\nokteto.yaml\n");
+    assert_eq!(list("destroy"), ".dockerignore\n.oktetoignore\nb\nokteto.yaml\n");
+    assert_eq!(status(&slipway(dir.path(), &["files", "--for", "nothing"])), 2);
+}
+
+#[test]
+fn print_gives_the_plan_and_the_digest_of_content_not_of_times() {
+    let manifest = "name: ex\nbuild:\n  api:\n    context: api\n    args:\n      BASE: ${OKTETO_BUILD_BASE_IMAGE}\n      V: ${V}\n    \
+                    depends_on: base\n  base: base\n";
+    let dir = project(manifest, &[("api/Dockerfile", "FROM scratch\n"), ("base/Dockerfile", "FROM scratch\n")]);
+    let print = || {
+        let output = slipway(dir.path(), &["build", "api", "--var", "V=1", "--build-arg", "X=$y", "--print"]);
+        assert_eq!(status(&output), 0, "{}", text(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let printed = print();
+    let names: Vec<_> =
+        printed["services"].as_array().unwrap().iter().map(|service| service["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["base", "api"]);
+    let api = &printed["services"][1];
+    assert_eq!(api["args"], serde_json::json!({"BASE": "${OKTETO_BUILD_BASE_IMAGE}", "V": "1", "X": "$y"}));
+    assert_eq!(api["image"], "okteto.dev/ex-api:okteto");
+    assert!(api["context_digest"].as_str().unwrap().starts_with("sha256:"));
+    assert!(api["input_digest"].is_null());
+    let file = fs::File::options().write(true).open(dir.path().join("api/Dockerfile")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(print(), printed);
+    fs::write(dir.path().join("api/Dockerfile"), "FROM scratcH\n").unwrap();
+    assert_ne!(print()["services"][1]["context_digest"], api["context_digest"]);
+}
+
+#[test]
+fn a_bad_manifest_is_status_2_with_its_place() {
+    let dir = project("name: ex\nbuild:\n  app:\n    contxt: .\n", &[]);
+    for args in [&["build"][..], &["validate"], &["files"], &["--server", "http://127.0.0.1:1", "deploy"]] {
+        let output = slipway(dir.path(), args);
+        assert_eq!(status(&output), 2, "{args:?}");
+        assert!(text(&output.stderr).starts_with("okteto.yaml:4:5: "), "{}", text(&output.stderr));
+        assert!(output.stdout.is_empty());
+    }
+    fs::write(dir.path().join("okteto.yaml"), ONE).unwrap();
+    assert_eq!(status(&slipway(dir.path(), &["validate"])), 0);
+}
+
+#[test]
+fn what_is_wrong_here_is_status_2() {
+    let dir = project("name: ex\nbuild:\n  app:\n    dockerfile: docker/D\ndeploy:\n- echo\n", &[]);
+    let server = "http://127.0.0.1:1";
+    for (args, message) in [
+        (&["build", "-n", "x"][..], "the Dockerfile of `app`, `docker/D`, does not exist"),
+        (&["build", "-n", "x", "nope"], "there is no service `nope`"),
+        (&["deploy", "--remote=false"], "not supported yet: --remote=false was given"),
+        (&["deploy", "--var", "OKTETO_TOKEN=x"], "`OKTETO_TOKEN` is set by the service"),
+        (&["deploy", "--var", "x"], "not of the form NAME=value"),
+        (&["-f", "gone.yaml", "build"], "read manifest gone.yaml"),
+        (&["token", "create", "--user", "u"], "the token would open nothing"),
+        (&["--server", "nonsense://", "version"], "not a service's URL"),
+    ] {
+        let args = [&["--server", server], args].concat();
+        let args = if args.contains(&"nonsense://") { args[2..].to_vec() } else { args };
+        let output = slipway(dir.path(), &args);
+        assert_eq!(status(&output), 2, "{args:?} {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(message), "{args:?} {}", text(&output.stderr));
+    }
+    let output = slipway(dir.path(), &["job", "list"]);
+    assert!(text(&output.stderr).contains("hint: `slipway login URL`"), "{}", text(&output.stderr));
+    assert_eq!(status(&output), 2);
+    assert_eq!(status(&slipway(dir.path(), &["build", "--nonsense"])), 2);
+}
+
+#[test]
+fn an_unreachable_service_is_status_3() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n")]);
+    let output = slipway(dir.path(), &["--server", "http://127.0.0.1:1", "build"]);
+    assert_eq!(status(&output), 3);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("can't reach the service at http://127.0.0.1:1") && stderr.contains("hint: "), "{stderr}");
+}
+
+#[test]
+fn dotenv_and_the_environment_expand_the_manifest() {
+    let manifest = "name: ex\nbuild:\n  app:\n    args:\n      A: ${A}\n      B: ${B}\n      C: ${C}\n";
+    let dir = project(manifest, &[("Dockerfile", "FROM scratch\n"), (".env", "A=dotenv\nB=dotenv\nC=dotenv\n")]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+    command.current_dir(dir.path()).env_clear().env("B", "environment").env("C", "environment");
+    let output = command.args(["build", "--print", "--var", "C=flag"]).output().unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let wanted = serde_json::json!({"A": "dotenv", "B": "environment", "C": "flag"});
+    assert_eq!(printed["services"][0]["args"], wanted);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n")]);
+    for number in 0..5000 {
+        fs::write(dir.path().join(format!("a-file-with-a-rather-long-name-{number}")), "").unwrap();
+    }
+    let script = "\"$0\" files --for build:app | head -1";
+    let output = Command::new("sh")
+        .current_dir(dir.path())
+        .args(["-c", script, env!("CARGO_BIN_EXE_slipway")])
+        .output()
+        .unwrap();
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("Dockerfile\n", ""));
+}
+
+#[test]
+fn help() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, args) in
+        [("help", &["--help"][..]), ("help_build", &["build", "--help"]), ("help_deploy", &["deploy", "--help"])]
+    {
+        let output = slipway(dir.path(), args);
+        assert_eq!(status(&output), 0);
+        insta::assert_snapshot!(name, text(&output.stdout));
+    }
+}

@@ -1,0 +1,180 @@
+//! The one directory that is read: everything below it is opened without following a symlink.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::WalkError;
+use crate::mode::MODE_BITS;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+// Not to wait for a writer if a fifo has taken the file's place.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// An open directory that paths are relative to.
+#[derive(Debug)]
+pub(crate) struct Root {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// An entry of a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) name: OsString,
+    /// An error is kept until it is known whether the entry is wanted.
+    pub(super) mode: Result<u32, Errno>,
+    pub(super) kind: ListedKind,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum ListedKind {
+    File { size: u64 },
+    Directory,
+    Symlink(Result<OsString, Errno>),
+    Special(&'static str),
+}
+
+// === impl Root ===
+
+impl Root {
+    /// Opens a directory. It may itself be a symlink to one.
+    pub(crate) fn open(path: &Path) -> Result<Self, WalkError> {
+        let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { path: path.to_owned(), fd }),
+            Err(error) => Err(WalkError::Root { path: path.to_owned(), source: error.into() }),
+        }
+    }
+
+    /// A path below the root, for messages.
+    pub(crate) fn full(&self, path: &Path) -> PathBuf {
+        self.path.join(path)
+    }
+
+    /// What is in a directory, in byte order.
+    pub(super) fn list(&self, path: &Path) -> Result<Vec<Listed>, WalkError> {
+        let error = |error| self.error(path, error);
+        let fd = self.open_directory(path)?;
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&fd).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                entries.push((OsStr::from_bytes(name.to_bytes()).to_owned(), entry.file_type()));
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries.into_iter().map(|(name, file_type)| Listed::new(fd.as_fd(), name, file_type)).collect())
+    }
+
+    /// Opens a directory below the root, component by component.
+    pub(crate) fn open_directory(&self, path: &Path) -> Result<OwnedFd, WalkError> {
+        // Opened by name even for the root, for a fresh read position.
+        let mut directory = self.open_at(self.fd.as_fd(), OsStr::new("."), DIRECTORY, path)?;
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                return Err(WalkError::Escapes { path: path.to_owned() });
+            };
+            directory = self.open_at(directory.as_fd(), name, DIRECTORY, path)?;
+        }
+        Ok(directory)
+    }
+
+    /// Opens a file in a directory that [`Root::open_directory`] gave. The caller checks what it is.
+    pub(crate) fn open_in(&self, directory: BorrowedFd<'_>, path: &Path) -> Result<File, WalkError> {
+        let Some(Component::Normal(name)) = path.components().next_back() else {
+            return Err(WalkError::Escapes { path: path.to_owned() });
+        };
+        self.open_at(directory, name, FILE, path).map(File::from)
+    }
+
+    /// Opens a regular file below the root.
+    pub(crate) fn open_file(&self, path: &Path) -> Result<File, WalkError> {
+        let directory = self.open_directory(path.parent().unwrap_or(Path::new("")))?;
+        let file = self.open_in(directory.as_fd(), path)?;
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(file),
+            Ok(_) => Err(WalkError::Changed { path: self.full(path) }),
+            Err(source) => Err(WalkError::Read { path: self.full(path), source }),
+        }
+    }
+
+    /// The error for an entry that could not be read.
+    pub(super) fn error(&self, path: &Path, error: Errno) -> WalkError {
+        let path = self.full(path);
+        match error {
+            Errno::NOENT => WalkError::Vanished { path },
+            error if is_changed(error) => WalkError::Changed { path },
+            error => WalkError::Read { path, source: io::Error::from(error) },
+        }
+    }
+
+    fn open_at(&self, at: BorrowedFd<'_>, name: &OsStr, flags: OFlags, path: &Path) -> Result<OwnedFd, WalkError> {
+        rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| self.error(path, error))
+    }
+}
+
+/// Whether an entry was listed as one thing and turned out to be another: a symlink, or no directory.
+fn is_changed(error: Errno) -> bool {
+    matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::NXIO)
+}
+
+// === impl Listed ===
+
+impl Listed {
+    fn new(directory: BorrowedFd<'_>, name: OsString, hint: FileType) -> Self {
+        match rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                // Their types differ between platforms.
+                #[allow(clippy::useless_conversion, reason = "`st_mode` is not a `u32` everywhere")]
+                let mode = u32::from(stat.st_mode) & MODE_BITS;
+                let kind = match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::RegularFile => ListedKind::File { size: stat.st_size as u64 },
+                    FileType::Directory => ListedKind::Directory,
+                    FileType::Symlink => ListedKind::Symlink(
+                        rustix::fs::readlinkat(directory, &name, Vec::new())
+                            .map(CString::into_bytes)
+                            .map(OsString::from_vec),
+                    ),
+                    other => ListedKind::Special(special_name(other)),
+                };
+                Self { name, mode: Ok(mode), kind }
+            }
+            Err(error) => {
+                let kind =
+                    if hint == FileType::Directory { ListedKind::Directory } else { ListedKind::File { size: 0 } };
+                Self { name, mode: Err(error), kind }
+            }
+        }
+    }
+}
+
+// === impl ListedKind ===
+
+impl ListedKind {
+    /// What it is called, if no context can hold it.
+    pub(super) fn special(&self) -> Option<&'static str> {
+        match self {
+            Self::Special(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+fn special_name(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::Socket => "socket",
+        FileType::Fifo => "fifo",
+        FileType::BlockDevice => "block device",
+        FileType::CharacterDevice => "character device",
+        _ => "special file",
+    }
+}

@@ -1,0 +1,64 @@
+//! Things worth telling the user that stop nothing.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something that was left out or looks like a mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// An entry that a context can't hold was skipped.
+    SpecialFile {
+        /// Path below the root.
+        path: String,
+        /// What it is, for instance `socket`.
+        kind: &'static str,
+    },
+    /// A section header of `.oktetoignore` names no section.
+    UnknownSection {
+        /// The ignore file.
+        file: PathBuf,
+        /// Line of the header, from 1.
+        line: usize,
+        /// The text in the brackets.
+        name: String,
+    },
+    /// A deprecated ignore file was used.
+    DeprecatedFile {
+        /// The file.
+        file: PathBuf,
+    },
+    /// An ignore file is a symlink that leads nowhere inside the context, so that it does not count.
+    IgnoreFileOutside {
+        /// The ignore file.
+        file: PathBuf,
+    },
+}
+
+impl Warning {
+    /// Where it is, as `FILE:LINE` or a path.
+    pub fn place(&self) -> String {
+        match self {
+            Self::SpecialFile { path, .. } => path.clone(),
+            Self::UnknownSection { file, line, .. } => format!("{}:{line}", file.display()),
+            Self::DeprecatedFile { file } | Self::IgnoreFileOutside { file } => file.display().to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpecialFile { path, kind } => write!(f, "skipped {kind} `{path}`"),
+            Self::UnknownSection { name, .. } => write!(
+                f,
+                "`[{name}]` starts a section that nothing uses; to ignore such a name, write `**/[{name}]` or `./[{name}]`"
+            ),
+            Self::DeprecatedFile { file } => {
+                write!(f, "`{}` is deprecated, move its lines to `.oktetoignore`", file.display())
+            }
+            Self::IgnoreFileOutside { file } => {
+                write!(f, "`{}` is a symlink to nothing inside the context and is not used", file.display())
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
+    let lookup = |name: &str| match name {
+        "HOST" => Some("host value".to_owned()),
+        "A" => Some("outer".to_owned()),
+        _ => None,
+    };
+    parse(text, &lookup)
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn what_files_mean() {
+    let table: &[(&str, &[(&str, &str)])] = &[
+        ("", &[]),
+        ("# only\n\n  # comments", &[]),
+        ("A=1", &[("A", "1")]),
+        ("A=1\nB=2\nA=3\n", &[("A", "3"), ("B", "2")]),
+        ("\u{feff}A=1\r\nB=2\r\n", &[("A", "1"), ("B", "2")]),
+        ("export A=1\n  export\tB=2", &[("A", "1"), ("B", "2")]),
+        ("exported=1", &[("exported", "1")]),
+        ("A: x\nB:y", &[("A", "x"), ("B", "y")]),
+        ("A = x", &[("A", "x")]),
+        ("A=", &[("A", "")]),
+        ("A=\nB=x", &[("A", ""), ("B", "x")]),
+        ("A=a b  ", &[("A", "a b")]),
+        ("A=a # comment", &[("A", "a")]),
+        ("A=a#b", &[("A", "a#b")]),
+        ("A='a # b' # c\nB=1", &[("A", "a # b"), ("B", "1")]),
+        ("A='$HOST \\n \"'", &[("A", "$HOST \\n \"")]),
+        ("A='it\\'s'", &[("A", "it's")]),
+        ("A=\"a\\nb\\t\\\"c\\\" \\\\ \\q\"", &[("A", "a\nb\t\"c\" \\ \\q")]),
+        ("A=\"two\nlines\"\nB=1", &[("A", "two\nlines"), ("B", "1")]),
+        ("A='two\nlines'", &[("A", "two\nlines")]),
+        ("A=\"\\0101\"", &[("A", "A")]),
+        ("A=$HOST", &[("A", "host value")]),
+        ("A=1\nB=${A}2\nC=$B$A", &[("A", "1"), ("B", "12"), ("C", "121")]),
+        ("B=$A", &[("B", "outer")]),
+        ("A=\"\\$HOST $$HOST\"", &[("A", "$HOST $HOST")]),
+        ("A=${NO:-d}${NO-${HOST}}", &[("A", "dhost value")]),
+        ("E=\nA=${E:+x}${E+y}", &[("E", ""), ("A", "y")]),
+        ("A=a$1$", &[("A", "a$1$")]),
+        ("HOST\nNO\nB=1", &[("HOST", "host value"), ("B", "1")]),
+        ("HOST", &[("HOST", "host value")]),
+        ("a.b-c[0]=1", &[("a.b-c[0]", "1")]),
+    ];
+    for (text, expected) in table {
+        assert_eq!(read(text), Ok(pairs(expected)), "{text:?}");
+    }
+}
+
+#[test]
+fn errors_name_the_line() {
+    let errors: Vec<String> =
+        ["A=1\nB C=2", "A=1\n\n?=2", "A='x\ny\n", "A=1\nB=\"${\"", "=1", "A=\"x\ny\"\nB=${NO?must be set}"]
+            .into_iter()
+            .map(|text| read(text).unwrap_err().to_string())
+            .collect();
+    insta::assert_snapshot!(errors.join("\n"), @"
+    line 2: a name can't hold a space
+    line 3: unexpected character '?' in a variable's name
+    line 1: a quoted value has no closing quote
+    line 2: closing brace expected
+    line 1: a variable has no name
+    line 3: required variable `NO` is missing: must be set
+    ");
+}
+
+#[test]
+fn growing_values_end_in_an_error() {
+    let mut file = format!("A={}\n", "x".repeat(1000));
+    for _ in 0..40 {
+        file.push_str("A=$A$A\n");
+    }
+    assert!(read(&file).is_err());
+}
+
+#[test]
+fn how_values_are_written() {
+    let written = write_dotenv([
+        ("PLAIN", "127.0.0.1:7701/dev/x@sha256:1"),
+        ("EMPTY", ""),
+        ("SPACES", " a b "),
+        ("APOSTROPHE", "it's $5"),
+        ("BACKSLASH", "a\\"),
+        ("BOTH", "`it's`"),
+        ("LINES", "a\nb"),
+    ]);
+    insta::assert_snapshot!(written.unwrap(), @r#"
+    PLAIN=127.0.0.1:7701/dev/x@sha256:1
+    EMPTY=
+    SPACES=' a b '
+    APOSTROPHE="it's \$5"
+    BACKSLASH="a\\"
+    BOTH='`'
+    BOTH="${BOTH}it's${BOTH}"
+    LINES='a
+    b'
+    "#);
+    assert!(matches!(write_dotenv([("A-B", "")]), Err(WriteError::Name { .. })));
+    assert!(matches!(write_shell([("A", "\0")]), Err(WriteError::Nul { .. })));
+    assert_eq!(shell_quote("it's"), r"'it'\''s'");
+    assert_eq!(shell_quote(""), "''");
+}
+
+/// The value of `V` after bash has read the script. An `x` at the end keeps line ends.
+fn by_bash(script: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("env");
+    std::fs::write(&file, script).unwrap();
+    let output = Command::new("bash")
+        .args(["-c", ". \"$1\" && printf %sx \"$V\"", "bash"])
+        .arg(&file)
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.strip_suffix(b"x").unwrap().to_vec()
+}
+
+fn odd_value() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "'", "\"", "`", "$", "\\", "\n", "\r", "\t", " ", "#", "!", "~", "${V}", "$(id)", "\\n", "a", "é", "%", "*",
+        "=", "{", "}", ";",
+    ]);
+    prop_oneof![prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat()), "[^\0]{0,40}"]
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(text in "[A-C=:'\"\\\\$\\{\\}# \n\r`a-c0-9-]{0,80}", any in ".{0,100}") {
+        let _ = read(&text);
+        let _ = read(&any);
+    }
+
+    #[test]
+    fn written_values_are_read_again(values in prop::collection::vec(odd_value(), 1..4)) {
+        let names = ["V", "A", "C", "D"];
+        let entries: Vec<(String, String)> = names.iter().map(ToString::to_string).zip(values).collect();
+        let file = write_dotenv(entries.iter().map(|(name, value)| (name.as_str(), value.as_str()))).unwrap();
+        prop_assert_eq!(read(&file).unwrap(), entries, "{}", file);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn bash_reads_what_is_written(value in odd_value()) {
+        let dotenv = write_dotenv([("V", value.as_str())]).unwrap();
+        prop_assert_eq!(by_bash(&dotenv), value.as_bytes(), "{}", dotenv);
+        let shell = write_shell([("V", value.as_str())]).unwrap();
+        prop_assert_eq!(by_bash(&shell), value.as_bytes(), "{}", shell);
+    }
+}

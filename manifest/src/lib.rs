@@ -1,0 +1,47 @@
+//! okteto.yaml: parse, validate, expand, plan. Pure: no tokio, no network, no process environment; the caller passes texts
+//! and lookups. Only [`discover`](discover::discover) looks at a directory.
+//!
+//! ```text
+//! text ── Manifest::parse ──> Manifest ─┐
+//! .env ── dotenv::parse ──> Variables ──┼─ Plan::new ──> Plan ══ to the service ══> Plan::validate
+//! command line ───────────> Selection ──┘                                            │ for each build, in order:
+//!                                                              complete_args, images ┤<── ImageEnv
+//!                                                                                    └──> ImageEnv::extend
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`discover`] | finding the manifest of a directory |
+//! | [`problem`] | findings as `FILE:LINE:COL: message` |
+//! | [`manifest`] | the manifest as written; parsed by [`Manifest::parse`] |
+//! | [`expand`] | `$variables` by envsubst's rules, and texts that are expanded in two places |
+//! | [`dotenv`] | dotenv files, read and written |
+//! | [`variables`] | layers of variables and their precedence |
+//! | [`plan`] | what a job does: made by the CLI, validated and completed by the service |
+//! | [`print`] | the JSON of `build --print` |
+//! | [`image_env`] | `OKTETO_BUILD_*` |
+//! | [`names`] | names of services, applications and images |
+
+pub mod discover;
+pub mod dotenv;
+pub mod expand;
+pub mod image_env;
+pub mod manifest;
+pub mod names;
+mod parse;
+pub mod plan;
+pub mod print;
+pub mod problem;
+mod reference;
+mod suggest;
+pub mod variables;
+mod yaml;
+
+pub use image_env::ImageEnv;
+pub use manifest::Manifest;
+pub use names::ServiceName;
+pub use parse::Parsed;
+pub use plan::{Plan, Selection};
+pub use problem::{Place, Problem, Problems};
+pub use reference::InvalidReference;
+pub use variables::Variables;

@@ -1,0 +1,99 @@
+//! The manifest as it was written: every text that is expanded later knows its place.
+
+use crate::{names::ServiceName, problem::Place};
+
+/// What an `okteto.yaml` says, checked but not expanded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Manifest {
+    /// The file as the caller named it.
+    pub file: String,
+    /// `name`: the application; without it the caller uses the directory's name.
+    pub name: Option<Text>,
+    /// `build`, in the order of the file. No duplicates, no cycles, every dependency is here.
+    pub build: Vec<Build>,
+    /// `deploy`.
+    pub deploy: Option<Deploy>,
+}
+
+/// A text as written, before expansion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text.
+    pub value: String,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// One image of the `build` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Its key, sanitised.
+    pub service: ServiceName,
+    /// Where its key is.
+    pub place: Place,
+    /// `context`; default `.`.
+    pub context: Option<Text>,
+    /// `dockerfile`; default `Dockerfile`.
+    pub dockerfile: Option<Text>,
+    /// `image`: a reference or a comma-separated list of them.
+    pub image: Option<Text>,
+    /// `target`: the stage to build. Not expanded, as in Okteto.
+    pub target: Option<Text>,
+    /// `args`, sorted by name.
+    pub args: Vec<BuildArg>,
+    /// `depends_on`, as written.
+    pub depends_on: Vec<Dependency>,
+}
+
+/// One build argument of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildArg {
+    /// Its name.
+    pub name: String,
+    /// Its value; `None`: a list item without `=`, which takes the value of the variable of that name.
+    pub value: Option<Text>,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// One entry of `depends_on`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// The service that is built before.
+    pub service: ServiceName,
+    /// Where it says so.
+    pub place: Place,
+}
+
+/// The `deploy` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deploy {
+    /// Where its key is.
+    pub place: Place,
+    /// `image`: what the commands run in.
+    pub image: Option<Text>,
+    /// `context`: the folder the commands run in.
+    pub context: Option<Text>,
+    /// `remote`, where it says so.
+    pub remote: Option<bool>,
+    /// `commands`, or the section itself when it is a list.
+    pub commands: Vec<ManifestCommand>,
+}
+
+/// One command as written: the shell expands it, not we.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestCommand {
+    /// `name`, or the command itself.
+    pub name: String,
+    /// What the shell runs.
+    pub command: String,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl Manifest {
+    /// The build of this service.
+    pub fn build_of(&self, service: &str) -> Option<&Build> {
+        self.build.iter().find(|build| build.service.as_str() == service)
+    }
+}

@@ -1,0 +1,283 @@
+use std::fmt::Write;
+
+use proptest::prelude::*;
+
+use crate::{Manifest, Parsed};
+
+fn good(text: &str) -> Parsed {
+    Manifest::parse(text, "okteto.yaml").unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The messages of a manifest, hints included; warnings when there is no error.
+fn messages(text: &str) -> String {
+    match Manifest::parse(text, "okteto.yaml") {
+        Ok(parsed) => {
+            parsed.warnings.iter().map(|warning| format!("warning: {warning}")).collect::<Vec<_>>().join("\n")
+        }
+        Err(problems) => problems.to_string(),
+    }
+}
+
+#[test]
+fn the_contract() {
+    let problems = Manifest::parse("name: ex\nbuild:\n  app:\n    contxt: .\n", "okteto.yaml").unwrap_err().into_vec();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].to_string(), "okteto.yaml:4:5: unknown key `contxt` in `build.app`");
+    assert_eq!(problems[0].hint.as_deref(), Some("did you mean `context`?"));
+}
+
+#[test]
+fn every_form_of_build() {
+    let manifest = good(
+        "build:
+  short: ./here
+  empty: {}
+  full:
+    context: api
+    dockerfile: docker/Dockerfile
+    image: okteto.dev/api:1, okteto.dev/api:2
+    target: prod
+    args: {B: 1.50, A: yes, C: null, D: '', E: 0x10}
+    depends_on: short
+  list:
+    args:
+      - X=1=2
+      - FROM_ENV
+      - Y=
+    depends_on: [empty, full, empty]
+",
+    )
+    .manifest;
+    let text = |text: &Option<crate::manifest::Text>| text.as_ref().map(|text| text.value.clone()).unwrap_or_default();
+    let args = |service: &str| -> Vec<(String, Option<String>)> {
+        let build = manifest.build_of(service).unwrap();
+        build.args.iter().map(|arg| (arg.name.clone(), arg.value.as_ref().map(|value| value.value.clone()))).collect()
+    };
+    let some = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    assert_eq!(
+        manifest.build.iter().map(|build| build.service.as_str()).collect::<Vec<_>>(),
+        ["short", "empty", "full", "list"]
+    );
+    assert_eq!(text(&manifest.build[0].context), "./here");
+    let full = manifest.build_of("full").unwrap();
+    assert_eq!(text(&full.dockerfile), "docker/Dockerfile");
+    assert_eq!(text(&full.image), "okteto.dev/api:1, okteto.dev/api:2");
+    assert_eq!(text(&full.target), "prod");
+    assert_eq!(args("full"), [some("A", "yes"), some("B", "1.50"), some("C", ""), some("D", ""), some("E", "0x10")]);
+    assert_eq!(args("list"), [("FROM_ENV".to_owned(), None), some("X", "1=2"), some("Y", "")]);
+    let depends: Vec<&str> = manifest.build[3].depends_on.iter().map(|to| to.service.as_str()).collect();
+    assert_eq!(depends, ["empty", "full"]);
+}
+
+#[test]
+fn every_form_of_deploy() {
+    let list = good("deploy:\n- echo one\n- name: two\n  command: echo 2\n- true\n").manifest.deploy.unwrap();
+    let commands: Vec<(&str, &str)> =
+        list.commands.iter().map(|command| (command.name.as_str(), command.command.as_str())).collect();
+    assert_eq!(commands, [("echo one", "echo one"), ("two", "echo 2"), ("true", "true")]);
+    assert_eq!(list.remote, None);
+    for (word, remote) in
+        [("yes", Some(true)), ("off", Some(false)), ("true", Some(true)), ("n", Some(false)), ("~", None)]
+    {
+        let deploy = good(&format!("deploy:\n  image: i\n  context: c\n  remote: {word}\n  commands: [a]\n"));
+        assert_eq!(deploy.manifest.deploy.unwrap().remote, remote, "{word}");
+    }
+    assert_eq!(good("name: x\ndeploy:\n").manifest.deploy, None);
+}
+
+#[test]
+fn anchors_and_merges() {
+    let manifest = good(
+        "build:
+  a: &base
+    context: .
+    target: one
+  b:
+    <<: *base
+    target: two
+  c:
+    target: three
+    <<: [*base, {dockerfile: D, target: four}]
+  d: *base
+",
+    )
+    .manifest;
+    let fields: Vec<[Option<&str>; 3]> = manifest
+        .build
+        .iter()
+        .map(|build| {
+            [&build.context, &build.dockerfile, &build.target].map(|text| text.as_ref().map(|t| t.value.as_str()))
+        })
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            [Some("."), None, Some("one")],
+            [Some("."), None, Some("two")],
+            [Some("."), Some("D"), Some("three")],
+            [Some("."), None, Some("one")],
+        ]
+    );
+}
+
+#[test]
+fn all_problems_in_order() {
+    insta::assert_snapshot!(messages(
+        "nmae: ex
+build:
+  a:
+    image: [x]
+    dockerFile: D
+    args: 5
+    depends_on: [b, c-c, a]
+  b:
+    depends_on: a
+    context: {}
+  c_c: .
+  c-c: .
+  d:
+  A/B: .
+  e:
+    args: ['=x', {A: 1}]
+    target: one
+    target: two
+deploy:
+  remote: 'yes'
+  commands:
+  - name: x
+  - a: b: c
+"
+    ), @"
+    okteto.yaml:18:5: duplicate key `target`, first on line 17
+    okteto.yaml:23:9: not valid YAML: mapping values are not allowed in this context
+    ");
+    insta::assert_snapshot!(messages(
+        "nmae: ex
+build:
+  a:
+    image: [x]
+    dockerFile: D
+    args: 5
+    depends_on: [b, c-d, a, zzz]
+  b:
+    depends_on: a
+    context: {}
+  c_c: .
+  c-c: .
+  d:
+  A/B: .
+  e:
+    args: ['=x', {A: 1}]
+    target: one
+    target: two
+deploy:
+  remote: 'yes'
+  commands:
+  - name: x
+  - echo: b
+  - [a]
+  image: 5
+"
+    ));
+}
+
+#[test]
+fn messages_of_single_mistakes() {
+    let cases = [
+        "",
+        "# nothing\n",
+        "~",
+        "- a\n",
+        "text",
+        "name: [a]",
+        "name: a\nname: b",
+        "build: .",
+        "build: [a]",
+        "build: {a: [x]}",
+        "build: {a: {args: x}}",
+        "build: {a: {depends_on: {b: c}}}",
+        "build: {a: {depends_on: a}}",
+        "build: {a: {depends_on: b}, b: {depends_on: c}, c: {depends_on: a}, x: {depends_on: c}}",
+        "build: {api: ., web: {depends_on: aip}}",
+        "build: {[a]: .}",
+        "deploy: make",
+        "deploy: {commands: make}",
+        "deploy: ['']",
+        "deploy: {remote: maybe}",
+        "deploy: {comands: []}",
+        "dev: {x: 1}\ntest: {}\nbuild: {a: {secrets: {}, cache_from: x}}\ndeploy: {compose: x}",
+        "build: {My_App: .}",
+        "build: {My_App: ., my-app: .}",
+        "a: *b",
+        "a: &a [*a]",
+        "<<: x",
+        "x-anchors: {}",
+        "name: !thing x",
+        "name: a\n---\nname: [",
+        "name: \"a",
+        "name: a\n\tb: c",
+        "name: 'é'\nnäme: x",
+    ];
+    let all: Vec<String> = cases.into_iter().map(|case| format!("{case:?}\n{}\n", messages(case))).collect();
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn bombs_end_quickly() {
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let previous = format!("*a{}, ", level - 1).repeat(10);
+        let _ = writeln!(laughs, "a{level}: &a{level} [{previous}]");
+    }
+    let mut chain = "a0: &a0 [x]\n".to_owned();
+    for level in 1..2000 {
+        let _ = writeln!(chain, "a{level}: &a{level} [*a{}]", level - 1);
+    }
+    let flow = "[".repeat(100_000);
+    let block = lines(2000, |level| format!("{}a:", " ".repeat(level)));
+    let text = format!("a: &a {}\nb: [{}]", "x".repeat(500_000), "*a,".repeat(1000));
+    let anchors = format!("{}x{}", lines(60, |n| format!("&a{n} [")), ",x".repeat(50_000));
+    let wide = format!("name: [{}]", "a,".repeat(400_000));
+    let large = format!("name: {}", "x".repeat(2_000_000));
+    let unknown = lines(50_000, |n| format!("key{n}: x"));
+    let services = format!("build:\n{}", lines(20_000, |n| format!("  s{n}: .")));
+    for bomb in [laughs, chain, flow, block, text, anchors, wide, large, unknown, services] {
+        let start = std::time::Instant::now();
+        assert!(Manifest::parse(&bomb, "okteto.yaml").is_err(), "{}", &bomb[..40]);
+        assert!(start.elapsed().as_secs() < 10, "{} took {:?}", &bomb[..40], start.elapsed());
+    }
+}
+
+const SAMPLE: &str = "name: ex\nbuild:\n  base: &b\n    context: .\n    args: [A=1, B]\n  app:\n    <<: *b\n    image: \"a:$X\"\n    depends_on: [base]\ndeploy:\n  remote: yes\n  commands:\n  - name: x\n    command: |\n      echo\n  - 'two'\n";
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?s).{0,200}") {
+        let _ = Manifest::parse(&text, "f");
+    }
+
+    #[test]
+    fn yaml_like_text_is_read_or_refused(parts in prop::collection::vec(prop::sample::select(vec![
+        "build", "deploy", ":", ": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "&a ", "*a", "<<: ", "!!str ", "|", ">", "'", "\"", "#",
+        "a", "args", "depends_on", "~", "? ", "%", "---\n", "\t", "\u{feff}", "é", "\r\n",
+    ]), 0..40)) {
+        let _ = Manifest::parse(&parts.concat(), "f");
+    }
+
+    /// One edit of a good manifest: every problem lies inside the file and shows its place.
+    #[test]
+    fn mutated_manifests_are_read_or_refused(at in 0..SAMPLE.len(), cut in 0_usize..6, insert in "[ :\\[\\]{}&*a\n\"'-]{0,3}") {
+        let end = (at + cut).min(SAMPLE.len());
+        let text = format!("{}{insert}{}", &SAMPLE[..at], &SAMPLE[end..]);
+        if let Err(problems) = Manifest::parse(&text, "f") {
+            let lines = text.lines().count() + 1;
+            for problem in problems.iter() {
+                prop_assert!(problem.line >= 1 && problem.line <= lines && problem.column >= 1, "{problem}\n{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a job does: made from a manifest by the CLI, checked again and completed by the service.
+
+mod complete;
+mod create;
+mod order;
+mod remote;
+#[cfg(test)]
+mod tests;
+mod types;
+mod validate;
+
+pub use complete::CompleteError;
+pub use create::{BuildMode, PlanError, Selection};
+pub use remote::{Decision, remote_decision};
+pub use types::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
+pub use validate::InvalidPlan;

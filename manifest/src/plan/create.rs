@@ -1,0 +1,320 @@
+//! Manifest, selection and variables to a plan.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{
+    order::build_order,
+    types::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section},
+};
+use crate::{
+    expand::Template,
+    image_env::variable_names,
+    manifest::{Build, BuildArg, Deploy, Manifest, Text},
+    names::{ServiceName, sanitise_application},
+    problem::{Problem, Problems, Report},
+    suggest,
+    variables::Variables,
+};
+
+/// The knob that builds can see as an argument of the same name.
+pub(super) const SMART_BUILDS: &str = "OKTETO_SMART_BUILDS_ENABLED";
+
+/// What was asked for on the command line.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The command.
+    pub kind: JobKind,
+    /// The application's name for a manifest without one: the directory's name.
+    pub application: String,
+    /// The services to build; empty: all.
+    pub services: Vec<String>,
+    /// Which of them.
+    pub build: BuildMode,
+    /// `--build-arg`, for every build; the last of a name counts.
+    pub build_args: Vec<(String, String)>,
+    /// `--target`, instead of the manifest's.
+    pub target: Option<String>,
+    /// `--platform`.
+    pub platforms: Vec<String>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+}
+
+/// Which images are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildMode {
+    /// All: `build`, `deploy --build`.
+    Always,
+    /// Those that the registry does not have: `deploy`.
+    IfMissing,
+    /// None: `deploy --no-build`.
+    Never,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// `build` without a build section.
+    #[error("{file}: there is no `build` section, so there is nothing to build")]
+    NothingToBuild {
+        /// The manifest.
+        file: String,
+    },
+    /// `deploy` without a deploy section.
+    #[error("{file}: there is no `{section}` section")]
+    NoSection {
+        /// The manifest.
+        file: String,
+        /// The section.
+        section: &'static str,
+    },
+    /// A service that the manifest does not have.
+    #[error("there is no service `{service}` in the `build` section of {file}{}", hint_suffix(hint.as_ref()))]
+    UnknownService {
+        /// The manifest.
+        file: String,
+        /// The service.
+        service: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
+    /// Not built yet.
+    #[error("`{0}` is not supported yet")]
+    NotYet(JobKind),
+    /// Nothing in it could be part of an image's name.
+    #[error("`{0}` can't be the name of an application: it holds no letter and no digit")]
+    Application(String),
+    /// A manifest that was not made by our parser.
+    #[error("the `build` section's `depends_on` go round in a circle")]
+    Cycle,
+    /// Texts that can't be expanded, with their places.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+fn hint_suffix(hint: Option<&String>) -> String {
+    hint.map(|hint| format!(": {hint}")).unwrap_or_default()
+}
+
+impl Selection {
+    /// All images, or those that are named.
+    pub fn build(application: impl Into<String>, services: Vec<String>) -> Self {
+        Self {
+            kind: JobKind::Build,
+            application: application.into(),
+            services,
+            build: BuildMode::Always,
+            build_args: Vec::new(),
+            target: None,
+            platforms: Vec::new(),
+            no_cache: false,
+        }
+    }
+
+    /// The deploy commands, after the images.
+    pub fn deploy(application: impl Into<String>, build: BuildMode) -> Self {
+        Self { kind: JobKind::Deploy, build, ..Self::build(application, Vec::new()) }
+    }
+}
+
+impl Plan {
+    /// Makes a plan, with warnings about variables that aren't set.
+    pub fn new(
+        manifest: &Manifest,
+        selection: &Selection,
+        variables: &Variables,
+    ) -> Result<(Self, Vec<Problem>), PlanError> {
+        let file = || manifest.file.clone();
+        match selection.kind {
+            JobKind::Build if manifest.build.is_empty() => return Err(PlanError::NothingToBuild { file: file() }),
+            JobKind::Deploy if manifest.deploy.is_none() => {
+                return Err(PlanError::NoSection { file: file(), section: "deploy" });
+            }
+            JobKind::Destroy | JobKind::Test => return Err(PlanError::NotYet(selection.kind)),
+            JobKind::Build | JobKind::Deploy => {}
+        }
+        let order = if selection.build == BuildMode::Never {
+            Vec::new()
+        } else {
+            build_order(&manifest.build, &wanted(manifest, selection)?).ok_or(PlanError::Cycle)?
+        };
+
+        let mut planner = Planner { variables, report: Report::new(&manifest.file), built: HashMap::new() };
+        let name = manifest.name.as_ref().map(|name| planner.now(name)).filter(|name| !name.is_empty());
+        let name = name.unwrap_or_else(|| selection.application.clone());
+        let mut builds = Vec::with_capacity(order.len());
+        for build in order {
+            builds.push(planner.build(build, manifest, selection));
+            for variable in variable_names(&build.service) {
+                planner.built.insert(variable, build.service.clone());
+            }
+        }
+        let deploy = manifest.deploy.as_ref().filter(|_| selection.kind == JobKind::Deploy);
+        let commands = deploy.map(|deploy| planner.commands(deploy));
+        let warnings = planner.report.finish()?;
+        if !sanitise_application(&name).contains(|character: char| character != '-') {
+            return Err(PlanError::Application(name));
+        }
+        Ok((Self { kind: selection.kind, name, builds, commands }, warnings))
+    }
+}
+
+/// The services that are asked for; all when none is named.
+fn wanted<'m>(manifest: &'m Manifest, selection: &Selection) -> Result<BTreeSet<&'m str>, PlanError> {
+    let all = || manifest.build.iter().map(|build| build.service.as_str());
+    if selection.services.is_empty() {
+        return Ok(all().collect());
+    }
+    let mut wanted = BTreeSet::new();
+    for asked in &selection.services {
+        // A key of the manifest is understood as it is written there, too.
+        let name = ServiceName::sanitised(asked).ok();
+        let build =
+            name.and_then(|name| manifest.build_of(name.as_str())).ok_or_else(|| PlanError::UnknownService {
+                file: manifest.file.clone(),
+                service: asked.clone(),
+                hint: suggest::hint(asked, all()),
+            })?;
+        wanted.insert(build.service.as_str());
+    }
+    Ok(wanted)
+}
+
+struct Planner<'v> {
+    variables: &'v Variables,
+    report: Report,
+    /// The variables of the images that come before, and whose they are.
+    built: HashMap<String, ServiceName>,
+}
+
+impl Planner<'_> {
+    fn build(&mut self, build: &Build, manifest: &Manifest, selection: &Selection) -> BuildPlan {
+        let needed = needed_by(build, manifest);
+        let mut args: Vec<(String, Template)> =
+            build.args.iter().filter_map(|arg| Some((arg.name.clone(), self.arg(arg, build, &needed)?))).collect();
+        if let Some(value) = self.variables.get(SMART_BUILDS)
+            && !args.iter().any(|(name, _)| name == SMART_BUILDS)
+        {
+            args.push((SMART_BUILDS.to_owned(), Template::literal(value)));
+            args.sort_by(|left, right| left.0.cmp(&right.0));
+        }
+        let build_args: BTreeMap<String, String> = selection.build_args.iter().cloned().collect();
+        BuildPlan {
+            service: build.service.clone(),
+            context: self.path(build.context.as_ref(), "context", "."),
+            dockerfile: self.path(build.dockerfile.as_ref(), "dockerfile", "Dockerfile"),
+            target: selection.target.clone().or_else(|| build.target.as_ref().map(|target| target.value.clone())),
+            args,
+            build_args: build_args.into_iter().collect(),
+            image: build.image.as_ref().map(|image| self.later(image, Some((build, &needed)))),
+            depends_on: build.depends_on.iter().map(|dependency| dependency.service.clone()).collect(),
+            platforms: selection.platforms.clone(),
+            no_cache: selection.no_cache,
+            only_if_missing: selection.build == BuildMode::IfMissing,
+        }
+    }
+
+    fn commands(&mut self, deploy: &Deploy) -> CommandsPlan {
+        CommandsPlan {
+            section: Section::Deploy,
+            image: deploy.image.as_ref().map(|image| self.later(image, None)),
+            context: self.path(deploy.context.as_ref(), "context", "."),
+            remote: deploy.remote,
+            commands: deploy
+                .commands
+                .iter()
+                .map(|command| Command { name: command.name.clone(), command: command.command.clone() })
+                .collect(),
+            env: self.variables.for_commands(),
+        }
+    }
+
+    /// A build argument; none for one that is taken from a variable that isn't set.
+    fn arg(&mut self, arg: &BuildArg, build: &Build, needed: &BTreeSet<ServiceName>) -> Option<Template> {
+        match &arg.value {
+            Some(value) => Some(self.later(value, Some((build, needed)))),
+            None => match self.built.get(&arg.name) {
+                // The image's variable is added when it is known.
+                Some(_) => None,
+                None => self.variables.get(&arg.name).map(Template::literal),
+            },
+        }
+    }
+
+    /// A path: everything is expanded, and it must not be lost by that.
+    fn path(&mut self, text: Option<&Text>, field: &str, default: &str) -> String {
+        let Some(text) = text else { return default.to_owned() };
+        let path = self.now(text);
+        if path.is_empty() {
+            let message = format!("`{field}` is `{}`, of which nothing is left after expansion", text.value);
+            self.report.error_with(
+                text.place,
+                message,
+                Some("set the variable, or give it a default: `${NAME:-path}`"),
+            );
+        }
+        path
+    }
+
+    fn now(&mut self, text: &Text) -> String {
+        match crate::expand::expand(&text.value, &|name| self.variables.lookup(name)) {
+            Ok(expanded) => {
+                self.warn_undefined(text, &expanded.undefined);
+                expanded.text
+            }
+            Err(error) => {
+                self.report.error(text.place, error.to_string());
+                // Not empty, so that no second error comes of it.
+                text.value.clone()
+            }
+        }
+    }
+
+    /// Expands all but the variables of images that come before.
+    fn later(&mut self, text: &Text, user: Option<(&Build, &BTreeSet<ServiceName>)>) -> Template {
+        let later = |name: &str| self.built.contains_key(name);
+        match Template::expand_now(&text.value, &|name| self.variables.lookup(name), &later) {
+            Ok((template, undefined)) => {
+                self.warn_undefined(text, &undefined);
+                if let Some((build, needed)) = user {
+                    self.warn_undeclared(text, &template, build, needed);
+                }
+                template
+            }
+            Err(error) => {
+                self.report.error(text.place, error.to_string());
+                Template::default()
+            }
+        }
+    }
+
+    fn warn_undefined(&mut self, text: &Text, undefined: &[String]) {
+        for name in undefined {
+            self.report.warn(text.place, format!("variable `{name}` is not set and expands to nothing"));
+        }
+    }
+
+    /// An image's variable is there only because of the order of the manifest.
+    fn warn_undeclared(&mut self, text: &Text, template: &Template, build: &Build, needed: &BTreeSet<ServiceName>) {
+        for name in template.variables() {
+            if let Some(service) = self.built.get(&name).filter(|service| !needed.contains(*service)) {
+                let message = format!("`{}` uses `{name}`: add `{service}` to its `depends_on`", build.service);
+                self.report.warn(text.place, message);
+            }
+        }
+    }
+}
+
+/// Everything that a build depends on, directly or not.
+fn needed_by(build: &Build, manifest: &Manifest) -> BTreeSet<ServiceName> {
+    let mut needed = BTreeSet::new();
+    let mut open = vec![build];
+    while let Some(build) = open.pop() {
+        for dependency in &build.depends_on {
+            if needed.insert(dependency.service.clone()) {
+                open.extend(manifest.build_of(dependency.service.as_str()));
+            }
+        }
+    }
+    needed
+}

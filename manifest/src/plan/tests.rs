@@ -1,0 +1,257 @@
+use crate::{
+    ImageEnv, Manifest, Plan, Selection, ServiceName, Variables,
+    plan::{BuildMode, Decision, JobKind, PlanError, remote_decision},
+    print::{Digests, PrintedPlan},
+};
+
+fn manifest(text: &str) -> Manifest {
+    Manifest::parse(text, "okteto.yaml").unwrap_or_else(|problems| panic!("{problems}")).manifest
+}
+
+fn environment(variables: &[(&str, &str)]) -> Variables {
+    Variables::default()
+        .with_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn plan(text: &str, selection: &Selection, variables: &Variables) -> (Plan, String) {
+    let (plan, warnings) = Plan::new(&manifest(text), selection, variables).unwrap();
+    plan.validate().unwrap();
+    (plan, warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn order(plan: &Plan) -> Vec<&str> {
+    plan.builds.iter().map(|build| build.service.as_str()).collect()
+}
+
+fn asked(services: &[&str]) -> Selection {
+    Selection::build("dir", services.iter().map(ToString::to_string).collect())
+}
+
+const CHAIN: &str = "build:
+  web: {depends_on: api}
+  tools: .
+  api: {depends_on: [base]}
+  base: .
+  other: .
+";
+
+#[test]
+fn dependencies_come_first_and_come_along() {
+    for (services, expected) in [
+        (&[][..], &["tools", "base", "api", "web", "other"][..]),
+        (&["web"], &["base", "api", "web"]),
+        (&["other", "base"], &["base", "other"]),
+        (&["API"], &["base", "api"]),
+    ] {
+        assert_eq!(order(&plan(CHAIN, &asked(services), &Variables::default()).0), expected);
+    }
+    let error = Plan::new(&manifest(CHAIN), &asked(&["wbe"]), &Variables::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"there is no service `wbe` in the `build` section of okteto.yaml: did you mean `web`?");
+}
+
+const EXPANDED: &str = "name: ${APP:-ex}
+build:
+  base: {image: 'okteto.dev/base:${TAG}'}
+  app:
+    context: ${DIR}
+    dockerfile: $FILE
+    depends_on: base
+    args:
+    - BASE=${OKTETO_BUILD_BASE_IMAGE}
+    - BOTH=$TAG-${OKTETO_BUILD_BASE_TAG}
+    - HOST
+    - ABSENT
+    - GONE=${GONE}
+    - MONEY=$$5 $MONEY
+  late:
+    args: {X: '${OKTETO_BUILD_BASE_SHA}', Y: '${OKTETO_BUILD_NONE_IMAGE}'}
+    image: reg.example/x:$OKTETO_BUILD_APP_TAG
+";
+
+fn expanded() -> (Plan, String) {
+    let variables = environment(&[("TAG", "v1"), ("DIR", "src"), ("FILE", "D"), ("HOST", "here"), ("MONEY", "$HOST")]);
+    let mut selection = asked(&[]);
+    selection.build_args = vec![("HOST".to_owned(), "flag".to_owned())];
+    plan(EXPANDED, &selection, &variables)
+}
+
+#[test]
+fn a_plan_is_expanded() {
+    let (plan, warnings) = expanded();
+    insta::assert_snapshot!(warnings);
+    let printed =
+        PrintedPlan::new(&plan, |build| Digests { context: Some(format!("digest of {}", build.context)), input: None });
+    insta::assert_snapshot!(serde_json::to_string_pretty(&printed).unwrap());
+    let stored = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+}
+
+#[test]
+fn the_service_completes_arguments() {
+    let (plan, _) = expanded();
+    let mut images = ImageEnv::default();
+    images.extend(&ServiceName::new("base").unwrap(), "r.io/dev/base@sha256:b").unwrap();
+    let args = plan.builds[1].complete_args(&images).unwrap();
+    let text: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    insta::assert_snapshot!(text.join("\n"), @"
+    BASE=r.io/dev/base@sha256:b
+    BOTH=v1-sha256:b
+    GONE=
+    HOST=flag
+    MONEY=$5 $HOST
+    OKTETO_BUILD_BASE_IMAGE=r.io/dev/base@sha256:b
+    OKTETO_BUILD_BASE_REGISTRY=r.io
+    OKTETO_BUILD_BASE_REPOSITORY=dev/base
+    OKTETO_BUILD_BASE_SHA=okteto@sha256:b
+    OKTETO_BUILD_BASE_TAG=sha256:b
+    OKTETO_SMART_BUILDS_ENABLED=true
+    ");
+    assert_eq!(plan.builds[0].images(&plan.name, &images).unwrap(), ["okteto.dev/base:v1"]);
+    assert_eq!(plan.builds[1].images(&plan.name, &images).unwrap(), ["okteto.dev/ex-app:okteto"]);
+    images.extend(&ServiceName::new("app").unwrap(), "r.io/dev/app:7").unwrap();
+    assert_eq!(plan.builds[2].images(&plan.name, &images).unwrap(), ["reg.example/x:7"]);
+}
+
+#[test]
+fn which_value_of_an_argument_counts() {
+    let text = "build:
+  base: .
+  app: {depends_on: base, args: {OKTETO_BUILD_BASE_TAG: mine, OKTETO_BUILD_BASE_SHA: mine}}
+";
+    let mut selection = asked(&[]);
+    selection.build_args = vec![("OKTETO_BUILD_BASE_SHA".to_owned(), "flag".to_owned())];
+    let (plan, _) = plan(text, &selection, &environment(&[("OKTETO_SMART_BUILDS_ENABLED", "false")]));
+    let mut images = ImageEnv::default();
+    images.extend(&ServiceName::new("base").unwrap(), "r.io/dev/base:1").unwrap();
+    let args = plan.builds[1].complete_args(&images).unwrap();
+    let value = |name: &str| args.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    assert_eq!(value("OKTETO_BUILD_BASE_TAG"), Some("1"));
+    assert_eq!(value("OKTETO_BUILD_BASE_SHA"), Some("flag"));
+    assert_eq!(value("OKTETO_SMART_BUILDS_ENABLED"), Some("false"));
+}
+
+#[test]
+fn deploy_builds_what_is_missing() {
+    let text = "name: ex
+build: {app: .}
+deploy:
+  image: ${OKTETO_BUILD_APP_IMAGE}
+  commands: ['echo $NOT_EXPANDED']
+";
+    let variables = Variables::default()
+        .with_dotenv([("FROM_FILE".to_owned(), "1".to_owned()), ("ODD".to_owned(), "file".to_owned())])
+        .with_flags([("ODD".to_owned(), "a 'b'\n$c".to_owned())])
+        .unwrap();
+    for (mode, builds) in
+        [(BuildMode::IfMissing, Some(true)), (BuildMode::Always, Some(false)), (BuildMode::Never, None)]
+    {
+        let (plan, warnings) = plan(text, &Selection::deploy("dir", mode), &variables);
+        assert_eq!(plan.builds.first().map(|build| build.only_if_missing), builds);
+        // Without its build the image's variable has to come from somewhere else.
+        assert_eq!(warnings.is_empty(), builds.is_some(), "{warnings}");
+        let commands = plan.commands.unwrap();
+        assert_eq!(commands.commands[0].command, "echo $NOT_EXPANDED");
+        assert_eq!(commands.env.len(), 2);
+        assert_eq!(commands.env[1], ("ODD".to_owned(), "a 'b'\n$c".to_owned()));
+    }
+}
+
+#[test]
+fn why_there_is_no_plan() {
+    let errors: Vec<String> = [
+        ("name: x", asked(&[])),
+        ("build: {a: .}", Selection::deploy("dir", BuildMode::Always)),
+        ("build: {a: .}", Selection { kind: JobKind::Test, ..asked(&[]) }),
+        ("build: {a: .}", Selection::build("!!", Vec::new())),
+        ("build: {a: {context: '${', image: '${ x}', dockerfile: $NO}}", asked(&[])),
+    ]
+    .into_iter()
+    .map(|(text, selection)| Plan::new(&manifest(text), &selection, &Variables::default()).unwrap_err().to_string())
+    .collect();
+    insta::assert_snapshot!(errors.join("\n"), @"
+    okteto.yaml: there is no `build` section, so there is nothing to build
+    okteto.yaml: there is no `deploy` section
+    `test` is not supported yet
+    `!!` can't be the name of an application: it holds no letter and no digit
+    okteto.yaml:1:22: closing brace expected in `${`
+    okteto.yaml:1:35: not a variable: `${ x}`
+    okteto.yaml:1:56: `dockerfile` is `$NO`, of which nothing is left after expansion
+      hint: set the variable, or give it a default: `${NAME:-path}`
+    ");
+    let mut circle = manifest("build: {a: {depends_on: b}, b: .}");
+    circle.build[1].depends_on = circle.build[0].depends_on.clone();
+    circle.build[1].depends_on[0].service = ServiceName::new("a").unwrap();
+    assert_eq!(Plan::new(&circle, &asked(&[]), &Variables::default()), Err(PlanError::Cycle));
+}
+
+/// Something that a client of ill will does to a plan.
+type Change = fn(&mut Plan);
+
+#[test]
+fn a_sent_plan_is_checked() {
+    let (good, _) = plan(
+        "name: ex\nbuild: {a: ., b: {depends_on: a, image: i, args: {A: 1}}}\ndeploy: [x]",
+        &Selection::deploy("d", BuildMode::Always),
+        &Variables::default(),
+    );
+    let changes: [(&str, Change); 16] = [
+        ("name", |plan| plan.name = "--".to_owned()),
+        ("order", |plan| plan.builds.reverse()),
+        ("twice", |plan| plan.builds[1] = plan.builds[0].clone()),
+        ("many", |plan| plan.builds = vec![plan.builds[0].clone(); 300]),
+        ("context", |plan| plan.builds[0].context = String::new()),
+        ("dockerfile", |plan| plan.builds[0].dockerfile = "a\nb".to_owned()),
+        ("target", |plan| plan.builds[0].target = Some("x".repeat(1000))),
+        ("arg name", |plan| plan.builds[1].args[0].0 = "A B".to_owned()),
+        ("arg value", |plan| plan.builds[0].build_args = vec![("A".to_owned(), "x".repeat(200_000))]),
+        ("arg template", |plan| plan.builds[1].args[0].1 = crate::expand::Template::from_source("${")),
+        ("image", |plan| plan.builds[1].image = Some(crate::expand::Template::literal("No Image"))),
+        ("platform", |plan| plan.builds[0].platforms = vec!["linux/a b".to_owned()]),
+        ("kind", |plan| plan.kind = JobKind::Build),
+        ("section", |plan| plan.kind = JobKind::Destroy),
+        ("no commands", |plan| plan.commands = None),
+        ("reserved", |plan| {
+            plan.commands.as_mut().unwrap().env = vec![("OKTETO_TOKEN".to_owned(), "x".to_owned())];
+        }),
+    ];
+    let errors: Vec<String> = changes
+        .into_iter()
+        .map(|(what, change)| {
+            let mut plan = good.clone();
+            change(&mut plan);
+            format!("{what}: {}", plan.validate().unwrap_err())
+        })
+        .collect();
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn where_commands_run() {
+    let mut lines = Vec::new();
+    for image in ["", "  image: i\n"] {
+        for remote in ["", "  remote: true\n", "  remote: false\n"] {
+            for flag in [None, Some(true), Some(false)] {
+                for force in [false, true] {
+                    let deploy = manifest(&format!("deploy:\n  commands: [x]\n{image}{remote}")).deploy.unwrap();
+                    let Decision { remote: decided, reason } = remote_decision(&deploy, flag, force);
+                    // The rule as okteto-semantics.md words it.
+                    let says = deploy.remote;
+                    let expected = if force {
+                        !(flag == Some(false) || says == Some(false))
+                    } else {
+                        flag == Some(true) || !image.is_empty() || says == Some(true)
+                    };
+                    assert_eq!(decided, expected, "{image:?} {remote:?} {flag:?} {force}");
+                    let place = if decided { "remote" } else { "local" };
+                    lines.push(format!(
+                        "image {:<3} remote {says:<12} flag {flag:<12} force {force:<5} -> {place}: {reason}",
+                        if image.is_empty() { "no" } else { "yes" },
+                        says = format!("{says:?}"),
+                        flag = format!("{flag:?}"),
+                    ));
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}

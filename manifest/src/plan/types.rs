@@ -1,0 +1,136 @@
+//! The plan's types; stored and sent.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{expand::Template, names::ServiceName};
+
+/// What a job does, expanded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which command was given.
+    pub kind: JobKind,
+    /// The application's name, as written.
+    pub name: String,
+    /// In build order: a build depends only on those before it.
+    pub builds: Vec<BuildPlan>,
+    /// The commands that run after the builds.
+    pub commands: Option<CommandsPlan>,
+}
+
+/// The kind of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobKind {
+    /// Images only.
+    Build,
+    /// Images that are missing, then the deploy commands.
+    Deploy,
+    /// The destroy commands.
+    Destroy,
+    /// Test containers.
+    Test,
+}
+
+/// The section of the manifest that commands come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Section {
+    /// `deploy`.
+    Deploy,
+    /// `destroy`.
+    Destroy,
+    /// `test`.
+    Test,
+}
+
+/// One image to build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildPlan {
+    /// Its name in the manifest.
+    pub service: ServiceName,
+    /// The context, relative to the manifest's root.
+    pub context: String,
+    /// The Dockerfile, relative to the context or, where it is not there, to the manifest's root.
+    pub dockerfile: String,
+    /// The stage to build.
+    pub target: Option<String>,
+    /// The manifest's build arguments, sorted by name; see [`BuildPlan::complete_args`].
+    pub args: Vec<(String, Template)>,
+    /// Those of `--build-arg`, sorted by name: final, and stronger than everything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build_args: Vec<(String, String)>,
+    /// What the manifest says the image is named; see [`BuildPlan::images`].
+    pub image: Option<Template>,
+    /// The builds that come before this one.
+    pub depends_on: Vec<ServiceName>,
+    /// `--platform`; empty: the engine's own.
+    pub platforms: Vec<String>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// Nothing is built where the registry has the image already, whatever is in it.
+    #[serde(default)]
+    pub only_if_missing: bool,
+}
+
+/// Commands of one section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandsPlan {
+    /// Where they come from.
+    pub section: Section,
+    /// The image they run in; without it the service's runner image.
+    pub image: Option<Template>,
+    /// The folder they run in, relative to the manifest's root.
+    pub context: String,
+    /// What the manifest says about running remotely.
+    pub remote: Option<bool>,
+    /// The commands, in order.
+    pub commands: Vec<Command>,
+    /// Variables for the commands, sorted by name: `.env` and `--var`.
+    pub env: Vec<(String, String)>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// What it is called in logs: its `name`, or its text.
+    pub name: String,
+    /// What the shell runs; nothing in it is expanded before.
+    pub command: String,
+}
+
+impl JobKind {
+    /// The word of the command line and of `job show`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Deploy => "deploy",
+            Self::Destroy => "destroy",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl Section {
+    /// The key in the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Destroy => "destroy",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

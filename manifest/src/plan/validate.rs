@@ -1,0 +1,219 @@
+//! The service trusts no plan that it is sent.
+
+use std::collections::BTreeSet;
+
+use super::{
+    complete::split_images,
+    types::{BuildPlan, CommandsPlan, JobKind, Plan, Section},
+};
+use crate::{
+    expand::Template,
+    names::{ServiceName, is_variable_name, sanitise_application},
+    parse::{MAX_BUILDS, is_arg_name},
+    reference,
+    variables::RESERVED,
+};
+
+/// Why a plan is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPlan {
+    /// Too much of something.
+    #[error("{what} is over the limit of {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: String,
+        /// How much there may be.
+        limit: usize,
+    },
+    /// The application's name.
+    #[error("`{0}` can't be the name of an application")]
+    Application(String),
+    /// A service twice.
+    #[error("service `{0}` is in the plan twice")]
+    Duplicate(ServiceName),
+    /// A dependency that is not built before.
+    #[error("`{service}` depends on `{dependency}`, which does not come before it")]
+    Order {
+        /// The build.
+        service: ServiceName,
+        /// What it depends on.
+        dependency: ServiceName,
+    },
+    /// A field of a build or of the commands.
+    #[error("{field} of `{owner}` is invalid: {reason}")]
+    Field {
+        /// The service or section.
+        owner: String,
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A plan that does not fit its kind.
+    #[error("a {kind} job can't have {what}")]
+    Kind {
+        /// The plan's kind.
+        kind: JobKind,
+        /// What it has or lacks.
+        what: &'static str,
+    },
+}
+
+const MAX_ENTRIES: usize = 1000;
+const MAX_IMAGES: usize = 32;
+/// Linux takes no longer argument or variable.
+const MAX_VALUE: usize = 128 * 1024;
+const MAX_PATH: usize = 4096;
+const MAX_TOTAL: usize = 8 * 1024 * 1024;
+
+impl Plan {
+    /// Checks everything that later steps rely on.
+    pub fn validate(&self) -> Result<(), InvalidPlan> {
+        let printable = !self.name.chars().any(char::is_control) && self.name.len() <= 255;
+        if !printable || !sanitise_application(&self.name).contains(|character: char| character != '-') {
+            return Err(InvalidPlan::Application(self.name.chars().take(100).collect()));
+        }
+        limit("the number of builds", self.builds.len(), MAX_BUILDS)?;
+        let mut total = 0;
+        let mut before: BTreeSet<&ServiceName> = BTreeSet::new();
+        for build in &self.builds {
+            for dependency in &build.depends_on {
+                if !before.contains(dependency) {
+                    return Err(InvalidPlan::Order { service: build.service.clone(), dependency: dependency.clone() });
+                }
+            }
+            if !before.insert(&build.service) {
+                return Err(InvalidPlan::Duplicate(build.service.clone()));
+            }
+            check_build(build, &mut total)?;
+        }
+        self.check_kind()?;
+        if let Some(commands) = &self.commands {
+            check_commands(commands, &mut total)?;
+        }
+        limit("the plan's size in bytes", total, MAX_TOTAL)
+    }
+
+    fn check_kind(&self) -> Result<(), InvalidPlan> {
+        let wrong = |what| Err(InvalidPlan::Kind { kind: self.kind, what });
+        let section = self.commands.as_ref().map(|commands| commands.section);
+        match (self.kind, section) {
+            (JobKind::Build, None) if self.builds.is_empty() => wrong("no builds"),
+            (JobKind::Build, None)
+            | (JobKind::Deploy, Some(Section::Deploy))
+            | (JobKind::Destroy, Some(Section::Destroy))
+            | (JobKind::Test, Some(Section::Test)) => Ok(()),
+            (JobKind::Build, Some(_)) => wrong("commands"),
+            (_, None) => wrong("no commands"),
+            (_, Some(_)) => wrong("another section's commands"),
+        }
+    }
+}
+
+fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> {
+    let field = |field, reason: String| InvalidPlan::Field { owner: build.service.to_string(), field, reason };
+    let plain = |name, text: &str, max| plain(text, max).map_err(|reason| field(name, reason));
+    plain("context", &build.context, MAX_PATH)?;
+    plain("dockerfile", &build.dockerfile, MAX_PATH)?;
+    if let Some(target) = &build.target {
+        plain("target", target, 256)?;
+    }
+    limit("the number of build arguments", build.args.len() + build.build_args.len(), MAX_ENTRIES)?;
+    limit("the number of dependencies", build.depends_on.len(), MAX_BUILDS)?;
+    limit("the number of platforms", build.platforms.len(), MAX_IMAGES)?;
+    for platform in &build.platforms {
+        let parts = platform.split('/').count();
+        let known = platform.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        if !(1..=3).contains(&parts) || !known || platform.len() > 64 || platform.split('/').any(str::is_empty) {
+            return Err(field("platforms", format!("`{}` is no platform", platform.escape_debug())));
+        }
+    }
+    let manifest = build.args.iter().map(|(name, value)| (name, value.source()));
+    let flags = build.build_args.iter().map(|(name, value)| (name, value.as_str()));
+    for (name, value) in manifest.chain(flags) {
+        if !is_arg_name(name) {
+            return Err(field("args", format!("`{}` can't be a name", name.escape_debug())));
+        }
+        value_ok(value).map_err(|reason| field("args", format!("`{name}` {reason}")))?;
+        *total += name.len() + value.len();
+    }
+    for (name, value) in &build.args {
+        value.check().map_err(|error| field("args", format!("`{name}`: {error}")))?;
+    }
+    if let Some(image) = &build.image {
+        image_ok(image).map_err(|reason| field("image", reason))?;
+        *total += image.source().len();
+    }
+    *total += build.context.len() + build.dockerfile.len();
+    Ok(())
+}
+
+fn check_commands(commands: &CommandsPlan, total: &mut usize) -> Result<(), InvalidPlan> {
+    let field = |field, reason: String| InvalidPlan::Field { owner: commands.section.to_string(), field, reason };
+    plain(&commands.context, MAX_PATH).map_err(|reason| field("context", reason))?;
+    limit("the number of commands", commands.commands.len(), MAX_ENTRIES)?;
+    limit("the number of variables", commands.env.len(), MAX_ENTRIES)?;
+    if let Some(image) = &commands.image {
+        image_ok(image).map_err(|reason| field("image", reason))?;
+    }
+    for command in &commands.commands {
+        if command.command.trim().is_empty() {
+            return Err(field("commands", "a command is empty".to_owned()));
+        }
+        for text in [&command.name, &command.command] {
+            value_ok(text).map_err(|reason| field("commands", format!("a command {reason}")))?;
+            *total += text.len();
+        }
+    }
+    let mut names = BTreeSet::new();
+    for (name, value) in &commands.env {
+        if !is_variable_name(name) || RESERVED.contains(&name.as_str()) || !names.insert(name) {
+            return Err(field("env", format!("`{}` can't be set", name.escape_debug())));
+        }
+        value_ok(value).map_err(|reason| field("env", format!("`{name}` {reason}")))?;
+        *total += name.len() + value.len();
+    }
+    Ok(())
+}
+
+fn limit(what: &str, found: usize, limit: usize) -> Result<(), InvalidPlan> {
+    if found > limit { Err(InvalidPlan::Limit { what: what.to_owned(), limit }) } else { Ok(()) }
+}
+
+/// A text of one line that is not empty.
+fn plain(text: &str, max: usize) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.len() > max {
+        return Err(format!("it is longer than {max} bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it holds a control character".to_owned());
+    }
+    Ok(())
+}
+
+fn value_ok(value: &str) -> Result<(), String> {
+    if value.len() > MAX_VALUE {
+        return Err(format!("is longer than {MAX_VALUE} bytes"));
+    }
+    if value.contains('\0') {
+        return Err("holds a NUL character".to_owned());
+    }
+    Ok(())
+}
+
+/// References that are known now must look like some; the others are checked when they are completed.
+fn image_ok(image: &Template) -> Result<(), String> {
+    if image.source().len() > MAX_PATH {
+        return Err(format!("it is longer than {MAX_PATH} bytes"));
+    }
+    image.check().map_err(|error| error.to_string())?;
+    let Some(text) = image.complete() else { return Ok(()) };
+    let references = split_images(&text);
+    if references.len() > MAX_IMAGES {
+        return Err(format!("more than {MAX_IMAGES} references"));
+    }
+    references.iter().try_for_each(|one| reference::parse(one).map(|_| ())).map_err(|error| error.to_string())
+}

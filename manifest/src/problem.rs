@@ -1,0 +1,163 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+
+/// A position in a file: both from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+}
+
+/// One finding in a file, an error or a warning. Displays as `FILE:LINE:COL: message`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file as the caller named it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// How to fix it, when we know.
+    pub hint: Option<String>,
+}
+
+/// Every error of one file, in the order of the file; never empty. Displays one a line, hints indented below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+/// Gathers findings while a file is read.
+#[derive(Debug)]
+pub(crate) struct Report {
+    file: String,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+/// More than anybody reads; keeps a hostile file from making a huge report.
+const MAX_PROBLEMS: usize = 200;
+
+impl Place {
+    /// A position from line and column, both from 1.
+    pub fn new(line: usize, column: usize) -> Self {
+        Self { line, column }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+impl Problem {
+    /// A finding without a hint.
+    pub fn new(file: impl Into<String>, place: Place, message: impl Into<String>) -> Self {
+        Self { file: file.into(), line: place.line, column: place.column, message: message.into(), hint: None }
+    }
+
+    /// The same finding with a way to fix it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+
+    /// Where it is, without the file.
+    pub fn place(&self) -> Place {
+        Place::new(self.line, self.column)
+    }
+
+    /// `FILE:LINE:COL`, as warning events carry it.
+    pub fn location(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+    }
+}
+
+impl Problems {
+    /// The findings, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// The findings, in the order of the file.
+    pub fn into_vec(self) -> Vec<Problem> {
+        self.0
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+            if let Some(hint) = &problem.hint {
+                write!(f, "\n  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl Report {
+    pub(crate) fn new(file: &str) -> Self {
+        Self { file: file.to_owned(), errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(crate) fn error(&mut self, place: Place, message: impl Into<String>) {
+        self.error_with(place, message, None::<String>);
+    }
+
+    pub(crate) fn error_with(&mut self, place: Place, message: impl Into<String>, hint: Option<impl Into<String>>) {
+        if !self.is_full() {
+            self.errors.push(Problem::new(&self.file, place, message).with_hint(hint));
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Whether another error would be left out; saves making up hints for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= MAX_PROBLEMS
+    }
+
+    pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) {
+        if self.warnings.len() < MAX_PROBLEMS {
+            self.warnings.push(Problem::new(&self.file, place, message));
+        }
+    }
+
+    /// The warnings of a file without errors, or its errors.
+    pub(crate) fn finish(mut self) -> Result<Vec<Problem>, Problems> {
+        if self.errors.is_empty() {
+            self.warnings.sort_by_key(Problem::place);
+            return Ok(self.warnings);
+        }
+        // Stable: two errors at one place stay in the order they were found in. An alias repeats its anchor's errors.
+        self.errors.sort_by_key(Problem::place);
+        self.errors.dedup();
+        Err(Problems(self.errors))
+    }
+}

@@ -1,0 +1,48 @@
+//! "Did you mean": the nearest of the names that would have been right.
+
+/// The candidate that `word` most likely stands for, if any is near enough to be worth a guess.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Distances are quadratic: a very long word is no typing error of a short one.
+    if word.chars().count() > 64 {
+        return None;
+    }
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The hint for an unknown word: the nearest candidate, or all of them when they are few.
+pub(crate) fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
+    if let Some(candidate) = nearest(word, candidates.clone()) {
+        return Some(format!("did you mean `{candidate}`?"));
+    }
+    let all: Vec<String> = candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
+    (!all.is_empty() && all.len() <= 12).then(|| format!("known here: {}", all.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn near_misses_are_found_and_far_ones_are_not() {
+        let keys = ["context", "dockerfile", "image", "target", "args", "depends_on"];
+        for (word, expected) in [
+            ("contxt", Some("context")),
+            ("Context", Some("context")),
+            ("dockerFile", Some("dockerfile")),
+            ("dependson", Some("depends_on")),
+            ("agrs", Some("args")),
+            ("imgae", Some("image")),
+            ("volumes", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, keys), expected, "{word}");
+        }
+    }
+}

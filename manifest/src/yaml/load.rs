@@ -1,0 +1,281 @@
+//! Events to tree: aliases, merges, duplicate keys and limits.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
+
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+
+use super::{
+    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT,
+    node::{Entry, Kind, Node, Scalar, ScalarKind, Weight},
+};
+use crate::problem::{Place, Report};
+
+/// Reads the first document, as yaml.v2 does. `None`: it is empty, or not YAML, which is then in the report.
+pub(crate) fn load(text: &str, report: &mut Report) -> Option<Node> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_BYTES {
+        report.error(Place::new(1, 1), format!("the file is larger than {} KiB", MAX_BYTES / 1024));
+        return None;
+    }
+    let mut options = granit_parser::options! { block_nesting_limit: MAX_DEPTH + 1, flow_nesting_limit: MAX_DEPTH + 1 };
+    options.set_emit_comments(false);
+    let mut loader =
+        Loader { report, stack: Vec::new(), anchors: HashMap::new(), root: None, total: Weight::default() };
+    let mut documents = 0;
+    for event in Parser::new_from_str_with_options(text, options) {
+        let step = match event {
+            // What follows the first document is not read, so that its mistakes don't count either.
+            Err(_) if documents > 0 => break,
+            Err(error) => Err(syntax_error(&error)),
+            Ok((Event::DocumentStart(..), span)) if documents > 0 => {
+                loader.report.warn(place_of(span), "only the first YAML document of the file is read");
+                break;
+            }
+            Ok((Event::DocumentEnd, _)) => {
+                documents += 1;
+                Ok(())
+            }
+            Ok((event, span)) => loader.event(event, span),
+        };
+        if let Err((place, message)) = step {
+            loader.report.error(place, message);
+            return None;
+        }
+    }
+    loader.root
+}
+
+type Failure = (Place, String);
+
+struct Loader<'r> {
+    report: &'r mut Report,
+    /// Collections that are open.
+    stack: Vec<Open>,
+    /// `None`: still open.
+    anchors: HashMap<usize, Option<Rc<Node>>>,
+    root: Option<Node>,
+    /// Nodes made so far, copies of aliases included; the nodes of the finished tree are among them.
+    total: Weight,
+}
+
+struct Open {
+    place: Place,
+    anchor: usize,
+    content: OpenContent,
+}
+
+enum OpenContent {
+    Sequence(Vec<Node>),
+    Mapping { entries: Vec<Pair>, key: Option<Key> },
+}
+
+/// A key that waits for its value.
+struct Key {
+    text: Option<String>,
+    merge: bool,
+    place: Place,
+}
+
+struct Pair {
+    key: Key,
+    value: Node,
+}
+
+impl Loader<'_> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Failure> {
+        let place = place_of(span);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let kind = scalar_kind(&text, style, tag.as_deref(), place, self.report);
+                // Only an untagged plain `<<` merges; quoted it is a key like others.
+                let merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
+                let weight = Weight { nodes: 1, text: text.len(), depth: 1 };
+                let node = Node { place, kind: Kind::Scalar(Scalar { text: text.into_owned(), kind }), weight };
+                self.count(place, weight)?;
+                self.keep_anchor(anchor, &node)?;
+                self.place_node(node, merge);
+                Ok(())
+            }
+            Event::SequenceStart(_, anchor, _) => self.open(place, anchor, OpenContent::Sequence(Vec::new())),
+            Event::MappingStart(_, anchor, _) => {
+                self.open(place, anchor, OpenContent::Mapping { entries: Vec::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(id) => match self.anchors.get(&id) {
+                Some(Some(target)) => {
+                    let target = Rc::clone(target);
+                    self.count(place, target.weight)?;
+                    self.place_node((*target).clone(), false);
+                    Ok(())
+                }
+                _ => Err((place, "an alias can't stand inside what it refers to".to_owned())),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self, place: Place, anchor: usize, content: OpenContent) -> Result<(), Failure> {
+        if self.stack.len() >= MAX_DEPTH {
+            return Err((place, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.count(place, Weight { nodes: 1, text: 0, depth: 1 })?;
+        if anchor != 0 {
+            self.anchors.insert(anchor, None);
+        }
+        self.stack.push(Open { place, anchor, content });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        // The parser closes only what it opened.
+        let Some(Open { place, anchor, content }) = self.stack.pop() else { return Ok(()) };
+        let kind = match content {
+            OpenContent::Sequence(items) => Kind::Sequence(items),
+            OpenContent::Mapping { entries, .. } => Kind::Mapping(self.merged(entries)),
+        };
+        let mut weight = Weight { nodes: 1, text: 0, depth: 1 };
+        match &kind {
+            Kind::Scalar(_) => {}
+            Kind::Sequence(items) => items.iter().for_each(|item| weight.hold(item.weight)),
+            Kind::Mapping(entries) => {
+                for entry in entries {
+                    weight.text += entry.key.len();
+                    weight.hold(entry.value.weight);
+                }
+            }
+        }
+        if weight.depth > MAX_DEPTH {
+            return Err((place, format!("nested deeper than {MAX_DEPTH} levels through its aliases")));
+        }
+        let node = Node { place, kind, weight };
+        self.keep_anchor(anchor, &node)?;
+        self.place_node(node, false);
+        Ok(())
+    }
+
+    /// Puts a finished node where the tree is open.
+    fn place_node(&mut self, node: Node, merge: bool) {
+        match self.stack.last_mut().map(|open| &mut open.content) {
+            None => self.root = Some(node),
+            Some(OpenContent::Sequence(items)) => items.push(node),
+            Some(OpenContent::Mapping { entries, key }) => {
+                if let Some(key) = key.take() {
+                    entries.push(Pair { key, value: node });
+                    return;
+                }
+                let place = node.place;
+                let text = match node.kind {
+                    Kind::Scalar(scalar) => Some(scalar.text),
+                    Kind::Sequence(_) | Kind::Mapping(_) => {
+                        self.report.error(place, "a key must be a string");
+                        None
+                    }
+                };
+                *key = Some(Key { text, merge, place });
+            }
+        }
+    }
+
+    /// The entries of a mapping: its own, then what `<<` brings and it does not have itself.
+    fn merged(&mut self, pairs: Vec<Pair>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
+        let mut seen: HashMap<String, Place> = HashMap::new();
+        let mut merges = Vec::new();
+        for Pair { key, value } in pairs {
+            if key.merge {
+                merges.push((key.place, value));
+                continue;
+            }
+            let Some(text) = key.text else { continue };
+            if let Some(first) = seen.get(&text) {
+                self.report.error(key.place, format!("duplicate key `{text}`, first on line {}", first.line));
+                continue;
+            }
+            seen.insert(text.clone(), key.place);
+            entries.push(Entry { key: text, key_place: key.place, value });
+        }
+        let mut inherited: HashSet<String> = seen.into_keys().collect();
+        for (place, value) in merges {
+            self.merge(place, value, &mut entries, &mut inherited);
+        }
+        entries
+    }
+
+    fn merge(&mut self, place: Place, value: Node, entries: &mut Vec<Entry>, seen: &mut HashSet<String>) {
+        let sources = match value.kind {
+            Kind::Mapping(_) => vec![value],
+            Kind::Sequence(items) => items,
+            Kind::Scalar(_) => {
+                self.report.error(place, "`<<` must be given a mapping or a list of mappings");
+                return;
+            }
+        };
+        for source in sources {
+            match source.kind {
+                Kind::Mapping(inherited) => {
+                    entries.extend(inherited.into_iter().filter(|entry| seen.insert(entry.key.clone())));
+                }
+                _ => self.report.error(place, "`<<` must be given a mapping or a list of mappings"),
+            }
+        }
+    }
+
+    fn keep_anchor(&mut self, anchor: usize, node: &Node) -> Result<(), Failure> {
+        if anchor != 0 {
+            // A copy counts: anchors inside anchors would otherwise multiply what is kept.
+            self.count(node.place, node.weight)?;
+            self.anchors.insert(anchor, Some(Rc::new(node.clone())));
+        }
+        Ok(())
+    }
+
+    /// Refuses what would be too much before it is made.
+    fn count(&mut self, place: Place, weight: Weight) -> Result<(), Failure> {
+        self.total.hold(weight);
+        if self.total.nodes > MAX_NODES {
+            return Err((place, format!("more than {MAX_NODES} values, with aliases expanded")));
+        }
+        if self.total.text > MAX_TEXT {
+            return Err((place, format!("more than {} MiB of text, with aliases expanded", MAX_TEXT / 1024 / 1024)));
+        }
+        Ok(())
+    }
+}
+
+impl Weight {
+    fn hold(&mut self, inner: Weight) {
+        self.nodes = self.nodes.saturating_add(inner.nodes);
+        self.text = self.text.saturating_add(inner.text);
+        self.depth = self.depth.max(inner.depth + 1);
+    }
+}
+
+fn scalar_kind(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place, report: &mut Report) -> ScalarKind {
+    let plain = ScalarKind::of_plain(text);
+    match tag.map(|tag| (tag.core_suffix(), tag)) {
+        None if style == ScalarStyle::Plain => plain,
+        None | Some((Some("str" | "int" | "float"), _)) => ScalarKind::Text,
+        Some((Some("bool"), _)) if matches!(plain, ScalarKind::Bool(_)) => plain,
+        Some((Some("null"), _)) if plain == ScalarKind::Null => plain,
+        Some((_, tag)) if tag.handle().is_empty() || (tag.handle() == "!" && tag.suffix().is_empty()) => {
+            ScalarKind::Text
+        }
+        Some((_, tag)) => {
+            report.error(place, format!("the tag `{tag}` does not fit here"));
+            ScalarKind::Text
+        }
+    }
+}
+
+fn syntax_error(error: &ScanError) -> Failure {
+    let mark = error.marker();
+    (Place::new(mark.line().max(1), mark.col() + 1), format!("not valid YAML: {}", error.info()))
+}
+
+fn place_of(span: Span) -> Place {
+    // The parser counts columns from 0.
+    Place::new(span.start.line().max(1), span.start.col() + 1)
+}

@@ -1,0 +1,291 @@
+//! One HTTP exchange with a registry, the token exchange included; every answer bounded in time and size.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::challenge::Challenge;
+use crate::auth::Auth;
+use crate::digest::Digest;
+use crate::error::RegistryError;
+use crate::reference::RegistryHost;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the request to the last byte of the answer; for metadata only, blobs are bounded by their size.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+const TOKEN_LIMIT: usize = 1 << 20;
+const ERROR_LIMIT: usize = 64 << 10;
+const MAX_MESSAGE: usize = 300;
+const MAX_REDIRECTS: usize = 5;
+
+/// The HTTP client and what it must know of hosts.
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    plain_http: HashSet<RegistryHost>,
+}
+
+/// One call to a registry.
+#[derive(Debug, Clone)]
+pub(super) struct Call<'a> {
+    /// What it does, for errors: a verb that is followed by the target.
+    pub(super) operation: &'static str,
+    pub(super) method: Method,
+    /// What it is about, for errors.
+    pub(super) target: String,
+    pub(super) host: &'a RegistryHost,
+    /// What follows `/v2/`.
+    pub(super) path: String,
+    pub(super) accept: Option<&'static str>,
+    /// The token scope that it needs; several are separated by spaces.
+    pub(super) scope: String,
+    pub(super) auth: &'a Auth,
+    /// Media type and bytes.
+    pub(super) body: Option<(&'a str, Bytes)>,
+}
+
+/// A successful answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+}
+
+/// What goes into the `Authorization` header.
+enum Credential<'a> {
+    Basic(&'a str, &'a SecretString),
+    Bearer(SecretString),
+}
+
+// === impl Transport ===
+
+impl Transport {
+    pub(super) fn new(plain_http: HashSet<RegistryHost>) -> Result<Self, RegistryError> {
+        // Blobs are often served from elsewhere, so redirects are followed, but never from TLS to plain text.
+        let redirects = reqwest::redirect::Policy::custom(|attempt| {
+            let downgraded = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
+                && attempt.url().scheme() != "https";
+            if downgraded || attempt.previous().len() > MAX_REDIRECTS { attempt.stop() } else { attempt.follow() }
+        });
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(redirects)
+            .build()
+            .map_err(|source| RegistryError::Setup { source })?;
+        Ok(Self { http, plain_http })
+    }
+
+    /// Whether this registry is talked to without TLS.
+    pub(super) fn is_plain(&self, host: &RegistryHost) -> bool {
+        host.is_loopback() || self.plain_http.contains(host)
+    }
+
+    /// Sends, requires success, reads the body.
+    pub(super) async fn fetch(&self, call: &Call<'_>, limit: usize) -> Result<Answer, RegistryError> {
+        let response = self.send_checked(call).await?;
+        let headers = response.headers().clone();
+        let bytes = read_bounded(response, limit).await.map_err(|error| error.of(call, limit))?;
+        Ok(Answer { headers, bytes })
+    }
+
+    /// Sends and requires success; the body is left to the caller.
+    pub(super) async fn send_checked(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
+        let response = self.send(call).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(call.refused(status, error_message(response).await))
+    }
+
+    /// The credentials that `oci-client` needs for these scopes: its own token exchange reads answers without bound.
+    pub(super) async fn authorize(&self, call: &Call<'_>) -> Result<Auth, RegistryError> {
+        if let Auth::Bearer(_) = call.auth {
+            return Ok(call.auth.clone());
+        }
+        let response = self.attempt(call, None).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(Auth::Anonymous);
+        }
+        Ok(match self.answer_challenge(call, response.headers()).await? {
+            Some(Credential::Bearer(token)) => Auth::Bearer(token),
+            Some(Credential::Basic(..)) => call.auth.clone(),
+            None => Auth::Anonymous,
+        })
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
+        let known = match call.auth {
+            Auth::Bearer(token) => Some(Credential::Bearer(token.clone())),
+            _ => None,
+        };
+        let answered = known.is_some();
+        let response = self.attempt(call, known.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || answered {
+            return Ok(response);
+        }
+        match self.answer_challenge(call, response.headers()).await? {
+            Some(credential) => self.attempt(call, Some(&credential)).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, credential: Option<&Credential<'_>>) -> Result<Response, RegistryError> {
+        let scheme = if self.is_plain(call.host) { "http" } else { "https" };
+        let url = format!("{scheme}://{}/v2/{}", call.host.api_host(), call.path);
+        let mut request = self.http.request(call.method.clone(), url).timeout(CALL_TIMEOUT);
+        if let Some(accept) = call.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if let Some((media_type, bytes)) = &call.body {
+            request = request.header(CONTENT_TYPE, *media_type).body(bytes.clone());
+        }
+        request = match credential {
+            Some(Credential::Basic(user, password)) => request.basic_auth(user, Some(password.expose_secret())),
+            Some(Credential::Bearer(token)) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        };
+        request.send().await.map_err(|source| call.failed(source))
+    }
+
+    /// What answers a 401: `None` when there is no challenge that these credentials could answer.
+    async fn answer_challenge<'a>(
+        &self,
+        call: &Call<'a>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Credential<'a>>, RegistryError> {
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        match (Challenge::first_known(values), call.auth) {
+            (Some(Challenge::Bearer { realm, service }), _) => {
+                self.exchange_token(call, &realm, service.as_deref()).await.map(Credential::Bearer).map(Some)
+            }
+            (Some(Challenge::Basic), Auth::Basic { username, password }) => {
+                Ok(Some(Credential::Basic(username, password)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn exchange_token(
+        &self,
+        call: &Call<'_>,
+        realm: &str,
+        service: Option<&str>,
+    ) -> Result<SecretString, RegistryError> {
+        #[derive(serde::Deserialize)]
+        struct TokenAnswer {
+            token: Option<SecretString>,
+            access_token: Option<SecretString>,
+        }
+        let mut url =
+            Url::parse(realm).map_err(|error| call.protocol(format!("its token server's address: {error}")))?;
+        // A registry that is reached over TLS must not make us send credentials in plain text.
+        if url.scheme() != "https" && !(url.scheme() == "http" && self.is_plain(call.host)) {
+            return Err(call.protocol("its token server is not reached over TLS".to_owned()));
+        }
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = service {
+                query.append_pair("service", service);
+            }
+            for scope in call.scope.split(' ').filter(|scope| !scope.is_empty()) {
+                query.append_pair("scope", scope);
+            }
+        }
+        let mut request = self.http.get(url).timeout(CALL_TIMEOUT);
+        if let Auth::Basic { username, password } = call.auth {
+            request = request.basic_auth(username, Some(password.expose_secret()));
+        }
+        let response = request.send().await.map_err(|source| call.failed(source))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(call.refused(status, error_message(response).await));
+        }
+        let bytes = read_bounded(response, TOKEN_LIMIT).await.map_err(|error| error.of(call, TOKEN_LIMIT))?;
+        // The parse error would quote the token.
+        let answer: TokenAnswer = serde_json::from_slice(&bytes)
+            .map_err(|_| call.protocol("its token server's answer is malformed".to_owned()))?;
+        answer
+            .token
+            .or(answer.access_token)
+            .ok_or_else(|| call.protocol("its token server's answer has no token".to_owned()))
+    }
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    pub(super) fn protocol(&self, problem: String) -> RegistryError {
+        RegistryError::Protocol { operation: self.operation, target: self.target.clone(), problem }
+    }
+
+    pub(super) fn mismatch(&self, expected: Digest, actual: Digest) -> RegistryError {
+        RegistryError::DigestMismatch { operation: self.operation, target: self.target.clone(), expected, actual }
+    }
+
+    fn failed(&self, source: reqwest::Error) -> RegistryError {
+        let (operation, target) = (self.operation, self.target.clone());
+        if source.is_timeout() && !source.is_connect() {
+            return RegistryError::Timeout { operation, target, seconds: CALL_TIMEOUT.as_secs() };
+        }
+        RegistryError::Request { operation, target, source }
+    }
+
+    fn refused(&self, status: StatusCode, message: String) -> RegistryError {
+        let (operation, target) = (self.operation, self.target.clone());
+        match status {
+            StatusCode::NOT_FOUND => RegistryError::NotFound { operation, target },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied { operation, target, message },
+            _ => RegistryError::Status { operation, target, status, message },
+        }
+    }
+}
+
+enum ReadError {
+    TooLarge,
+    Broken(reqwest::Error),
+}
+
+impl ReadError {
+    fn of(self, call: &Call<'_>, limit: usize) -> RegistryError {
+        match self {
+            Self::Broken(source) => call.failed(source),
+            Self::TooLarge => RegistryError::TooLarge { operation: call.operation, target: call.target.clone(), limit },
+        }
+    }
+}
+
+async fn read_bounded(mut response: Response, limit: usize) -> Result<Bytes, ReadError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(ReadError::Broken)? {
+        if body.len() + chunk.len() > limit {
+            return Err(ReadError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The registry's own words: the messages of its error document, or the start of its text.
+async fn error_message(response: Response) -> String {
+    #[derive(serde::Deserialize)]
+    struct Errors {
+        errors: Vec<Item>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(default)]
+        message: String,
+    }
+    let bytes = read_bounded(response, ERROR_LIMIT).await.unwrap_or_default();
+    let text = match serde_json::from_slice::<Errors>(&bytes) {
+        Ok(document) => document.errors.into_iter().map(|item| item.message).collect::<Vec<_>>().join("; "),
+        Err(_) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+    };
+    text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
+}

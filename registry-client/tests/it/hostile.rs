@@ -1,0 +1,114 @@
+//! Servers that a user's Dockerfile could name.
+
+use slipway_registry_client::{Auth, Digest, ImageRef, RegistryClient, RegistryError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serves one connection after another, answering each with the next of these texts; gives back the requests.
+async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
+    let mut requests = Vec::new();
+    for answer in answers {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        requests.push(read_head(&mut stream).await);
+        // The client may hang up as soon as it has seen enough.
+        let _ = stream.write_all(&answer).await;
+        let _ = stream.shutdown().await;
+    }
+    requests
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("read"));
+    }
+    String::from_utf8(head).expect("text")
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+async fn server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let host = listener.local_addr().expect("address").to_string();
+    (listener, host)
+}
+
+fn client() -> RegistryClient {
+    RegistryClient::builder().build().expect("client")
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_not_read() {
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+    let huge = answer("200 OK", "", &vec![b' '; 5 << 20]);
+    let answers = vec![answer("405 Method Not Allowed", "", b""), huge];
+    let (client, auth) = (client(), Auth::Anonymous);
+    let (_, result) = tokio::join!(serve(listener, answers), client.resolve_digest(&image, &auth));
+    assert!(matches!(result, Err(RegistryError::TooLarge { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn content_that_is_not_what_was_asked_for_is_refused() {
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b@{}", Digest::of(b"wanted")).parse().expect("reference");
+    let header = format!("docker-content-digest: {}\r\n", Digest::of(b"other"));
+    let (client, auth) = (client(), Auth::Anonymous);
+    let (_, result) =
+        tokio::join!(serve(listener, vec![answer("200 OK", &header, b"")]), client.resolve_digest(&image, &auth));
+    assert!(matches!(result, Err(RegistryError::DigestMismatch { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_with_the_scope_and_used() {
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
+    let found = format!("docker-content-digest: {}\r\n", Digest::of(b"x"));
+    let answers = vec![
+        answer("401 Unauthorized", &challenge, b""),
+        answer("200 OK", "", br#"{"token":"minted"}"#),
+        answer("200 OK", &found, b""),
+    ];
+    let (client, auth) = (client(), Auth::basic("me", "secret"));
+    let (requests, result) = tokio::join!(serve(listener, answers), client.resolve_digest(&image, &auth));
+    assert_eq!(result.expect("resolve"), Some(Digest::of(b"x")));
+    assert!(!requests[0].contains("authorization"), "{}", requests[0]);
+    assert!(requests[1].starts_with("GET /token?service=s&scope=repository%3Aa%2Fb%3Apull "), "{}", requests[1]);
+    assert!(requests[1].contains("authorization: Basic"), "{}", requests[1]);
+    assert!(requests[2].contains("authorization: Bearer minted"), "{}", requests[2]);
+}
+
+#[tokio::test]
+async fn a_wrong_raw_token_is_not_exchanged_for_another() {
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\"\r\n");
+    let (client, auth) = (client(), Auth::bearer("raw"));
+    let (requests, result) = tokio::join!(
+        serve(listener, vec![answer("401 Unauthorized", &challenge, b"")]),
+        client.resolve_digest(&image, &auth)
+    );
+    assert!(requests[0].contains("authorization: Bearer raw"), "{}", requests[0]);
+    assert!(matches!(result, Err(RegistryError::Denied { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn tag_lists_are_paged() {
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b").parse().expect("reference");
+    let link = "link: </v2/a/b/tags/list?last=t2&n=2>; rel=\"next\"\r\n";
+    let answers = vec![
+        answer("200 OK", link, br#"{"name":"a/b","tags":["t1","t2"]}"#),
+        answer("200 OK", "", br#"{"name":"a/b","tags":["t3"]}"#),
+    ];
+    let (client, auth) = (client(), Auth::Anonymous);
+    let (requests, tags) =
+        tokio::join!(serve(listener, answers), client.list_tags(image.registry(), image.repository(), &auth));
+    let tags: Vec<_> = tags.expect("list").iter().map(ToString::to_string).collect();
+    assert_eq!(tags, ["t1", "t2", "t3"]);
+    assert!(requests[1].contains("last=t2"), "{}", requests[1]);
+}

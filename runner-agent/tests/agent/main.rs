@@ -1,0 +1,8 @@
+//! The real binary, driven over its stdin and stdout as the job's process does.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod commands;
+mod driver;
+mod ending;
+mod forwarding;
