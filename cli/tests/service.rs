@@ -176,6 +176,27 @@ async fn ctrl_c_cancels_the_job_and_waits_for_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_the_middle_of_a_sync_cancels_the_job() {
+    let fake = Fake::start(Script { stall: true, ..Script::default() }).await;
+    let dir = project();
+    // More than the connection takes without being read.
+    let noise: Vec<u8> = (0..20_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(dir.path().join("noise"), noise).unwrap();
+    let mut command = slipway(&fake, dir.path(), &["build", "-n", "dev", "--detach"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while fake.told().uploads == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (start, pid) = (Instant::now(), child.id().unwrap().to_string());
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let told = fake.told();
+    assert_eq!((told.cancelled, told.commits), (true, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attach_leaves_the_job_alone() {
     let fake = Fake::start(Script { events: build_events()[..1].to_vec(), ..Script::default() }).await;
     let dir = project();

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::v1::{JobStatus, OutputStream};
 
 /// RFC 3339 in UTC.
+#[expect(clippy::ref_option, reason = "serde passes references")]
 pub(crate) fn timestamp<S: Serializer>(value: &Option<prost_types::Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(value) = value else { return serializer.serialize_none() };
     let nanos = i128::from(value.seconds) * 1_000_000_000 + i128::from(value.nanos);

@@ -26,6 +26,7 @@ pub(crate) const TOKEN: &str = "right";
 
 /// What the service does.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Script {
     /// The job's events; without job.done at the end it goes on until it is cancelled.
     pub(crate) events: Vec<Kind>,
@@ -35,6 +36,8 @@ pub(crate) struct Script {
     pub(crate) lose_submit: bool,
     /// The first upload breaks after its first frame; the second forgets a blob.
     pub(crate) bad_uploads: bool,
+    /// Uploads never come to an end.
+    pub(crate) stall: bool,
     /// Uploads are counted, not kept.
     pub(crate) discard: bool,
     pub(crate) min_client: String,
@@ -140,6 +143,9 @@ impl ContextService for Fake {
         let mut stream = request.into_inner();
         let first = stream.message().await?.unwrap();
         assert_eq!((first.job.as_str(), first.frame.len()), (JOB, 0));
+        if self.script.stall {
+            std::future::pending::<()>().await;
+        }
         let mut records = Vec::new();
         while let Some(message) = stream.message().await? {
             if self.script.discard {
