@@ -213,7 +213,8 @@ impl Runner {
         for port in &ready.not_listening {
             tracing::warn!(port = port.port, error = %port.error, "the runner can't forward a port");
         }
-        let forwarder = Forwarder::new(place.forwards.clone(), channel.sender());
+        let frames = channel.sender().ok_or(ChannelError::Closed)?;
+        let forwarder = Forwarder::new(place.forwards.clone(), frames);
         Ok(Self { gateway, _session: session, channel, forwarder, env: config.env() })
     }
 
@@ -264,6 +265,8 @@ impl Runner {
     /// Takes the container down in good order.
     pub async fn finish(mut self) -> Result<(), RunnerError> {
         self.channel.send(ToAgent::Finish).await?;
+        drop(self.forwarder);
+        self.channel.close_input();
         let leave = async {
             while let Ok(Some(_)) = self.channel.next().await {}
         };

@@ -39,7 +39,8 @@ pub enum ChannelError {
 /// The channel to one agent.
 #[derive(Debug)]
 pub struct Channel {
-    frames: mpsc::Sender<ToAgent>,
+    /// Gone once nothing more is to be sent.
+    frames: Option<mpsc::Sender<ToAgent>>,
     output: Output,
     decoder: Decoder<FromAgent>,
     stderr: Vec<u8>,
@@ -64,7 +65,7 @@ impl Channel {
             }
             let _ = input.close().await;
         });
-        Self { frames, output, decoder: Decoder::new(), stderr: Vec::new() }
+        Self { frames: Some(frames), output, decoder: Decoder::new(), stderr: Vec::new() }
     }
 
     /// The container that the agent is in.
@@ -73,13 +74,20 @@ impl Channel {
     }
 
     /// For those who send frames on their own.
-    pub fn sender(&self) -> mpsc::Sender<ToAgent> {
+    pub fn sender(&self) -> Option<mpsc::Sender<ToAgent>> {
         self.frames.clone()
     }
 
     /// Sends a frame.
     pub async fn send(&self, frame: ToAgent) -> Result<(), ChannelError> {
-        self.frames.send(frame).await.map_err(|_| ChannelError::Closed)
+        let frames = self.frames.as_ref().ok_or(ChannelError::Closed)?;
+        frames.send(frame).await.map_err(|_| ChannelError::Closed)
+    }
+
+    /// Ends the agent's input once what was sent is written and no other sender is left. Only then does BuildKit say that the
+    /// process is done.
+    pub fn close_input(&mut self) {
+        self.frames = None;
     }
 
     /// The next frame; nothing after the agent's end in good order. May be dropped and called again.
