@@ -10,12 +10,12 @@ mod status;
 
 use std::sync::Arc;
 
+use slipway_proto::v1::FILE_DESCRIPTOR_SET;
 use slipway_proto::v1::admin_service_server::AdminServiceServer;
 use slipway_proto::v1::context_service_server::ContextServiceServer;
 use slipway_proto::v1::image_service_server::ImageServiceServer;
 use slipway_proto::v1::job_service_server::JobServiceServer;
 use slipway_proto::v1::server_service_server::ServerServiceServer;
-use slipway_proto::v1::FILE_DESCRIPTOR_SET;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -72,7 +72,9 @@ pub fn routes(state: State) -> anyhow::Result<axum::Router> {
         .add_service(ServerServiceServer::new(server_info::ServerInfoService(state.clone())))
         .add_service(AdminServiceServer::new(admin::Admin(state.clone())))
         .add_service(ImageServiceServer::new(images::Images(state.clone())).max_decoding_message_size(MAX_REQUEST))
-        .add_service(ContextServiceServer::new(contexts::Contexts(state.clone())).max_decoding_message_size(MAX_REQUEST))
+        .add_service(
+            ContextServiceServer::new(contexts::Contexts(state.clone())).max_decoding_message_size(MAX_REQUEST),
+        )
         .add_service(JobServiceServer::new(job_service::JobApi(state)).max_decoding_message_size(MAX_REQUEST));
     Ok(routes.prepare().into_axum_router().reset_fallback())
 }

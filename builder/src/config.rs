@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_file_sets_what_it_names() {
-        let config = load("listen = \"127.0.0.1:9\"\n[engine]\naddress = \"docker://\"\n[jobs]\nmax_running = 3\n").unwrap();
+        let config =
+            load("listen = \"127.0.0.1:9\"\n[engine]\naddress = \"docker://\"\n[jobs]\nmax_running = 3\n").unwrap();
         assert_eq!(config.public_url(), "http://127.0.0.1:9");
         assert_eq!(config.engine().address.to_string(), "docker://");
         assert_eq!((config.jobs.max_running, config.jobs.sync_timeout_s), (3, 300));

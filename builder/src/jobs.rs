@@ -31,7 +31,6 @@ use serde::Deserialize;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{Event, JobDone, JobError, JobStatus};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::event_log::{EventLogReader, EventLogWriter};
@@ -41,6 +40,7 @@ use self::state::JobState;
 use self::sync::SyncSession;
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::stop::Stop;
 use crate::store::db::DbError;
 use crate::store::db::jobs::{JobFailure, JobRow};
 use crate::store::trees::TreeError;
@@ -60,11 +60,13 @@ pub struct Config {
     pub max_running: usize,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
     pub sync_timeout_s: u64,
+    /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
+    pub drain_s: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_running: 8, sync_timeout_s: 300 }
+        Self { max_running: 8, sync_timeout_s: 300, drain_s: 60 }
     }
 }
 
@@ -131,20 +133,14 @@ struct Inner {
     /// Something may be able to start.
     wake: Notify,
     tracker: TaskTracker,
-    shutdown: CancellationToken,
+    stop: Stop,
 }
 
 impl Jobs {
     /// Over this database and data directory; [`Jobs::run`] makes them move.
-    pub fn new(
-        db: Db,
-        data_dir: PathBuf,
-        config: Config,
-        process_args: Vec<std::ffi::OsString>,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub fn new(db: Db, data_dir: PathBuf, config: Config, process_args: Vec<std::ffi::OsString>, stop: Stop) -> Self {
         let (syncs, wake, tracker) = (Mutex::default(), Notify::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { db, data_dir, config, process_args, syncs, wake, tracker, shutdown }) }
+        Self { inner: Arc::new(Inner { db, data_dir, config, process_args, syncs, wake, tracker, stop }) }
     }
 
     /// The job, for a caller who may see it.
@@ -156,7 +152,12 @@ impl Jobs {
     }
 
     /// The newest jobs that the caller may see, newest first.
-    pub async fn list(&self, caller: &Caller, namespace: Option<Namespace>, limit: u32) -> Result<Vec<JobRow>, JobsError> {
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        namespace: Option<Namespace>,
+        limit: u32,
+    ) -> Result<Vec<JobRow>, JobsError> {
         let limit = if limit == 0 { 50 } else { limit.min(500) };
         let chosen = match namespace {
             Some(namespace) if !caller.may_use(&namespace) => return Err(JobsError::NoNamespace(namespace)),

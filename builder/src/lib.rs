@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`config`] | what can be set |
 //! | [`server`] | wiring: components, services, listener |
+//! | [`stop`] | how the service is asked to stop |
 //! | [`api`] | the edge: one file per gRPC service, conversions, the error table |
 //! | [`http`] | health, and the registry's token endpoint |
 //! | [`auth`] | tokens and callers |
@@ -40,4 +41,5 @@ pub mod registry;
 pub mod run_job;
 pub mod runner;
 pub mod server;
+pub mod stop;
 pub mod store;

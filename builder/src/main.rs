@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use slipway_builder::config::Config;
-use slipway_builder::{run_job, server};
+use slipway_builder::{run_job, server, stop};
 use tracing_subscriber::EnvFilter;
 
 /// The remote build service.
@@ -40,7 +40,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+    match Box::pin(run(Args::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             use std::io::Write as _;
@@ -59,7 +59,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     if let Some(Command::RunJob { dir }) = &args.command {
-        return run_job::run(&config, run_job::job_dir(dir)?).await;
+        return Box::pin(run_job::run(&config, run_job::job_dir(dir)?)).await;
     }
     let mut process_args = Vec::new();
     if args.dev {
@@ -71,5 +71,5 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|error| anyhow::anyhow!("listen on {}: {error} (set `listen` to another address)", config.listen))?;
-    server::run(config, args.dev, process_args, listener, server::stop_signal()?).await
+    server::run(config, args.dev, process_args, listener, stop::signals()?).await
 }

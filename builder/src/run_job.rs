@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::jobs::spec::JobDir;
-use crate::jobs::{job_done, process};
 use crate::jobs::state::JobState;
+use crate::jobs::{job_done, process};
 use crate::pipeline::Pipeline;
 use crate::pipeline::events::Events;
 use crate::registry::Registry;
@@ -50,7 +50,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         cancel,
         spec,
     };
-    let result = pipeline.run().await;
+    let result = Box::pin(pipeline.run()).await;
     waiting.abort();
     let (state, failure) = match result {
         Ok(()) => (JobState::Succeeded, None),

@@ -267,9 +267,7 @@ impl Runner {
         self.channel.send(ToAgent::Finish).await?;
         drop(self.forwarder);
         self.channel.close_input();
-        let leave = async {
-            while let Ok(Some(_)) = self.channel.next().await {}
-        };
+        let leave = async { while let Ok(Some(_)) = self.channel.next().await {} };
         let _ = tokio::time::timeout(AGENT_TIMEOUT, leave).await;
         self.gateway.release(self.channel.container()).await?;
         Ok(self.gateway.finish().await?)

@@ -21,6 +21,7 @@ use crate::buildkit::Engine;
 use crate::config::Config;
 use crate::jobs::Jobs;
 use crate::registry::{self, ManagedRegistry, Registry};
+use crate::stop::Stop;
 use crate::store::Db;
 use crate::store::db::tenants::Token;
 use crate::{api, auth, http};
@@ -30,22 +31,28 @@ const WINDOW: u32 = 16 << 20;
 /// How long open connections may go on after a stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown`. Running jobs go on.
+/// Serves until it is told to stop, and until the jobs that run have ended or `jobs.drain_s` is over.
 pub async fn run(
     config: Config,
     dev: bool,
     process_args: Vec<OsString>,
     listener: TcpListener,
-    shutdown: CancellationToken,
+    stop: Stop,
 ) -> anyhow::Result<()> {
     let data_dir = &config.data_dir;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).with_context(|| format!("make {}", data_dir.display()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .with_context(|| format!("make {}", data_dir.display()))?;
     let _only = lock(data_dir)?;
     let db = Db::open(data_dir).await?;
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
     first_start(&db, data_dir, dev, &registry).await?;
-    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, shutdown.clone());
+    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, stop);
 
+    // The listener and the registry stay until the last job that we wait for has ended.
+    let shutdown = CancellationToken::new();
     let (ready, is_ready) = watch::channel(false);
     let state = api::State { db: db.clone(), jobs: jobs.clone(), registry: registry.clone() };
     let app = http::routes(http::Shared { db, registry: registry.clone(), ready: is_ready }).merge(api::routes(state)?);
@@ -74,7 +81,11 @@ pub async fn run(
 }
 
 /// What has to be there before a job can run.
-async fn start(config: &Config, registry: &Registry, shutdown: CancellationToken) -> anyhow::Result<Option<ManagedRegistry>> {
+async fn start(
+    config: &Config,
+    registry: &Registry,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Option<ManagedRegistry>> {
     let managed = match config.registry.kind {
         registry::Kind::Managed => {
             let realm = format!("{}/token", config.public_url());
@@ -174,20 +185,4 @@ async fn serve(listener: TcpListener, app: axum::Router, shutdown: CancellationT
     drop(listener);
     tracker.close();
     tracker.wait().await;
-}
-
-/// Cancelled by SIGTERM or SIGINT.
-pub fn stop_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopped.cancel();
-    });
-    Ok(stop)
 }

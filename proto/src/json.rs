@@ -11,7 +11,10 @@ use crate::v1::{JobStatus, OutputStream};
 
 /// RFC 3339 in UTC.
 #[expect(clippy::ref_option, reason = "serde passes references")]
-pub(crate) fn timestamp<S: Serializer>(value: &Option<prost_types::Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn timestamp<S: Serializer>(
+    value: &Option<prost_types::Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let Some(value) = value else { return serializer.serialize_none() };
     let nanos = i128::from(value.seconds) * 1_000_000_000 + i128::from(value.nanos);
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(S::Error::custom)?;
@@ -80,7 +83,10 @@ mod tests {
                 text: text.to_vec(),
             }))
         };
-        assert!(log(b"a\n").ends_with(r#""type":"command.log","section":"deploy","index":0,"stream":"stderr","text":"a\n"}"#));
+        assert!(
+            log(b"a\n")
+                .ends_with(r#""type":"command.log","section":"deploy","index":0,"stream":"stderr","text":"a\n"}"#)
+        );
         assert!(log(b"\xff").ends_with(r#""stream":"stderr","data":"/w=="}"#));
     }
 }

@@ -1,5 +1,7 @@
 //! The checked-in code is what the .proto files generate.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test's helper")]
+
 use std::fs;
 use std::path::Path;
 

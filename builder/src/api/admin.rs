@@ -52,7 +52,9 @@ impl AdminService for Admin {
         }
         for name in &names {
             if !self.0.db.has_namespace(name).await.map_err(|error| from_db(&error))? {
-                return Err(Status::not_found(format!("no namespace {name}: `slipway namespace create {name}` makes it")));
+                return Err(Status::not_found(format!(
+                    "no namespace {name}: `slipway namespace create {name}` makes it"
+                )));
             }
         }
         let (token, secret) = auth::new_token(&request.user, request.admin, names);

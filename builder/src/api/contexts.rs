@@ -23,7 +23,8 @@ impl ContextService for Contexts {
     ) -> Result<Response<api::FindMissingResponse>, Status> {
         let (caller, request) = open(&self.0, request).await?;
         let digests = request.digests.iter().map(|bytes| digest("digests", bytes)).collect::<Result<_, _>>()?;
-        let missing = self.0.jobs.find_missing(&caller, &request.job, digests).await.map_err(|error| from_jobs(&error))?;
+        let missing =
+            self.0.jobs.find_missing(&caller, &request.job, digests).await.map_err(|error| from_jobs(&error))?;
         Ok(Response::new(api::FindMissingResponse { digests: bytes(&missing) }))
     }
 

@@ -32,8 +32,10 @@ impl ImageService for Images {
         let registry = &self.0.registry;
         let mut images = Vec::with_capacity(request.images.len());
         for text in &request.images {
-            let image = registry.image_ref(&namespace, text).map_err(|error| Status::invalid_argument(error.to_string()))?;
-            let image = if image.tag().is_none() && image.digest().is_none() { image.with_tag(Tag::latest()) } else { image };
+            let image =
+                registry.image_ref(&namespace, text).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let image =
+                if image.tag().is_none() && image.digest().is_none() { image.with_tag(Tag::latest()) } else { image };
             // Only our registry's images of the caller's own namespace and the global one: nothing else is ours to tell.
             let owner = image.repository().namespace();
             let visible = registry.holds(&image)

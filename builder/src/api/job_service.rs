@@ -23,8 +23,7 @@ impl JobService for JobApi {
     async fn submit(&self, request: Request<api::SubmitRequest>) -> Result<Response<api::SubmitResponse>, Status> {
         let (caller, request) = open(&self.0, request).await?;
         let submission = request.try_into()?;
-        let (row, missing_roots) =
-            self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
+        let (row, missing_roots) = self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
         Ok(Response::new(api::SubmitResponse { job: Some(row.into()), missing_roots }))
     }
 

@@ -13,8 +13,11 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
     match error {
         JobsError::NoJob(_) | JobsError::NoNamespace(_) => Status::not_found(error.to_string()),
         JobsError::Invalid(_)
-        | JobsError::Upload(UploadError::Frame(_) | UploadError::Truncated)
-        | JobsError::Upload(UploadError::Blob(BlobError::Damaged { .. } | BlobError::Size { .. }))
+        | JobsError::Upload(
+            UploadError::Frame(_)
+            | UploadError::Truncated
+            | UploadError::Blob(BlobError::Damaged { .. } | BlobError::Size { .. }),
+        )
         | JobsError::Tree(TreeError::Invalid(_) | TreeError::Blob(BlobError::Size { .. })) => {
             Status::invalid_argument(error.to_string())
         }

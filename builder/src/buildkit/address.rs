@@ -89,7 +89,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "unix://", "unix://rel", "tcp://host", "tcp://:1", "tcp://h:1/x", "docker://tcp://h:1", "http://h:1"] {
+        for text in
+            ["", "unix://", "unix://rel", "tcp://host", "tcp://:1", "tcp://h:1/x", "docker://tcp://h:1", "http://h:1"]
+        {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -38,7 +38,8 @@ pub(super) async fn info(socket: &Path) -> io::Result<Info> {
         let stream = UnixStream::connect(socket).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let request = Request::get("/info").header("host", "docker").body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
+        let request =
+            Request::get("/info").header("host", "docker").body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
         let answer = async {
             let response = sender.send_request(request).await.map_err(io::Error::other)?;
             let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(io::Error::other)?;
@@ -65,7 +66,9 @@ mod tests {
         let info = |text: &str| serde_json::from_str::<Info>(text).unwrap();
         let new = r#"{"Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]]}"#;
         assert!(info(new).containerd_image_store());
-        assert!(!info(r#"{"Driver":"overlay2","DriverStatus":[["Backing Filesystem","extfs"]]}"#).containerd_image_store());
+        assert!(
+            !info(r#"{"Driver":"overlay2","DriverStatus":[["Backing Filesystem","extfs"]]}"#).containerd_image_store()
+        );
         assert!(!info(r#"{"Driver":"vfs","DriverStatus":null}"#).containerd_image_store());
     }
 }

@@ -84,7 +84,9 @@ impl Engine {
 
     /// BuildKit's control API.
     pub(super) fn control(&self) -> ControlClient<Channel> {
-        ControlClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+        ControlClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
     }
 
     /// BuildKit's gateway API.
@@ -129,13 +131,11 @@ impl Engine {
 
     async fn probe(&mut self) -> Result<(), Error> {
         let call = async { self.control().list_workers(ListWorkersRequest::default()).await };
-        let workers = match tokio::time::timeout(PROBE_TIMEOUT, call).await {
-            Ok(answer) => answer.map_err(|status| Error::Unreachable { address: self.address.clone(), source: Box::new(status) })?,
-            Err(_) => {
-                let source = Box::new(tonic::Status::deadline_exceeded("no answer within 10 s"));
-                return Err(Error::Unreachable { address: self.address.clone(), source });
-            }
-        };
+        let silent = |_| Err(tonic::Status::deadline_exceeded("no answer within 10 s"));
+        let workers = tokio::time::timeout(PROBE_TIMEOUT, call)
+            .await
+            .unwrap_or_else(silent)
+            .map_err(|status| Error::Unreachable { address: self.address.clone(), source: Box::new(status) })?;
         let Some(worker) = workers.into_inner().record.into_iter().next() else {
             return Err(Error::NoWorker { address: self.address.clone() });
         };
@@ -170,7 +170,8 @@ fn plain(config: &Config) -> Result<Channel, Error> {
     match &config.address {
         Address::Tcp(authority) => {
             let tls = config.ca.is_some() || config.cert.is_some();
-            let failed = |source: tonic::transport::Error| Error::Tls { address: address.clone(), source: Box::new(source) };
+            let failed =
+                |source: tonic::transport::Error| Error::Tls { address: address.clone(), source: Box::new(source) };
             let scheme = if tls { "https" } else { "http" };
             let mut endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
                 .map_err(failed)?

@@ -88,14 +88,21 @@ impl Error {
     }
 
     /// What an engine's status means.
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     pub(super) fn from_status(status: Status) -> Self {
-        match status.code() {
+        let failure = failure(&status);
+        let lost = match status.code() {
             // What h2, tonic or a dying engine say. A build that fails on its own comes as Unknown, InvalidArgument, NotFound…
-            Code::Unavailable | Code::Aborted => Self::Lost(status.message().to_owned()),
-            // buildkitd's answer to a lost session; our own cancels never get here.
-            Code::Cancelled => Self::Lost(status.message().to_owned()),
-            Code::Unknown | Code::Internal if is_transport(&status) => Self::Lost(status.message().to_owned()),
-            _ => Self::Solve(Box::new(failure(&status))),
+            // Cancelled is buildkitd's answer to a lost session; our own cancels never get here.
+            Code::Unavailable | Code::Aborted | Code::Cancelled => true,
+            Code::Unknown | Code::Internal => is_transport(&status) || is_lost_push(status.message()),
+            _ => false,
+        };
+        // A process that ran and failed is never the connection's fault, whatever it printed.
+        if lost && failure.exit_code.is_none() {
+            Self::Lost(status.message().to_owned())
+        } else {
+            Self::Solve(Box::new(failure))
         }
     }
 }
@@ -104,9 +111,30 @@ impl Error {
 fn is_transport(status: &Status) -> bool {
     let text = status.message();
     std::error::Error::source(status).is_some()
-        || ["transport error", "h2 protocol error", "no active session", "no such job", "error reading from server: EOF"]
-            .iter()
-            .any(|known| text.contains(known))
+        || [
+            "transport error",
+            "h2 protocol error",
+            "no active session",
+            "no such job",
+            "error reading from server: EOF",
+        ]
+        .iter()
+        .any(|known| text.contains(known))
+}
+
+/// Whether the registry was away when the image was to be pushed.
+fn is_lost_push(text: &str) -> bool {
+    text.contains("failed to push")
+        && [
+            "connection refused",
+            "connection reset",
+            "EOF",
+            "i/o timeout",
+            "502 Bad Gateway",
+            "503 Service Unavailable",
+        ]
+        .iter()
+        .any(|known| text.contains(known))
 }
 
 fn failure(status: &Status) -> SolveFailure {
@@ -227,5 +255,7 @@ mod tests {
         assert!(Error::from_status(Status::unavailable("EOF")).is_transient());
         assert!(Error::from_status(Status::unknown("failed to get session: no active session for x")).is_transient());
         assert!(!Error::from_status(Status::unknown("exit code: 1")).is_transient());
+        let push = "failed to push 127.0.0.1:1/a/b:c: dial tcp 127.0.0.1:1: connect: connection refused";
+        assert!(Error::from_status(Status::unknown(push)).is_transient());
     }
 }

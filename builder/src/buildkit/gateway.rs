@@ -27,7 +27,7 @@ const QUEUE: usize = 16;
 /// The largest piece of a process's input or output in one message.
 const PIECE: usize = 32 << 10;
 /// How long an engine may take to find out about an image or to make a container.
-const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+const CALL_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A build that we lead.
 #[derive(Debug)]
@@ -172,7 +172,8 @@ impl Gateway {
         let gone = |_| Error::Lost("the engine ended the process's call".to_owned());
         send.send(message).await.map_err(gone)?;
         let mut client = self.engine.gateway();
-        let stream = client.exec_process(self.request(ReceiverStream::new(messages))).await.map_err(Error::from_status)?;
+        let stream =
+            client.exec_process(self.request(ReceiverStream::new(messages))).await.map_err(Error::from_status)?;
         Ok((Input { process_id, send }, Output { stream: stream.into_inner(), container }))
     }
 
@@ -227,8 +228,7 @@ impl Input {
 
     async fn file(&self, data: Vec<u8>, eof: bool) -> Result<(), Error> {
         let file = FdMessage { fd: 0, eof, data };
-        let message =
-            ExecMessage { process_id: self.process_id.clone(), input: Some(exec_message::Input::File(file)) };
+        let message = ExecMessage { process_id: self.process_id.clone(), input: Some(exec_message::Input::File(file)) };
         self.send.send(message).await.map_err(|_| Error::Lost("the runner's channel is closed".to_owned()))
     }
 }

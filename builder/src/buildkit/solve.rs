@@ -116,12 +116,7 @@ async fn solve(
 
 /// Passes status messages on until the solve's job has ended. A solve that fails before its job exists leaves this call
 /// waiting, so it gets a moment only once the solve has ended.
-async fn watch(
-    engine: &Engine,
-    reference: String,
-    statuses: mpsc::Sender<StatusResponse>,
-    ended: &CancellationToken,
-) {
+async fn watch(engine: &Engine, reference: String, statuses: mpsc::Sender<StatusResponse>, ended: &CancellationToken) {
     let mut control = engine.control();
     let reading = async {
         let Ok(stream) = control.status(StatusRequest { r#ref: reference }).await else { return };

@@ -16,7 +16,8 @@ use crate::registry::{Rights, answer_token_request};
 
 /// `GET /token?service=…&scope=…&scope=…` with basic authentication.
 pub async fn get(State(shared): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query.as_deref().unwrap_or_default()).unwrap_or_default();
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(query.as_deref().unwrap_or_default()).unwrap_or_default();
     let all = |name: &str| pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect();
     let scopes: Vec<String> = all("scope");
     let service: Vec<String> = all("service");
@@ -71,7 +72,8 @@ fn rights(caller: &Caller, global: &crate::names::Namespace) -> Rights {
 }
 
 fn unauthorized() -> Response {
-    let body = Json(serde_json::json!({"errors": [{"code": "UNAUTHORIZED", "message": "the password is no Slipway token"}]}));
+    let body =
+        Json(serde_json::json!({"errors": [{"code": "UNAUTHORIZED", "message": "the password is no Slipway token"}]}));
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"slipway\"")], body).into_response()
 }
 

@@ -24,7 +24,8 @@ pub struct JobLock(File);
 impl JobLock {
     /// Takes the lock, unless somebody holds it.
     pub fn try_take(dir: &JobDir) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).read(true).open(dir.path().join("lock"))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).read(true).open(dir.path().join("lock"))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self(file))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -42,12 +43,7 @@ struct ProcessId {
 }
 
 /// Starts `slipwayd <args> run-job` for this job; the lock goes with it.
-pub fn start(
-    dir: &JobDir,
-    data_dir: &Path,
-    args: &[OsString],
-    lock: JobLock,
-) -> io::Result<tokio::process::Child> {
+pub fn start(dir: &JobDir, data_dir: &Path, args: &[OsString], lock: JobLock) -> io::Result<tokio::process::Child> {
     let log = OpenOptions::new().create(true).append(true).open(dir.path().join("process.log"))?;
     let mut command = Command::new(own_binary()?);
     command
@@ -94,7 +90,7 @@ pub fn is_cancelled(dir: &JobDir) -> bool {
     dir.path().join("cancel").exists()
 }
 
-/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)); the second field is in parentheses and may hold anything.
+/// Field 22 of `/proc/<pid>/stat` (`proc_pid_stat(5)`); the second field is in parentheses and may hold anything.
 fn start_time(pid: i32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();

@@ -26,14 +26,31 @@ impl Jobs {
                 tracing::error!(%error, "can't start jobs");
             }
             tokio::select! {
-                () = self.inner.shutdown.cancelled() => break,
+                () = self.inner.stop.drain.cancelled() => break,
                 () = self.inner.wake.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
         }
-        self.inner.tracker.close();
-        self.inner.tracker.wait().await;
+        self.drain().await;
         Ok(())
+    }
+
+    /// Waits for the jobs that run, for so long and no longer; what still runs then goes on without us.
+    async fn drain(&self) {
+        self.inner.tracker.close();
+        if !self.inner.tracker.is_empty() {
+            tracing::info!(
+                "waiting for the jobs that run, at most {} s; stop again to leave now",
+                self.inner.config.drain_s
+            );
+        }
+        tokio::select! {
+            () = self.inner.tracker.wait() => {}
+            () = self.inner.stop.now.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_secs(self.inner.config.drain_s)) => {}
+        }
+        self.inner.stop.now.cancel();
+        self.inner.tracker.wait().await;
     }
 
     async fn pass(&self) -> Result<(), JobsError> {

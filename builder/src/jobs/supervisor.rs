@@ -34,7 +34,7 @@ impl Jobs {
         self.inner.tracker.spawn(async move {
             if let Some(mut child) = child {
                 // Reaped when it ends; it lives on when we go.
-                let reaping = jobs.inner.shutdown.clone();
+                let reaping = jobs.inner.stop.now.clone();
                 jobs.inner.tracker.spawn(async move { reaping.run_until_cancelled(child.wait()).await.map(drop) });
             }
             let id = row.id;
@@ -60,7 +60,7 @@ impl Jobs {
                     break;
                 }
                 if none {
-                    let wait = self.inner.shutdown.run_until_cancelled(tokio::time::sleep(FOLLOW)).await;
+                    let wait = self.inner.stop.now.run_until_cancelled(tokio::time::sleep(FOLLOW)).await;
                     if wait.is_none() {
                         return Ok(()); // The next service goes on here.
                     }
@@ -84,11 +84,8 @@ impl Jobs {
             if state == JobState::Succeeded && row.kind == JobKind::Deploy {
                 self.inner.db.set_environment(&row.namespace, &row.environment, row.id, &seen.images).await?;
             }
-            let failure = done.error.map(|error| JobFailure {
-                code: error.code,
-                message: error.message,
-                hint: error.hint,
-            });
+            let failure =
+                done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
             self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
             self.dir(row.id).forget_spec();
             return Ok(());

@@ -44,7 +44,7 @@ impl Pipeline {
         let start = || async {
             let start = Runner::start(engine, self.blobs.clone(), self.session_auth(&[]), &place);
             match self.cancel.run_until_cancelled(start).await {
-                Some(started) => started.map_err(Failure::Runner),
+                Some(started) => started.map_err(|error| Failure::Runner(Box::new(error))),
                 None => Err(Failure::Cancelled),
             }
         };
@@ -62,8 +62,11 @@ impl Pipeline {
             }
             Ok(exit_code) => Err(Failure::Command { section, index, name, exit_code, tail: watcher.tail() }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
-            Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(source)),
-            Err(source) => Err(Failure::OutcomeUnknown { section, index, name, source }),
+            Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(Box::new(source))),
+            Err(source) => {
+                let source = Box::new(source);
+                Err(Failure::OutcomeUnknown { section, index, name, source })
+            }
         }
     }
 

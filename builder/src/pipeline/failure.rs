@@ -32,7 +32,7 @@ pub enum Failure {
         /// Which.
         service: ServiceName,
         /// Why.
-        source: CompleteError,
+        source: Box<CompleteError>,
     },
     /// An image may not be pushed there.
     #[error("service `{service}`: {source}")]
@@ -40,14 +40,14 @@ pub enum Failure {
         /// Which.
         service: ServiceName,
         /// Why.
-        source: PushRefused,
+        source: Box<PushRefused>,
     },
     /// The registry did not answer well.
     #[error("registry: {0}")]
     Registry(String),
     /// The runner could not be brought up, or was lost before any command.
     #[error("{0}")]
-    Runner(RunnerError),
+    Runner(Box<RunnerError>),
     /// A command failed.
     #[error("{section} command {} failed with exit code {exit_code}: {name}{}", index + 1, last_lines(tail))]
     Command {
@@ -72,7 +72,7 @@ pub enum Failure {
         /// The command.
         name: String,
         /// What happened.
-        source: RunnerError,
+        source: Box<RunnerError>,
     },
     /// Our fault.
     #[error("internal error: {0}")]
@@ -104,10 +104,7 @@ impl Failure {
         let (code, hint) = match self {
             Self::Cancelled
             | Self::Engine(buildkit::Error::Cancelled)
-            | Self::Build { source: buildkit::Error::Cancelled, .. }
-            | Self::Runner(RunnerError::Cancelled | RunnerError::Engine(buildkit::Error::Cancelled)) => {
-                return (JobState::Cancelled, None);
-            }
+            | Self::Build { source: buildkit::Error::Cancelled, .. } => return (JobState::Cancelled, None),
             Self::Engine(_) => ("engine_unavailable", None),
             Self::Build { source: buildkit::Error::Solve(_), .. } => ("build_failed", build_hint(&self.to_string())),
             Self::Build { .. } => ("engine_lost", None),

@@ -12,9 +12,7 @@ use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{
-    BuildDone, BuildSkipped, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning,
-};
+use slipway_proto::v1::{BuildDone, BuildSkipped, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning};
 use slipway_registry_client::{Auth as ClientAuth, Digest as ImageDigest, ImageRef, Tag};
 use tokio::sync::mpsc;
 
@@ -44,7 +42,7 @@ impl Pipeline {
         images: &ImageEnv,
     ) -> Result<ImageRef, Failure> {
         let service = build.service.to_string();
-        let plan = |source| Failure::Plan { service: build.service.clone(), source };
+        let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
         let names = build.images(&self.spec.plan.name, images).map_err(plan)?;
         let targets = self.targets(build, &names)?;
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
@@ -64,7 +62,8 @@ impl Pipeline {
             ("dockerfile".to_owned(), Local::Tree(roots.dockerfile)),
         ]);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
-        let services = Services { files: files.clone(), auth: self.session_auth(&targets), secrets: Secrets::default() };
+        let services =
+            Services { files: files.clone(), auth: self.session_auth(&targets), secrets: Secrets::default() };
         let key = SharedKey::take(&self.locks, &self.shared_key(&service, "build"))?;
         let request = ImageBuild {
             shared_key: key.name.clone(),
@@ -80,14 +79,14 @@ impl Pipeline {
             drop(steps);
             result
         };
-        let (built, ()) = tokio::join!(building, telling);
-        let built = built.map_err(|source| Failure::Build { service: build.service.clone(), source })?;
-        let digest = built.digest.parse().map_err(Failure::internal)?;
+        let (result, ()) = tokio::join!(building, telling);
+        let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source })?;
+        let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = pinned(first, digest);
         self.events.emit(Kind::BuildDone(BuildDone {
             service,
             image: image.to_string(),
-            digest: built.digest,
+            digest: pushed.digest,
             duration_ms: began.elapsed().as_millis() as u64,
             engine_bytes: files.sent(),
         }));
@@ -100,7 +99,7 @@ impl Pipeline {
             let image = self.registry.image_ref(&self.spec.namespace, name).map_err(Failure::internal)?;
             self.registry
                 .allowed_push(&self.spec.namespace, self.spec.admin, &image)
-                .map_err(|source| Failure::Push { service: build.service.clone(), source })?;
+                .map_err(|source| Failure::Push { service: build.service.clone(), source: Box::new(source) })?;
             Ok(if image.tag().is_none() { image.with_tag(Tag::latest()) } else { image })
         };
         names.iter().map(resolve).collect()

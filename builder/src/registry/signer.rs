@@ -10,23 +10,20 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use slipway_registry_client::RepositoryName;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::files::{create_private_dir, write_private};
 use super::rights::{Access, Action};
-use crate::names::{JobId, Namespace};
 
 /// Who issues tokens, as the registry's configuration has it.
 pub const ISSUER: &str = "slipwayd";
 /// Whom registry tokens are for: the registry's `service`.
 pub const SERVICE: &str = "slipway-registry";
-/// Whom job tokens are for. Not the registry: neither kind of token can stand in for the other.
-const JOB_AUDIENCE: &str = "slipwayd-jobs";
 
 const DIRECTORY: &str = "registry-auth";
 const SIGNER_FILE: &str = "signer.pem";
@@ -35,7 +32,6 @@ const ROOTS_FILE: &str = "roots.pem";
 /// Signs tokens with the key under `<data_dir>/registry-auth/`. Every process that can read the key is a signer.
 pub struct TokenSigner {
     key: EncodingKey,
-    public_key: DecodingKey,
     /// The certificate in base64, as the header has it.
     certificate: String,
     roots: PathBuf,
@@ -110,15 +106,6 @@ struct ResourceActions<'a> {
     actions: &'a [Action],
 }
 
-#[derive(Serialize, Deserialize)]
-struct JobClaims {
-    iss: String,
-    sub: JobId,
-    aud: String,
-    exp: i64,
-    namespace: Namespace,
-}
-
 // === impl TokenSigner ===
 
 impl TokenSigner {
@@ -150,12 +137,9 @@ impl TokenSigner {
         let find = |tag: &str| sections.iter().find(|section| section.tag() == tag);
         let certificate = find("CERTIFICATE").ok_or_else(|| damaged("no certificate"))?;
         let private = find("PRIVATE KEY").ok_or_else(|| damaged("no private key"))?;
-        let pair = rcgen::KeyPair::from_pem(&pem::encode(private)).map_err(|_| damaged("the key can't be read"))?;
         let key = EncodingKey::from_ec_pem(pem::encode(private).as_bytes());
-        let public_key = DecodingKey::from_ec_pem(pair.public_key_pem().as_bytes());
         Ok(Self {
             key: key.map_err(|_| damaged("the key is not an EC key"))?,
-            public_key: public_key.map_err(|_| damaged("the key is not an EC key"))?,
             certificate: STANDARD.encode(certificate.contents()),
             roots: directory.join(ROOTS_FILE),
         })
@@ -197,36 +181,6 @@ impl TokenSigner {
         let token = jsonwebtoken::encode(&header, &claims, &self.key).map_err(|source| SignerError::Sign { source })?;
         Ok(SignedToken { token: token.into(), issued_at, lifetime })
     }
-
-    /// A job's own token: what its commands show to slipwayd, and use as their password for the registry.
-    pub fn sign_job_token(
-        &self,
-        job: JobId,
-        namespace: &Namespace,
-        lifetime: Duration,
-    ) -> Result<SecretString, SignerError> {
-        let claims = JobClaims {
-            iss: ISSUER.to_owned(),
-            sub: job,
-            aud: JOB_AUDIENCE.to_owned(),
-            exp: (OffsetDateTime::now_utc() + lifetime).unix_timestamp(),
-            namespace: namespace.clone(),
-        };
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key)
-            .map(SecretString::from)
-            .map_err(|source| SignerError::Sign { source })
-    }
-
-    /// The job and namespace of a job token that this key signed and that hasn't expired.
-    pub fn verify_job_token(&self, token: &str) -> Option<(JobId, Namespace)> {
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[JOB_AUDIENCE]);
-        validation.set_required_spec_claims(&["iss", "aud", "exp"]);
-        validation.leeway = 0;
-        let claims = jsonwebtoken::decode::<JobClaims>(token, &self.public_key, &validation).ok()?.claims;
-        Some((claims.sub, claims.namespace))
-    }
 }
 
 impl std::fmt::Debug for TokenSigner {
@@ -258,8 +212,6 @@ fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
     #[test]
@@ -277,25 +229,5 @@ mod tests {
         std::fs::write(&path, "nonsense").expect("write");
         let error = TokenSigner::open(dir.path()).expect_err("damaged");
         assert!(error.to_string().contains("remove it"), "{error}");
-    }
-
-    #[test]
-    fn job_tokens_hold_for_their_job_and_for_nothing_else() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let other_dir = tempfile::tempdir().expect("temporary directory");
-        let signer = TokenSigner::open(dir.path()).expect("open");
-        let other = TokenSigner::open(other_dir.path()).expect("open");
-        let (job, namespace) = (JobId::new(), "dev".parse::<Namespace>().expect("namespace"));
-        let minute = Duration::from_mins(1);
-        let token = signer.sign_job_token(job, &namespace, minute).expect("sign");
-        let by_other_process = TokenSigner::load(dir.path()).expect("load");
-        assert_eq!(by_other_process.verify_job_token(token.expose_secret()), Some((job, namespace.clone())));
-        assert_eq!(other.verify_job_token(token.expose_secret()), None);
-        let registry_token = signer.sign("me", &[], minute).expect("sign").token;
-        assert_eq!(signer.verify_job_token(registry_token.expose_secret()), None);
-        assert_eq!(signer.verify_job_token(""), None);
-        let expired = signer.sign_job_token(job, &namespace, Duration::ZERO).expect("sign");
-        std::thread::sleep(Duration::from_millis(1100));
-        assert_eq!(signer.verify_job_token(expired.expose_secret()), None);
     }
 }

@@ -28,10 +28,8 @@ impl ImageConfig {
 
     /// The environment that every process in the image has.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::from([
-            ("HOME".to_owned(), "/root".to_owned()),
-            ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
-        ]);
+        let mut env =
+            BTreeMap::from([("HOME".to_owned(), "/root".to_owned()), ("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
         let set = self.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
         env.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
         env

@@ -61,7 +61,9 @@ pub fn check(blobs: &Blobs, root: &Digest) -> Result<Checked, TreeError> {
         bytes => bytes.map(Some),
     };
     let tree = match tree::check(root, &TreeLimits::default(), fetch) {
-        Err(CheckError::Missing { digest }) => return Ok(Checked { tree: CheckedTree::default(), missing: vec![digest] }),
+        Err(CheckError::Missing { digest }) => {
+            return Ok(Checked { tree: CheckedTree::default(), missing: vec![digest] });
+        }
         tree => tree?,
     };
     let mut missing = Vec::new();

@@ -90,7 +90,9 @@ impl Db {
     /// All tokens, oldest first.
     pub async fn tokens(&self) -> Result<Vec<Token>, DbError> {
         let rows: Vec<(String, String, bool, i64)> =
-            sqlx::query_as("select id, \"user\", admin, created from tokens order by created").fetch_all(&self.pool).await?;
+            sqlx::query_as("select id, \"user\", admin, created from tokens order by created")
+                .fetch_all(&self.pool)
+                .await?;
         let mut tokens = Vec::with_capacity(rows.len());
         for (id, user, admin, created) in rows {
             let namespaces = self.token_namespaces(&id).await?;

@@ -132,7 +132,8 @@ fn walk(transfer: &Transfer, contents: &Contents, packets: &Sender) -> Result<()
         Local::File { name, path, digest } => {
             let metadata = std::fs::metadata(path).map_err(failed)?;
             let mod_time = times(metadata.mtime(), digest);
-            let file = Stat { path: name.clone(), mode: 0o755, size: metadata.len() as i64, mod_time, ..Stat::default() };
+            let file =
+                Stat { path: name.clone(), mode: 0o755, size: metadata.len() as i64, mod_time, ..Stat::default() };
             stat(file, Some(Content::Local))?;
         }
         Local::Tree(root) => {
