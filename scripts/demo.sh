@@ -39,9 +39,11 @@ ours() {
     printf %s "$pid"
 } 2>/dev/null
 
+# The first signal makes slipwayd wait for its running jobs, the second makes it leave; they go on without it.
 stop() {
-  kill "$1"
-  for _ in {1..100}; do
+  local tenths
+  for tenths in {1..150}; do
+    case $tenths in 1 | 20) kill "$1" 2>/dev/null || return 0 ;; esac
     [[ -e /proc/$1 ]] || return 0
     sleep 0.1
   done
@@ -51,6 +53,7 @@ stop() {
 start() {
   local pid
   (umask 077 && mkdir -p "$DATA_DIR")
+  rm -f "$PID_FILE"
   say "starting slipwayd --dev (log: $LOG)"
   # shellcheck disable=SC2016 # the inner shell's own
   setsid -f sh -c 'echo $$ >"$0" && exec "$@"' "$PID_FILE" "$BIN/slipwayd" --dev </dev/null >>"$LOG" 2>&1
@@ -131,7 +134,7 @@ show_with_skopeo() {
   skopeo login --authfile "$TMP/auth.json" --tls-verify=false -u token --password-stdin "$registry" \
     <"$DATA_DIR/admin.token"
   skopeo inspect --authfile "$TMP/auth.json" --tls-verify=false \
-    --format 'digest  {{.Digest}}{{"\n"}}created {{.Created}}{{"\n"}}layers  {{len .Layers}}' "docker://$1"
+    --format '{{.Digest}}, {{len .Layers}} layers, created {{.Created}}' "docker://$1"
 }
 
 # === the demo

@@ -26,11 +26,11 @@ runner_setup() {
   say "runner: target/release/runner-image.oci.tar is there ($(du -h "$RUNNER_ARCHIVE" | cut -f1))"
 }
 
-# What makes the image another one. Of slipway only its version: or every build of it would be a new image.
+# What makes the image another one.
 runner_inputs() {
   (cd "$RUNNER_SRC" && find . -type f ! -path './tools/*' ! -path ./slipway | LC_ALL=C sort | xargs sha256sum)
   uname -m
-  "$1" --version
+  sha256sum <"$1"
 }
 
 # runner_build SLIPWAY ARCHIVE

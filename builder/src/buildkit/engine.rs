@@ -142,8 +142,10 @@ impl Engine {
         if let Address::Docker(socket) = &self.address {
             docker_image_store(&self.address, socket).await?;
         }
-        let network = worker.labels.get("org.mobyproject.buildkit.worker.network");
-        self.host_network = network.is_some_and(|network| network == "host");
+        // A Docker Engine says `host` too, but gives its steps a bridge, and the label with the host's address on it.
+        let label = |name: &str| worker.labels.get(&format!("org.mobyproject.buildkit.worker.{name}"));
+        let bridged = label("moby.host-gateway-ip").is_some();
+        self.host_network = !bridged && label("network").is_some_and(|network| network == "host");
         Ok(())
     }
 }

@@ -1,0 +1,73 @@
+//! The peak of anonymous memory of slipwayd, of the job's process and of the CLI, for contexts that are large in two ways.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::args::Args;
+use crate::print::{say, table};
+use crate::sampler::{Peaks, Sampler};
+use crate::scene::Scene;
+use crate::service::{Service, write_project};
+use crate::tree;
+
+/// No process may have more, in MB (10^6 bytes).
+pub(crate) const LIMIT_MB: u64 = 150;
+/// Tree, blobs, BuildKit's copy, its layer and its snapshot, and the registry's: 4 times 3.2 GB, some of them compressed.
+const DISK_GB: u64 = 20;
+
+type Generate = fn(&Path, u64) -> Result<()>;
+const CONTEXTS: [(&str, Generate); 2] = [("20,000 small files", tree::many), ("one file of 3 GiB", tree::large)];
+
+/// Measures and prints; false if somebody had more than the limit.
+pub(crate) async fn run(scene: &Scene, args: &Args) -> Result<bool> {
+    let engine = args.engines().first().cloned().context("no engine")?;
+    let free = scene.free_gb()?;
+    say(&format!("\nMemory: FROM scratch, COPY . /src on {engine}; {free} GB of disk are free, {DISK_GB} are wanted"));
+    if free < DISK_GB {
+        bail!("{free} GB free on the disk of {}, {DISK_GB} are needed (--only speed needs 2)", scene.path().display());
+    }
+    let mut rows = Vec::new();
+    let mut kept = true;
+    for (number, (name, generate)) in CONTEXTS.into_iter().enumerate() {
+        let (peaks, seconds) = measure(scene, &engine, number, generate).await.with_context(|| name.to_owned())?;
+        kept &= [peaks.service, peaks.job, peaks.cli].iter().all(|&kib| kib * 1024 < LIMIT_MB * 1_000_000);
+        rows.push(row(name, &peaks, seconds));
+    }
+    let verdict = if kept { "kept" } else { "EXCEEDED" };
+    let heading = ["context", "slipwayd MB", "job MB", "slipway MB", "time s", "looks", "longest gap ms"];
+    say(&table(&heading, &rows));
+    say(&format!("Peaks of RssAnon, each to be below {LIMIT_MB} MB: {verdict}"));
+    Ok(kept)
+}
+
+async fn measure(scene: &Scene, engine: &str, number: usize, generate: Generate) -> Result<(Peaks, f64)> {
+    let project = scene.folder(&format!("memory-{number}-project"))?;
+    generate(&project.join("tree"), scene.seed)?;
+    write_project(&project, "latest")?;
+    // One service for each: what an allocator keeps of the first would count in the second.
+    let service = Service::start(scene, &format!("memory-{number}"), engine).await?;
+    let build = service.build(&project, scene.path())?;
+    let sampler = Sampler::start(service.pid(), build.pid(), service.dir());
+    let done = build.done().await?;
+    let peaks = sampler.finish()?;
+    if peaks.job == 0 || peaks.service == 0 || peaks.cli == 0 {
+        bail!("a process was never seen: {peaks:?}");
+    }
+    fs::remove_dir_all(&project).context("remove the tree")?;
+    Ok((peaks, done.time.as_secs_f64()))
+}
+
+fn row(name: &str, peaks: &Peaks, seconds: f64) -> Vec<String> {
+    let mb = |kib: u64| format!("{:.1}", kib as f64 * 1024.0 / 1e6);
+    vec![
+        name.to_owned(),
+        mb(peaks.service),
+        mb(peaks.job),
+        mb(peaks.cli),
+        format!("{seconds:.1}"),
+        peaks.looks.to_string(),
+        peaks.longest_gap.as_millis().to_string(),
+    ]
+}

@@ -1,0 +1,86 @@
+//! What Slipway is compared with: the engine's own client, pushing to a registry of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::command::Running;
+use crate::registry::{Registry, on_path};
+use crate::scene::Scene;
+
+/// The client that belongs to an engine.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    client: Client,
+    registry: Registry,
+    /// Where buildx keeps what it knows of its builds.
+    state: PathBuf,
+}
+
+#[derive(Debug)]
+enum Client {
+    Buildctl { program: PathBuf, engine: String },
+    Buildx { host: Option<String> },
+}
+
+impl Peer {
+    /// The one for this engine.
+    pub(crate) async fn start(scene: &Scene, name: &str, engine: &str) -> Result<Self> {
+        let client = match engine.strip_prefix("docker://") {
+            Some(host) => Client::Buildx { host: (!host.is_empty()).then(|| host.to_owned()) },
+            None => Client::Buildctl {
+                program: buildctl().context("no buildctl: run `make setup`")?,
+                engine: engine.to_owned(),
+            },
+        };
+        let registry = Registry::start(scene, name).await?;
+        Ok(Self { client, registry, state: scene.folder(&format!("{name}-state"))? })
+    }
+
+    /// As tables call it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.client {
+            Client::Buildctl { .. } => "buildctl",
+            Client::Buildx { .. } => "docker buildx",
+        }
+    }
+
+    /// Starts the build of a tree.
+    pub(crate) fn build(&self, tree: &Path, tag: &str, logs: &Path) -> Result<Running> {
+        let image = self.registry.image(tag);
+        let command = match &self.client {
+            Client::Buildctl { program, engine } => {
+                let mut command = Command::new(program);
+                command.args(["--addr", engine, "build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
+                for local in ["context", "dockerfile"] {
+                    command.arg("--local").arg(format!("{local}={}", tree.display()));
+                }
+                command.arg("--output").arg(format!("type=image,name={image},push=true"));
+                command
+            }
+            Client::Buildx { host } => {
+                let mut command = Command::new("docker");
+                // No provenance: the others make none.
+                command.args(["buildx", "build", "--progress", "plain", "--provenance=false", "--push", "--tag", &image]);
+                command.arg(tree).env("BUILDX_CONFIG", &self.state);
+                if let Some(host) = host {
+                    command.env("DOCKER_HOST", host);
+                }
+                command
+            }
+        };
+        Running::start(command.into(), logs)
+    }
+}
+
+/// The one that `make setup` has built, the newest of them, or one that is installed.
+fn buildctl() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    let tools = fs::read_dir(cache.join("slipway/tools")).into_iter().flatten().flatten();
+    let ours = tools.filter(|tool| tool.file_name().to_string_lossy().starts_with("buildkit-"));
+    let newest = ours.map(|tool| tool.path().join("buildctl")).filter(|path| path.is_file()).max();
+    newest.or_else(|| on_path("buildctl"))
+}

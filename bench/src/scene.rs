@@ -1,0 +1,61 @@
+//! The folder in which everything happens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::processes;
+
+/// A folder on the disk that `target` is on (`/tmp` may be memory). Dropping it ends every process that names it and
+/// removes it.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    dir: TempDir,
+    bin: PathBuf,
+    /// Where the files' bytes come from.
+    pub(crate) seed: u64,
+}
+
+impl Scene {
+    /// Makes the folder.
+    pub(crate) fn new(seed: u64) -> Result<Self> {
+        let own = std::env::current_exe().context("find this program")?;
+        let bin = own.parent().context("this program is in no folder")?.to_owned();
+        let parent = bin.parent().unwrap_or(&bin).join("bench");
+        fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(parent).context("make a folder")?;
+        Ok(Self { dir, bin, seed })
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A folder in it, new and empty.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.path().join(name);
+        fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// One of our programs, built beside this one.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+        let path = self.bin.join(name);
+        path.is_file().then_some(path).with_context(|| format!("{name} is not built: run `make build`"))
+    }
+
+    /// What the disk has left, in GB.
+    pub(crate) fn free_gb(&self) -> Result<u64> {
+        let disk = rustix::fs::statvfs(self.dir.path()).context("ask for free disk space")?;
+        Ok(disk.f_bavail * disk.f_frsize / 1_000_000_000)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        processes::end(self.dir.path());
+    }
+}

@@ -1,0 +1,154 @@
+//! From a manifest to images in the namespace's registry.
+
+use std::collections::BTreeMap;
+
+use slipway_journeys::{Run, Service, files, image};
+
+/// A dotenv file with plain values.
+fn variables(path: &std::path::Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()));
+    text.lines().filter_map(pair).collect()
+}
+
+fn image_of<'a>(run: &'a Run, service: &str) -> &'a str {
+    let done = run.all("build.done").into_iter().find(|event| event["service"] == service);
+    done.and_then(|event| event["image"].as_str()).unwrap_or_else(|| panic!("{service} was not built\n{}", run.story()))
+}
+
+#[test]
+fn a_build_ends_as_an_image_that_skopeo_pulls_with_the_namespaces_token() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    app.manifest("build:\n  web-api:\n    context: .\n    target: final\n    args:\n      COLOUR: blue\n")
+        .file("Dockerfile", "FROM scratch AS final\nARG COLOUR\nENV COLOUR=$COLOUR\nCOPY hello /srv/\nFROM final\nCOPY hello /no\n")
+        .file("hello", "hello there");
+    let env_file = app.beside("env");
+    let run = app.events(&["build", "--env-file", env_file.to_str().unwrap()]).ok();
+
+    let done = run.last("build.done");
+    let (reference, digest) = (done["image"].as_str().unwrap(), done["digest"].as_str().unwrap());
+    let pulled = image::pull(&team, reference);
+    assert_eq!(files::text(&pulled.files, "srv/hello"), "hello there");
+    assert_eq!(files::paths(&pulled.files), ["srv/hello"], "the target is the image");
+    assert!(pulled.config["config"]["Env"].to_string().contains("COLOUR=blue"), "{}", pulled.config);
+
+    let repository = format!("{}/{}-web-api", team.namespace, app.name);
+    let expected = [
+        ("IMAGE", format!("{}/{repository}@{digest}", team.registry)),
+        ("REGISTRY", team.registry.clone()),
+        ("REPOSITORY", repository.clone()),
+        ("SHA", format!("okteto@{digest}")),
+        ("TAG", digest.to_owned()),
+    ];
+    let expected = expected.map(|(name, value)| (format!("OKTETO_BUILD_WEB_API_{name}"), value));
+    assert_eq!(variables(&env_file), BTreeMap::from(expected));
+
+    let tagged = image::pull(&team, &format!("{}/{repository}:okteto", team.registry));
+    assert_eq!(tagged.config, pulled.config, "the default tag is the same image");
+}
+
+#[test]
+fn images_are_built_in_the_order_of_their_dependencies_and_from_one_another() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    // The roof depends on the base only by way of the walls, and gets the base's variables all the same.
+    app.manifest(
+        "build:\n  roof:\n    context: roof\n    depends_on: walls\n  walls:\n    context: walls\n    depends_on: [base]\n  base: base\n",
+    )
+    .file("base/Dockerfile", "FROM scratch\nCOPY Dockerfile /base\n")
+    .file("walls/Dockerfile", "ARG OKTETO_BUILD_BASE_IMAGE\nFROM ${OKTETO_BUILD_BASE_IMAGE}\nCOPY Dockerfile /walls\n")
+    .file(
+        "roof/Dockerfile",
+        "ARG OKTETO_BUILD_WALLS_IMAGE\nARG OKTETO_BUILD_BASE_SHA\nFROM ${OKTETO_BUILD_WALLS_IMAGE}\nARG OKTETO_BUILD_BASE_SHA\n\
+         COPY Dockerfile /roof\nENV BASE=$OKTETO_BUILD_BASE_SHA\n",
+    );
+    let run = app.events(&["build"]).ok();
+
+    let order = run.events.iter().filter(|event| matches!(event["type"].as_str(), Some("build.started" | "build.done")));
+    let order: Vec<_> = order.map(|event| format!("{} {}", event["service"], event["type"]).replace('"', "")).collect();
+    assert_eq!(order.len(), 6, "{order:?}");
+    let at = |what: &str| order.iter().position(|event| event == what).unwrap();
+    assert!(at("base build.done") < at("walls build.started") && at("walls build.done") < at("roof build.started"));
+
+    let pulled = image::pull(&team, image_of(&run, "roof"));
+    assert_eq!(files::paths(&pulled.files), ["base", "roof", "walls"]);
+    let base = image_of(&run, "base").split_once('@').unwrap().1;
+    assert!(pulled.config["config"]["Env"].to_string().contains(&format!("BASE=okteto@{base}")), "{}", pulled.config);
+
+    let one = app.events(&["build", "walls"]).ok();
+    let built: Vec<_> = one.all("build.done").iter().map(|event| event["service"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(built, ["base", "walls"], "what one service depends on is built with it, and nothing else");
+}
+
+#[test]
+fn a_failed_step_names_its_line_and_shows_its_output_and_nothing_is_built_after_it() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    app.manifest("build:\n  first: .\n  second:\n    context: .\n    depends_on: first\n")
+        .file("Dockerfile", "FROM debian:trixie-slim\n# a comment\nRUN echo said-on-stderr >&2; echo said-before; exit 93\n");
+    let run = app.events(&["build"]).expect(1);
+    let error = &run.last("job.done")["error"];
+    assert_eq!(error["code"], "build_failed", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("Dockerfile:3") && message.contains("exit code: 93"), "{message}");
+    let logs = run.all("step.log");
+    for (text, stream) in [("said-before", "stdout"), ("said-on-stderr", "stderr")] {
+        let said = logs.iter().any(|log| log["stream"] == stream && log["text"].as_str().unwrap().contains(text));
+        assert!(said, "{text} on {stream}: {logs:?}");
+    }
+    assert!(run.all("build.started").iter().all(|event| event["service"] != "second"));
+}
+
+#[test]
+fn two_builds_of_one_service_at_once_each_get_their_own_bytes() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    app.image("FROM scratch\nCOPY . /\n");
+    let other = app.checkout();
+    app.file("which", "one");
+    other.file("which", "two");
+    let (first, second) = (app.start_events(&["build"]), other.start_events(&["build"]));
+    for (running, bytes) in [(first, "one"), (second, "two")] {
+        let run = running.finish().ok();
+        let pulled = image::pull(&team, image_of(&run, "app"));
+        assert_eq!(files::text(&pulled.files, "which"), bytes);
+    }
+}
+
+#[test]
+fn okteto_dev_and_okteto_global_name_images_in_manifests() {
+    let service = Service::shared();
+    let (team, admin) = (service.team(), service.admin());
+    let shared = admin.project();
+    shared
+        .manifest(&format!("build:\n  app:\n    context: .\n    image: okteto.global/{}:v1\n", shared.name))
+        .file("Dockerfile", "FROM scratch\nCOPY Dockerfile /shared\n");
+    shared.build_app();
+
+    let app = team.project();
+    app.manifest(&format!(
+        "build:\n  app:\n    context: .\n    image: okteto.dev/mine/{}:v2\n    args:\n      BASE: {}/okteto/{}:v1\n",
+        app.name, team.registry, shared.name
+    ))
+    .file("Dockerfile", "ARG BASE\nFROM $BASE\nCOPY Dockerfile /own\n");
+    app.build_app();
+    let reference = format!("{}/{}/mine/{}:v2", team.registry, team.namespace, app.name);
+    assert_eq!(files::paths(&image::pull(&team, &reference).files), ["own", "shared"]);
+}
+
+#[test]
+fn dockerfiles_may_say_okteto_dev_and_okteto_global() {
+    let service = Service::shared();
+    let team = service.team();
+    let base = team.project();
+    base.image("FROM scratch\nCOPY Dockerfile /base\n").build_app();
+    let app = team.project();
+    app.image(&format!("FROM okteto.dev/{0}-app:okteto\nCOPY --from=okteto.dev/{0}-app:okteto /base /copy\n", base.name));
+    let reference = app.build_app();
+    assert_eq!(files::paths(&image::pull(&team, &reference).files), ["base", "copy"]);
+}

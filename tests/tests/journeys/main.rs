@@ -1,0 +1,12 @@
+//! Journeys: what a user does, from `slipway` to what is left in the registry and on the engine. One engine a run; see
+//! `scripts/journeys.sh`.
+
+mod builds;
+mod cancel;
+mod crash;
+mod deploy;
+mod deploy_output;
+mod network;
+mod sync;
+mod tenancy_api;
+mod tenancy_registry;

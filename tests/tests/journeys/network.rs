@@ -1,0 +1,93 @@
+//! What a deploy command reaches.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+
+use slipway_journeys::{Service, process};
+
+/// A server on an address that says hello to whoever comes.
+fn greeter(listen: &str) -> SocketAddr {
+    let listener = TcpListener::bind(listen).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    address
+}
+
+#[test]
+fn commands_reach_the_service_and_the_registry_under_their_usual_names() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    let registry = service.registry();
+    app.manifest(&format!("build:\n  app: .\n{}", slipway_journeys::team::deploy_section(&[
+        "curl -s -o /dev/null -w '%{http_code}\\n' $OKTETO_CONTEXT/healthz",
+        &format!("curl -s -o /dev/null -w '%{{http_code}}\\n' http://{registry}/v2/"),
+        &format!("T=$(curl -s -u x:$OKTETO_TOKEN \"$OKTETO_CONTEXT/token?service=slipway-registry\" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/'); curl -s -o /dev/null -w '%{{http_code}}\\n' -H \"Authorization: Bearer $T\" http://{registry}/v2/"),
+        "repo=${OKTETO_BUILD_APP_REPOSITORY}; T=$(curl -s -u x:$OKTETO_TOKEN \"$OKTETO_CONTEXT/token?scope=repository:$repo:pull\" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/'); curl -s -o /dev/null -w '%{http_code}\\n' -H \"Authorization: Bearer $T\" http://$OKTETO_REGISTRY_URL/v2/$repo/manifests/$OKTETO_BUILD_APP_TAG -H 'Accept: application/vnd.oci.image.manifest.v1+json'",
+        "okteto version | tail -1; slipway job list --output json | head -1",
+        "for i in $(seq 20); do curl -s -o /dev/null $OKTETO_CONTEXT/healthz & done; wait; echo all",
+    ])))
+    .file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let run = app.events(&["deploy"]).ok();
+    let said = run.said();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..4], ["200", "401", "200", "200"], "{said}");
+    assert!(said.contains(&run.job()), "slipway inside sees its own job: {said}");
+    assert!(said.ends_with("all\n"));
+}
+
+#[test]
+fn commands_do_not_reach_other_servers_on_the_hosts_loopback() {
+    let service = Service::shared();
+    let address = greeter("127.0.0.1:0");
+    assert_eq!(slipway_journeys::service::http_status(address, "/"), Some(200), "it does answer here");
+    let app = service.team().project();
+    let port = address.port();
+    app.deploy(&[
+        &format!("curl -s -m 3 http://127.0.0.1:{port}/ && echo REACHED; echo \"127.0.0.1: $?\""),
+        &format!("curl -s -m 3 http://localhost:{port}/ && echo REACHED; echo over"),
+        &format!("gw=$(awk '$2==\"00000000\" {{print $3}}' /proc/net/route | sed 's/\\(..\\)\\(..\\)\\(..\\)\\(..\\)/0x\\4.0x\\3.0x\\2.0x\\1/'); curl -s -m 3 http://$gw:{port}/ && echo REACHED; echo over"),
+    ]);
+    let said = app.events(&["deploy"]).ok().said();
+    assert!(!said.contains("REACHED") && !said.contains("hello"), "{said}");
+}
+
+#[test]
+fn build_steps_do_not_reach_the_hosts_loopback_either() {
+    let service = Service::shared();
+    let address = greeter("127.0.0.1:0");
+    let app = service.team().project();
+    let port = address.port();
+    // Nothing but a shell is in there: bash's own /dev/tcp.
+    app.image(&format!(
+        "FROM debian:trixie-slim\nRUN bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && echo REA''CHED || echo re''fused'\n"
+    ));
+    let run = app.events(&["build", "--no-cache"]).ok();
+    let said: String = run.all("step.log").iter().map(|log| log["text"].as_str().unwrap()).collect();
+    assert!(said.contains("refused") && !said.contains("REACHED"), "{said}");
+}
+
+#[test]
+fn nothing_of_the_service_is_left_when_its_jobs_are_over() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.deploy(&["true"]);
+    let run = app.events(&["deploy"]).ok();
+    let job = run.job();
+    slipway_journeys::wait::until("the job's process ends", slipway_journeys::wait::SOON, || {
+        service.job_processes(&job).is_empty().then_some(())
+    });
+    assert!(!service.job_dir(&job).join("spec.json").exists() || {
+        slipway_journeys::wait::until("the job's values are forgotten", slipway_journeys::wait::SOON, || {
+            (!service.job_dir(&job).join("spec.json").exists()).then_some(true)
+        })
+    });
+    assert!(!service.job_dir(&job).join("token.json").exists(), "its token is gone");
+    assert!(process::mentioning(&job).is_empty());
+}
