@@ -63,7 +63,16 @@ impl Peer {
             Client::Buildx { host } => {
                 let mut command = Command::new("docker");
                 // No provenance: the others make none.
-                command.args(["buildx", "build", "--progress", "plain", "--provenance=false", "--push", "--tag", &image]);
+                command.args([
+                    "buildx",
+                    "build",
+                    "--progress",
+                    "plain",
+                    "--provenance=false",
+                    "--push",
+                    "--tag",
+                    &image,
+                ]);
                 command.arg(tree).env("BUILDX_CONFIG", &self.state);
                 if let Some(host) = host {
                     command.env("DOCKER_HOST", host);

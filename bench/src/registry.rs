@@ -27,7 +27,8 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts it, and waits until it answers.
     pub(crate) async fn start(scene: &Scene, name: &str) -> Result<Self> {
-        let program = PROGRAMS.iter().find_map(|name| on_path(name)).context("no registry program: run `make setup`")?;
+        let program =
+            PROGRAMS.iter().find_map(|name| on_path(name)).context("no registry program: run `make setup`")?;
         let dir = scene.folder(name)?;
         let address = free_address()?;
         let config = dir.join("config.yml");

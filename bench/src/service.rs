@@ -105,8 +105,7 @@ impl Drop for Service {
 
 /// A project with one image, whose context is `tree`.
 pub(crate) fn write_project(project: &Path, tag: &str) -> Result<()> {
-    let manifest =
-        format!("name: bench\nbuild:\n  src:\n    context: tree\n    image: okteto.dev/bench-src:{tag}\n");
+    let manifest = format!("name: bench\nbuild:\n  src:\n    context: tree\n    image: okteto.dev/bench-src:{tag}\n");
     fs::write(project.join("okteto.yaml"), manifest).context("write okteto.yaml")
 }
 

@@ -59,6 +59,8 @@ struct Measured {
     case: Case,
     slipway_s: f64,
     peer_s: f64,
+    /// How much of slipway's time the sync took, until the service had every byte.
+    sync_s: f64,
     /// What slipway sent to slipwayd, and what the engine asked for, in bytes.
     sent: Option<u64>,
     asked: Option<u64>,
@@ -104,7 +106,7 @@ async fn on_engine(scene: &Scene, rounds: u32, number: u64, engine: &str) -> Res
         "\nSpeed on {engine}: {} files, FROM scratch, COPY . /src, pushed; seconds, median (min–max) of {rounds}",
         tree::SOURCE_FILES
     ));
-    let heading = ["case", "slipway", pair.peer.name(), "slipway ÷ peer", "slipway sent MB", "engine asked MB"];
+    let heading = ["case", "slipway", pair.peer.name(), "slipway ÷ peer", "slipway's sync", "sent MB", "asked MB"];
     let rows: Vec<Vec<String>> = CASES.iter().map(|&case| row(case, &measured)).collect();
     say(&table(&heading, &rows));
     Ok(())
@@ -131,6 +133,7 @@ impl Pair {
             case,
             slipway_s: slipway.time.as_secs_f64(),
             peer_s: peer.time.as_secs_f64(),
+            sync_s: event_field(&slipway.output, "sync.done", "duration_ms").unwrap_or(0) as f64 / 1e3,
             sent: event_field(&slipway.output, "sync.done", "sent_bytes"),
             asked: event_field(&slipway.output, "build.done", "engine_bytes"),
         })
@@ -151,6 +154,7 @@ fn row(case: Case, measured: &[Measured]) -> Vec<String> {
         of(|one| one.slipway_s),
         of(|one| one.peer_s),
         of(|one| one.slipway_s / one.peer_s),
+        of(|one| one.sync_s),
         most(|one| one.sent),
         most(|one| one.asked),
     ]

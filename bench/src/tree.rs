@@ -16,8 +16,8 @@ pub(crate) const LARGE_BYTES: u64 = 3 << 30;
 const PIECE: usize = 1 << 20;
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /src\n";
 const WORDS: [&str; 16] = [
-    "let ", "return ", "self", "(", ");\n", "    ", "value", ".len()", " = ", "match ", "Result", "// ", "index", "{\n",
-    "}\n", "fn ",
+    "let ", "return ", "self", "(", ");\n", "    ", "value", ".len()", " = ", "match ", "Result", "// ", "index",
+    "{\n", "}\n", "fn ",
 ];
 
 /// Marsaglia's xorshift64: fast, and the same everywhere.
@@ -30,7 +30,9 @@ impl XorShift {
         // Small seeds have few bits set, which xorshift keeps for a while: spread them (the multiplier of splitmix64).
         let mixed = (seed ^ part.rotate_left(32)).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut this = Self(mixed | 1);
-        (0..8).for_each(|_| drop(this.next()));
+        for _ in 0..8 {
+            this.next();
+        }
         this
     }
 
@@ -74,8 +76,8 @@ pub(crate) fn source(tree: &Path, seed: u64) -> Result<()> {
     let size = |layout: &mut XorShift| match layout.below(1000) {
         0..550 => 200 + layout.below(4_000),
         550..880 => 4_000 + layout.below(10_000),
-        880..990 => 14_000 + layout.below(34_000),
-        _ => 48_000 + layout.below(220_000),
+        880..990 => 14_000 + layout.below(20_000),
+        _ => 48_000 + layout.below(190_000),
     };
     small_files(tree, seed, SOURCE_FILES, size)
 }
@@ -126,7 +128,11 @@ pub(crate) fn large(tree: &Path, seed: u64) -> Result<()> {
     let mut buffer = Vec::with_capacity(PIECE + 64);
     for piece in 0..LARGE_BYTES / PIECE as u64 {
         buffer.clear();
-        if piece % 4 == 3 { bytes.text(&mut buffer, PIECE) } else { bytes.noise(&mut buffer, PIECE) }
+        if piece % 4 == 3 {
+            bytes.text(&mut buffer, PIECE)
+        } else {
+            bytes.noise(&mut buffer, PIECE)
+        }
         file.write_all(&buffer).with_context(|| format!("write {}", path.display()))?;
     }
     file.flush().with_context(|| format!("write {}", path.display()))

@@ -57,10 +57,16 @@ impl Default for Config {
 pub enum ConfigError {
     /// It can't be read, or a key is wrong.
     #[error("configuration: {0}")]
-    Read(#[from] config::ConfigError),
+    Read(String),
     /// Values that can't work, all of them.
     #[error("configuration: {}", .0.join("; "))]
     Problems(Vec<String>),
+}
+
+impl From<config::ConfigError> for ConfigError {
+    fn from(error: config::ConfigError) -> Self {
+        Self::Read(error.to_string())
+    }
 }
 
 impl Config {
@@ -74,9 +80,27 @@ impl Config {
             sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
         sources = sources.add_source(config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__"));
-        let config: Self = sources.build()?.try_deserialize()?;
+        let mut config: Self = sources.build()?.try_deserialize()?;
+        config.make_absolute();
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+    }
+
+    /// A job's process runs in another folder than the service.
+    fn make_absolute(&mut self) {
+        let (registry, runner) = (&mut self.registry, &mut self.runner);
+        let mut paths = vec![&mut registry.binary, &mut registry.password_file, &mut runner.archive, &mut runner.agent];
+        if let Some(engine) = &mut self.engine {
+            paths.extend([&mut engine.ca, &mut engine.cert, &mut engine.key]);
+        }
+        for path in paths.into_iter().flatten() {
+            // A bare name is looked up on PATH.
+            if path.components().count() > 1
+                && let Ok(absolute) = std::path::absolute(&*path)
+            {
+                *path = absolute;
+            }
+        }
     }
 
     /// Everything that is wrong.
@@ -89,6 +113,9 @@ impl Config {
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
             problems.push(format!("public_url: `{url}` is no http or https URL"));
+        }
+        if self.engine.as_ref().is_some_and(|engine| engine.cert.is_some() != engine.key.is_some()) {
+            problems.push("engine: `cert` and `key` belong together".to_owned());
         }
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());

@@ -174,8 +174,10 @@ impl Jobs {
         if !row.state.is_final() {
             let dir = self.dir(row.id);
             process::cancel(&dir).map_err(io("ask the job's process to end"))?;
-            // Whoever holds the lock runs the job, and sees the request by itself.
-            if let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))? {
+            // A running job belongs to its process and its supervisor, which see the request by themselves.
+            if row.state != JobState::Running
+                && let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))?
+            {
                 self.end(&row, JobState::Cancelled, None, lock).await?;
             }
         }
@@ -210,8 +212,8 @@ impl Jobs {
         failure: Option<JobFailure>,
         _lock: JobLock,
     ) -> Result<(), JobsError> {
-        if self.inner.db.job(row.id).await?.is_none_or(|row| row.state.is_final()) {
-            return Ok(());
+        if self.inner.db.job(row.id).await?.is_none_or(|now| now.state != row.state) {
+            return Ok(()); // It has moved on.
         }
         let dir = self.dir(row.id);
         let mut log = EventLogWriter::open(&dir.events(), &row.id.to_string()).map_err(io("open the event log"))?;
@@ -257,6 +259,9 @@ impl Watch {
             let events = self.reader.read(BATCH).map_err(io("read the event log"))?;
             if !events.is_empty() {
                 self.ended = events.iter().any(|event| matches!(event.kind, Some(Kind::JobDone(_))));
+                if self.ended {
+                    self.settle().await?;
+                }
                 return Ok(events);
             }
             if over {
@@ -272,5 +277,17 @@ impl Watch {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// Who hears that the job has ended must not find it running when they ask. The row follows the log at once, unless the
+    /// service is in trouble.
+    async fn settle(&self) -> Result<(), JobsError> {
+        for _ in 0..200 {
+            if self.db.job(self.job).await?.is_none_or(|row| row.state.is_final()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 }

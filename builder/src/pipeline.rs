@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use slipway_manifest::ImageEnv;
@@ -26,15 +26,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::events::Events;
 use self::failure::Failure;
-use crate::buildkit::{self, Engine, engine};
+use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
 use crate::registry::Registry;
 use crate::store::Blobs;
 
-/// How often what may be tried again is tried.
-const TRIES: u32 = 4;
+/// How long what may be tried again is tried again.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The wait before the second try; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What a job's process has besides the job.
 #[derive(Debug)]
@@ -85,24 +86,28 @@ impl Pipeline {
         Ok(Engine::connect(&self.engine).await?)
     }
 
-    /// Tries what may succeed another time: an engine that restarts, a connection that broke.
+    /// Tries what may succeed another time, for a while: an engine that restarts, a connection that broke.
     async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, run: impl Fn() -> F) -> Result<T, Failure> {
+        let began = Instant::now();
         let mut wait = FIRST_WAIT;
-        for tries_left in (0..TRIES).rev() {
+        let mut told = None;
+        loop {
             if self.cancel.is_cancelled() {
                 return Err(Failure::Cancelled);
             }
-            match run().await {
-                Err(failure) if failure.is_transient() && tries_left > 0 => {
-                    self.events.warn(format!("{failure}; trying again"));
-                    if self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                        return Err(Failure::Cancelled);
-                    }
-                    wait *= 2;
-                }
+            let failure = match run().await {
+                Err(failure) if failure.is_transient() && began.elapsed() < PATIENCE => failure,
                 result => return result,
+            };
+            let message = failure.to_string();
+            if told.as_ref() != Some(&message) {
+                self.events.warn(format!("{message}; trying again"));
+                told = Some(message);
             }
+            if self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return Err(Failure::Cancelled);
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
         }
-        Err(Failure::Engine(buildkit::Error::Lost("it did not come back".to_owned())))
     }
 }

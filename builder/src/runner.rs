@@ -44,6 +44,10 @@ const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
 /// How long the commands' processes may take to end after TERM.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a stop may take altogether.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// After this time a runner whose channel is gone has ended what ran in it.
+pub const ABANDONED: Duration = Duration::from_secs(12);
 /// How long the agent may take to say hello, and to take its leave.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -144,8 +148,8 @@ pub struct Place {
 
 /// What happens while commands run.
 pub trait Watcher {
-    /// The command starts now: whoever keeps track writes it down before this returns.
-    fn started(&mut self, index: u32, command: &Command);
+    /// The command starts now: whoever keeps track has written it down when this returns well, and it is not started else.
+    fn started(&mut self, index: u32, command: &Command) -> std::io::Result<()>;
     /// A piece of its output, split anywhere.
     fn output(&mut self, index: u32, stderr: bool, bytes: &[u8]);
     /// It ended.
@@ -165,6 +169,8 @@ pub struct Runner {
     channel: Channel,
     forwarder: Forwarder,
     env: BTreeMap<String, String>,
+    /// Ports that processes inside can't reach, and why.
+    unforwarded: Vec<String>,
 }
 
 impl Runner {
@@ -210,12 +216,11 @@ impl Runner {
             .await?;
         let hello = tokio::time::timeout(AGENT_TIMEOUT, channel.next()).await.map_err(|_| ChannelError::Silent)??;
         let Some(FromAgent::Ready(ready)) = hello else { return Err(ChannelError::Silent.into()) };
-        for port in &ready.not_listening {
-            tracing::warn!(port = port.port, error = %port.error, "the runner can't forward a port");
-        }
+        let unforwarded =
+            ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
         let frames = channel.sender().ok_or(ChannelError::Closed)?;
         let forwarder = Forwarder::new(place.forwards.clone(), frames);
-        Ok(Self { gateway, _session: session, channel, forwarder, env: config.env() })
+        Ok(Self { gateway, _session: session, channel, forwarder, env: config.env(), unforwarded })
     }
 
     /// Runs the commands one after another until one fails, and gives the code of the last. `env` is added to what the image
@@ -227,6 +232,9 @@ impl Runner {
         watcher: &mut (dyn Watcher + Send),
         cancel: &CancellationToken,
     ) -> Result<i32, RunnerError> {
+        for port in self.unforwarded.drain(..) {
+            watcher.warning(format!("commands can't reach a service of this machine: {port}"));
+        }
         let mut all = self.env.clone();
         all.extend(env.clone());
         let mut last = 0;
@@ -234,7 +242,7 @@ impl Runner {
             if cancel.is_cancelled() {
                 return Err(RunnerError::Cancelled);
             }
-            watcher.started(index, command);
+            watcher.started(index, command).map_err(|error| RunnerError::NotStarted(error.to_string()))?;
             self.channel
                 .send(ToAgent::Run(Run {
                     index,
@@ -281,14 +289,20 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<Exit, RunnerError> {
         let mut stopping = false;
+        // Once we have asked for the end, it has to come: an engine that hangs loses the container instead.
+        let deadline = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(deadline);
         loop {
             let frame = tokio::select! {
                 frame = self.channel.next() => frame?,
                 () = cancel.cancelled(), if !stopping => {
                     stopping = true;
-                    self.channel.send(ToAgent::Stop).await?;
+                    deadline.as_mut().reset(tokio::time::Instant::now() + STOP_TIMEOUT);
+                    let stop = self.channel.send(ToAgent::Stop);
+                    tokio::time::timeout(STOP_TIMEOUT, stop).await.map_err(|_| RunnerError::Cancelled)??;
                     continue;
                 }
+                () = deadline.as_mut(), if stopping => return Err(RunnerError::Cancelled),
             };
             match frame {
                 Some(FromAgent::Output(output)) => {

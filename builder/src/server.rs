@@ -28,6 +28,8 @@ use crate::{api, auth, http};
 
 /// HTTP/2 windows for uploads over long links.
 const WINDOW: u32 = 16 << 20;
+/// How often we look for an engine that is away.
+const ENGINE_AGAIN: Duration = Duration::from_secs(1);
 /// How long open connections may go on after a stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -39,6 +41,8 @@ pub async fn run(
     listener: TcpListener,
     stop: Stop,
 ) -> anyhow::Result<()> {
+    // What we write is nobody else's, whatever the data directory's own mode is.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let data_dir = &config.data_dir;
     fs::DirBuilder::new()
         .recursive(true)
@@ -49,7 +53,7 @@ pub async fn run(
     let db = Db::open(data_dir).await?;
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
     first_start(&db, data_dir, dev, &registry).await?;
-    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, stop);
+    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, stop.clone());
 
     // The listener and the registry stay until the last job that we wait for has ended.
     let shutdown = CancellationToken::new();
@@ -60,40 +64,58 @@ pub async fn run(
     tracing::info!(listen = %config.listen, data_dir = %data_dir.display(), "slipwayd listens on {}", config.listen);
 
     // From here on we answer, if only to say that we are not ready: the registry asks us for tokens.
-    let started = start(&config, &registry, shutdown.clone()).await;
-    let managed = match started {
-        Ok(managed) => managed,
-        Err(error) => {
-            shutdown.cancel();
-            serving.await?;
-            return Err(error);
-        }
+    let working = async {
+        let managed = start_registry(&config, shutdown.clone()).await?;
+        // Jobs of an earlier service are followed whether or not the engine is there.
+        let preparing = async {
+            prepare(&config, &registry).await?;
+            ready.send_replace(true);
+            tracing::info!("ready");
+            std::future::pending::<anyhow::Result<()>>().await
+        };
+        let result = tokio::select! {
+            result = jobs.run() => result.map_err(anyhow::Error::from),
+            result = preparing => result,
+        };
+        Ok((managed, result))
     };
-    ready.send_replace(true);
-    tracing::info!("ready");
-    let result = jobs.run().await;
+    let worked: anyhow::Result<_> = tokio::select! {
+        worked = working => worked,
+        () = stop.now.cancelled() => Ok((None, Ok(()))),
+    };
     shutdown.cancel();
     serving.await?;
+    let (managed, result) = worked?;
     if let Some(managed) = managed {
         managed.stopped().await;
     }
-    Ok(result?)
+    result
 }
 
-/// What has to be there before a job can run.
-async fn start(
-    config: &Config,
-    registry: &Registry,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Option<ManagedRegistry>> {
-    let managed = match config.registry.kind {
+async fn start_registry(config: &Config, shutdown: CancellationToken) -> anyhow::Result<Option<ManagedRegistry>> {
+    Ok(match config.registry.kind {
         registry::Kind::Managed => {
             let realm = format!("{}/token", config.public_url());
             Some(ManagedRegistry::start(&config.registry, &config.data_dir, &realm, shutdown).await?)
         }
         registry::Kind::External => None,
+    })
+}
+
+/// What has to be there before a job can run. Waits for an engine that is away; fails for one that can't be used.
+async fn prepare(config: &Config, registry: &Registry) -> anyhow::Result<()> {
+    let mut told = false;
+    let engine = loop {
+        match Engine::connect(&config.engine()).await {
+            Err(error) if error.is_transient() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "waiting for the engine");
+                }
+                tokio::time::sleep(ENGINE_AGAIN).await;
+            }
+            engine => break engine?,
+        }
     };
-    let engine = Engine::connect(&config.engine()).await?;
     tracing::info!(engine = %engine.address(), "engine {} answers", engine.address());
     if engine.host_network() {
         tracing::warn!(
@@ -106,9 +128,9 @@ async fn start(
     let image = registry.image_ref(registry.global_namespace(), &config.runner.image())?;
     if let Err(error) = registry.ensure_runner_image(&image, config.runner.archive().as_deref()).await {
         // Builds do without it.
-        tracing::warn!(error = %anyhow::Error::from(error), "no runner image: commands without an `image` will fail");
+        tracing::warn!(error = %format!("{:#}", anyhow::Error::from(error)), "no runner image: commands without an `image` will fail");
     }
-    Ok(managed)
+    Ok(())
 }
 
 /// One service for one data directory.
@@ -126,12 +148,13 @@ async fn first_start(db: &Db, data_dir: &Path, dev: bool, registry: &Registry) -
     if dev {
         db.create_namespace(&"dev".parse()?).await?;
     }
-    let path = data_dir.join("admin.token");
-    if path.exists() || db.tokens().await?.iter().any(|token| token.admin) {
+    if db.tokens().await?.iter().any(|token| token.admin) {
         return Ok(());
     }
+    let path = data_dir.join("admin.token");
     let (token, secret): (Token, String) = auth::new_token("admin", true, Vec::new());
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    // One that is there was written by a service that did not get any further.
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     writeln!(file, "{secret}")?;
     file.sync_all()?;
     db.add_token(&token, &secret).await?;

@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let (job, missing) = tokio::select! {
         submitted = submit::submit(client, &request) => submitted?,
         () = late(interrupt) => {
-            output::note("left before the service answered; should it have made a job, that ends by itself");
+            output::note("left before the service answered; if it made a job, `slipway job list` shows it and `slipway job cancel` ends it");
             return Err(Interrupted.into());
         }
     };

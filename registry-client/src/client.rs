@@ -91,6 +91,11 @@ impl RegistryClient {
         RegistryClientBuilder::default()
     }
 
+    /// Whether a registry is reached without TLS: loopback ones, and those that were named.
+    pub fn is_plain_http(&self, host: &RegistryHost) -> bool {
+        self.transport.is_plain(host)
+    }
+
     /// The digest that an image's tag (or digest) resolves to; `None` if the registry doesn't have it.
     pub async fn resolve_digest(&self, image: &ImageRef, auth: &Auth) -> Result<Option<Digest>, RegistryError> {
         let call = manifest_call("resolve digest of", Method::HEAD, image, auth);

@@ -184,7 +184,6 @@ impl Run {
     ///
     /// # Panics
     /// When it has not, with all that is known.
-    #[must_use]
     pub fn expect(self, status: i32) -> Self {
         assert!(self.status == status, "{} ended with {}, not {status}\n{}", self.what, self.status, self.story());
         self

@@ -34,7 +34,8 @@ impl Team {
         let namespace = unique("t");
         admin.slipway(["namespace", "create", &namespace]).ok();
         let mut team = Self { namespace, ..admin };
-        let made = team.slipway(["token", "create", "--user", "somebody", "-n", &team.namespace, "--output", "json"]).ok();
+        let made =
+            team.slipway(["token", "create", "--user", "somebody", "-n", &team.namespace, "--output", "json"]).ok();
         let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("token create: JSON");
         let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("no {name} in {made}")).to_owned();
         (team.token, team.token_id) = (text("secret"), text("id"));
@@ -56,6 +57,12 @@ impl Team {
     #[must_use]
     pub fn by_way_of(&self, server: &str) -> Self {
         Self { server: server.to_owned(), ..self.clone() }
+    }
+
+    /// The same, with another token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     /// `slipway` with nothing in its environment but who we are.

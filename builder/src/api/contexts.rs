@@ -1,5 +1,7 @@
 //! `ContextService`: the sync of a job's roots.
 
+use std::time::Duration;
+
 use slipway_context::Digest;
 use slipway_proto::v1 as api;
 use slipway_proto::v1::context_service_server::ContextService;
@@ -12,6 +14,8 @@ use super::{State, open};
 
 /// Frames between the network and the disk, at most 1 MiB each.
 const QUEUE: usize = 4;
+/// How long an upload may be silent: it holds a thread.
+const IDLE: Duration = Duration::from_mins(1);
 
 pub(super) struct Contexts(pub(super) State);
 
@@ -40,7 +44,8 @@ impl ContextService for Contexts {
         let receive = async move {
             let mut cut = Ok(());
             loop {
-                match messages.message().await {
+                let next = tokio::time::timeout(IDLE, messages.message()).await;
+                match next.unwrap_or_else(|_| Err(Status::deadline_exceeded("upload: nothing came for 60 s"))) {
                     Ok(Some(message)) => {
                         // The store has refused something: its error is the answer.
                         if frames.send(message.frame).await.is_err() {

@@ -105,7 +105,10 @@ impl Engine {
         let (to_engine, outgoing) = mpsc::channel::<BytesMessage>(16);
         let mut request = tonic::Request::new(ReceiverStream::new(outgoing));
         *request.metadata_mut() = MetadataMap::from_headers(headers);
-        let mut incoming = self.control().session(request).await.map_err(Error::from_status)?.into_inner();
+        let mut control = self.control();
+        let opening = tokio::time::timeout(PROBE_TIMEOUT, control.session(request));
+        let opened = opening.await.map_err(|_| Error::Lost("it takes no session".to_owned()))?;
+        let mut incoming = opened.map_err(Error::from_status)?.into_inner();
         let (ours, theirs) = tokio::io::duplex(SESSION_PIPE);
         let (mut read, mut write) = tokio::io::split(theirs);
         // Tasks of their own: a stream that nobody reads for a moment is what h2 takes for an attack (see WINDOW). Both end
@@ -159,12 +162,17 @@ async fn docker_image_store(address: &Address, socket: &Path) -> Result<(), Erro
     Err(Error::OldImageStore { address: address.clone(), driver: info.driver })
 }
 
-fn endpoint() -> Endpoint {
-    Endpoint::from_static("http://engine")
+fn tuned(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .initial_connection_window_size(WINDOW)
         .initial_stream_window_size(WINDOW)
-        .http2_max_header_list_size(1 << 20)
+        // A failed build's error is in headers, with the whole Dockerfile.
+        .http2_max_header_list_size(MAX_MESSAGE as u32)
         .buffer_size(4096)
+}
+
+fn endpoint() -> Endpoint {
+    tuned(Endpoint::from_static("http://engine"))
 }
 
 fn plain(config: &Config) -> Result<Channel, Error> {
@@ -175,12 +183,8 @@ fn plain(config: &Config) -> Result<Channel, Error> {
             let failed =
                 |source: tonic::transport::Error| Error::Tls { address: address.clone(), source: Box::new(source) };
             let scheme = if tls { "https" } else { "http" };
-            let mut endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
-                .map_err(failed)?
-                .connect_timeout(transport::CONNECT_TIMEOUT)
-                .tcp_nodelay(true)
-                .initial_connection_window_size(WINDOW)
-                .initial_stream_window_size(WINDOW);
+            let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}")).map_err(failed)?;
+            let mut endpoint = tuned(endpoint).connect_timeout(transport::CONNECT_TIMEOUT).tcp_nodelay(true);
             if tls {
                 endpoint = endpoint.tls_config(tls_config(config)?).map_err(failed)?;
             }

@@ -95,7 +95,9 @@ impl Error {
             // What h2, tonic or a dying engine say. A build that fails on its own comes as Unknown, InvalidArgument, NotFound…
             // Cancelled is buildkitd's answer to a lost session; our own cancels never get here.
             Code::Unavailable | Code::Aborted | Code::Cancelled => true,
-            Code::Unknown | Code::Internal => is_transport(&status) || is_lost_push(status.message()),
+            Code::Unknown | Code::Internal | Code::DeadlineExceeded | Code::NotFound => {
+                is_transport(&status) || is_lost_push(status.message())
+            }
             _ => false,
         };
         // A process that ran and failed is never the connection's fault, whatever it printed.

@@ -172,8 +172,7 @@ impl Gateway {
         let gone = |_| Error::Lost("the engine ended the process's call".to_owned());
         send.send(message).await.map_err(gone)?;
         let mut client = self.engine.gateway();
-        let stream =
-            client.exec_process(self.request(ReceiverStream::new(messages))).await.map_err(Error::from_status)?;
+        let stream = timely(client.exec_process(self.request(ReceiverStream::new(messages)))).await?;
         Ok((Input { process_id, send }, Output { stream: stream.into_inner(), container }))
     }
 

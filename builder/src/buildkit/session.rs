@@ -62,6 +62,8 @@ impl Session {
             .initial_connection_window_size(WINDOW)
             .initial_stream_window_size(WINDOW)
             .max_concurrent_streams(1024)
+            // Ignore patterns and COPY sources come as headers.
+            .max_header_list_size(MAX_MESSAGE as u32)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
         let closed = CancellationToken::new();
         let ended = closed.clone();

@@ -49,7 +49,8 @@ pub async fn build(
     events: &mpsc::Sender<StepEvent>,
     cancel: &CancellationToken,
 ) -> Result<Built, Error> {
-    let session = Session::open(engine, &build.shared_key, services).await?;
+    let opening = cancel.run_until_cancelled(Session::open(engine, &build.shared_key, services)).await;
+    let session = opening.ok_or(Error::Cancelled)??;
     let mut attrs = HashMap::from([
         ("name".to_owned(), build.names.join(",")),
         ("push".to_owned(), "true".to_owned()),

@@ -75,9 +75,12 @@ impl EventLogWriter {
         record.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         record.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
         record.extend_from_slice(&payload);
-        self.file.write_all(&record)?;
-        if durable {
-            self.file.sync_data()?;
+        let written = self.file.write_all(&record).and_then(|()| if durable { self.file.sync_data() } else { Ok(()) });
+        if let Err(error) = written {
+            // Half a record would hide whatever is written after it.
+            self.file.set_len(self.bytes)?;
+            self.file.seek(SeekFrom::Start(self.bytes))?;
+            return Err(error);
         }
         self.bytes += record.len() as u64;
         self.next_seq += 1;
@@ -89,7 +92,9 @@ impl EventLogWriter {
         let full = self.dir.join(name(self.first));
         let compressed = self.dir.join(format!("{}.zst", name(self.first)));
         let part = compressed.with_extension("part");
-        zstd::stream::copy_encode(File::open(&full)?, File::create(&part)?, 3)?;
+        let target = File::create(&part)?;
+        zstd::stream::copy_encode(File::open(&full)?, &target, 3)?;
+        target.sync_all()?;
         fs::rename(&part, &compressed)?;
         fs::remove_file(&full)?;
         self.first = self.next_seq;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::state::{JobState, changes_environment};
 use super::{Jobs, JobsError, io, process};
 use crate::auth;
+use crate::names::JobId;
 use crate::store::db::jobs::{JobFailure, JobRow};
 
 /// How often everything is looked at, whether or not something called for it.
@@ -54,7 +55,7 @@ impl Jobs {
     }
 
     async fn pass(&self) -> Result<(), JobsError> {
-        self.end_abandoned().await?;
+        self.end_abandoned().await;
         let running = self.inner.db.jobs_in(JobState::Running).await?;
         let mut room = self.inner.config.max_running.saturating_sub(running.len());
         let environment = |row: &JobRow| (row.namespace.clone(), row.environment.clone());
@@ -68,8 +69,11 @@ impl Jobs {
             if changes_environment(row.kind) && !taken.insert(environment(&row)) {
                 continue;
             }
-            if self.start(&row).await? {
-                room -= 1;
+            match self.start(&row).await {
+                Ok(true) => room -= 1,
+                Ok(false) => {}
+                // Not the others' fault.
+                Err(error) => tracing::error!(job.id = %row.id, %error, "can't start job {}", row.id),
             }
         }
         Ok(())
@@ -84,13 +88,13 @@ impl Jobs {
             self.end(row, JobState::Cancelled, None, lock).await?;
             return Ok(false);
         }
-        if !self.inner.db.move_job(row.id, JobState::Queued, JobState::Running).await? {
-            return Ok(false);
-        }
         let (token, secret) = auth::new_job_token(row.id, row.namespace.clone());
         self.inner.db.revoke_token(&token.id).await?; // Of an attempt before this one.
         self.inner.db.add_token(&token, &secret).await?;
         dir.write_token(&secret).map_err(io("write the job's token"))?;
+        if !self.inner.db.move_job(row.id, JobState::Queued, JobState::Running).await? {
+            return Ok(false);
+        }
         match process::start(&dir, &self.inner.data_dir, &self.inner.process_args, lock) {
             Ok(child) => {
                 let row = JobRow { state: JobState::Running, attempt: row.attempt + 1, ..row.clone() };
@@ -114,24 +118,30 @@ impl Jobs {
     }
 
     /// Ends jobs whose clients went away before everything was sent.
-    async fn end_abandoned(&self) -> Result<(), JobsError> {
+    async fn end_abandoned(&self) {
         let limit = Duration::from_secs(self.inner.config.sync_timeout_s);
         let idle: Vec<_> =
             self.syncs().iter().filter(|(_, session)| session.idle() > limit).map(|(job, _)| *job).collect();
         for job in idle {
-            let Some(row) = self.inner.db.job(job).await? else { continue };
-            if row.state != JobState::Syncing {
-                self.syncs().remove(&job);
-                continue;
+            if let Err(error) = self.end_one_abandoned(job, limit).await {
+                tracing::error!(job.id = %job, %error, "can't end job {job}");
             }
-            let Some(lock) = process::JobLock::try_take(&self.dir(job)).map_err(io("lock the job"))? else { continue };
-            let failure = JobFailure {
-                code: "client_gone".to_owned(),
-                message: format!("the client went away before it had sent everything ({} s ago)", limit.as_secs()),
-                hint: None,
-            };
-            self.end(&row, JobState::Failed, Some(failure), lock).await?;
         }
-        Ok(())
+    }
+
+    async fn end_one_abandoned(&self, job: JobId, limit: Duration) -> Result<(), JobsError> {
+        let Some(row) = self.inner.db.job(job).await? else { return Ok(()) };
+        if row.state != JobState::Syncing {
+            self.syncs().remove(&job);
+            return Ok(());
+        }
+        let lock = process::JobLock::try_take(&self.dir(job)).map_err(io("lock the job"))?;
+        let Some(lock) = lock else { return Ok(()) };
+        let failure = JobFailure {
+            code: "client_gone".to_owned(),
+            message: format!("the client went away before it had sent everything ({} s ago)", limit.as_secs()),
+            hint: None,
+        };
+        self.end(&row, JobState::Failed, Some(failure), lock).await
     }
 }

@@ -2,7 +2,7 @@
 //! before us; either way the lock tells whether it lives.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobDone, JobStatus};
@@ -12,10 +12,13 @@ use super::event_log::EventLogReader;
 use super::process::JobLock;
 use super::state::{JobKind, JobState};
 use super::{BATCH, FOLLOW, Jobs, JobsError, io};
+use crate::runner::ABANDONED;
 use crate::store::db::jobs::{JobFailure, JobRow};
 
 /// How often a process may die before its first command until we give up.
 const MAX_ATTEMPTS: u32 = 3;
+/// How long to wait after trouble with the disk or the database.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How often we look whether the process lives.
 const ALIVE: Duration = Duration::from_millis(250);
 
@@ -37,9 +40,12 @@ impl Jobs {
                 let reaping = jobs.inner.stop.now.clone();
                 jobs.inner.tracker.spawn(async move { reaping.run_until_cancelled(child.wait()).await.map(drop) });
             }
-            let id = row.id;
-            if let Err(error) = jobs.follow(row).await {
-                tracing::error!(job.id = %id, %error, "can't follow job {id}");
+            // Without a follower the job would hold its environment for ever.
+            while let Err(error) = jobs.follow(row.clone()).await {
+                tracing::error!(job.id = %row.id, %error, "can't follow job {}", row.id);
+                if jobs.inner.stop.now.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                    break;
+                }
             }
             jobs.inner.wake.notify_one();
         });
@@ -50,50 +56,59 @@ impl Jobs {
         let mut reader = EventLogReader::new(&dir.events(), 0);
         let mut seen = Seen::default();
         let mut lock = None;
+        let mut tried = Instant::now();
         loop {
-            let until = tokio::time::Instant::now() + ALIVE;
-            loop {
-                let events = reader.read(BATCH).map_err(io("read the event log"))?;
-                let none = events.is_empty();
-                events.into_iter().filter_map(|event| event.kind).for_each(|kind| seen.note(kind));
-                if none && (lock.is_some() || tokio::time::Instant::now() > until) {
-                    break;
-                }
-                if none {
-                    let wait = self.inner.stop.now.run_until_cancelled(tokio::time::sleep(FOLLOW)).await;
-                    if wait.is_none() {
-                        return Ok(()); // The next service goes on here.
-                    }
-                }
+            let events = match reader.read(BATCH) {
+                // What a writer left that died or failed; the next one cuts it off.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Vec::new(),
+                events => events.map_err(io("read the event log"))?,
+            };
+            let none = events.is_empty();
+            events.into_iter().filter_map(|event| event.kind).for_each(|kind| seen.note(kind));
+            if let Some(done) = seen.done.take() {
+                return self.done(&row, done, seen).await;
+            }
+            if !none {
+                tokio::task::yield_now().await;
+                continue;
             }
             // With the lock in our hands nobody writes any more, and the log was read once after that.
-            match lock {
-                Some(lock) => return self.ended(&row, seen, lock).await,
-                None => lock = JobLock::try_take(&dir).map_err(io("lock the job"))?,
+            if let Some(lock) = lock {
+                return self.died(&row, seen, lock).await;
+            }
+            if tried.elapsed() > ALIVE {
+                lock = JobLock::try_take(&dir).map_err(io("lock the job"))?;
+                tried = Instant::now();
+            } else if self.inner.stop.now.run_until_cancelled(tokio::time::sleep(FOLLOW)).await.is_none() {
+                return Ok(()); // The next service goes on here.
             }
         }
     }
 
-    async fn ended(&self, row: &JobRow, seen: Seen, lock: JobLock) -> Result<(), JobsError> {
-        if let Some(done) = seen.done {
-            let state = match done.status() {
-                JobStatus::Succeeded => JobState::Succeeded,
-                JobStatus::Cancelled => JobState::Cancelled,
-                JobStatus::Failed | JobStatus::Unspecified => JobState::Failed,
-            };
-            if state == JobState::Succeeded && row.kind == JobKind::Deploy {
-                self.inner.db.set_environment(&row.namespace, &row.environment, row.id, &seen.images).await?;
-            }
-            let failure =
-                done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
-            self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
-            self.dir(row.id).forget_spec();
-            return Ok(());
+    /// The job's process has said how it ended; that is the last that it says.
+    async fn done(&self, row: &JobRow, done: JobDone, seen: Seen) -> Result<(), JobsError> {
+        let state = match done.status() {
+            JobStatus::Succeeded => JobState::Succeeded,
+            JobStatus::Cancelled => JobState::Cancelled,
+            JobStatus::Failed | JobStatus::Unspecified => JobState::Failed,
+        };
+        if state == JobState::Succeeded && row.kind == JobKind::Deploy {
+            self.inner.db.set_environment(&row.namespace, &row.environment, row.id, &seen.images).await?;
         }
+        let failure = done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
+        self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
+        self.dir(row.id).forget_spec();
+        Ok(())
+    }
+
+    /// The job's process is gone without a word.
+    async fn died(&self, row: &JobRow, seen: Seen, lock: JobLock) -> Result<(), JobsError> {
         if super::process::is_cancelled(&self.dir(row.id)) {
             return self.end(row, JobState::Cancelled, None, lock).await;
         }
         let failure = if let Some(command) = seen.command {
+            // The runner's agent ends what ran when its channel is gone; until then the environment is not free.
+            tokio::time::sleep(ABANDONED).await;
             JobFailure {
                 code: "outcome_unknown".to_owned(),
                 message: format!("the job's process died while or after `{command}` ran"),

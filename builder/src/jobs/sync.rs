@@ -11,8 +11,7 @@ use slipway_manifest::ServiceName;
 use slipway_manifest::plan::Plan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobQueued, SyncDone};
-use tokio::sync::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::event_log::EventLogWriter;
 use super::spec::{BuildRoots, JobSpec};
@@ -27,6 +26,8 @@ use crate::store::{Blobs, trees};
 
 /// Digests in one question.
 pub const MAX_DIGESTS: usize = 65_536;
+/// Uploads of one job at a time.
+const UPLOADS: usize = 4;
 /// Missing blobs named by a commit.
 const MAX_NAMED: usize = 1000;
 
@@ -54,6 +55,8 @@ pub(super) struct SyncSession {
     committing: Mutex<()>,
     began: Instant,
     active: SyncMutex<Instant>,
+    /// Uploads at a time.
+    uploads: Semaphore,
     /// What was uploaded for the job, with sizes.
     uploaded: SyncMutex<BTreeMap<Digest, u64>>,
 }
@@ -61,7 +64,13 @@ pub(super) struct SyncSession {
 impl SyncSession {
     fn new() -> Self {
         let now = Instant::now();
-        Self { committing: Mutex::default(), began: now, active: SyncMutex::new(now), uploaded: SyncMutex::default() }
+        Self {
+            committing: Mutex::default(),
+            began: now,
+            active: SyncMutex::new(now),
+            uploads: Semaphore::new(UPLOADS),
+            uploaded: SyncMutex::default(),
+        }
     }
 
     /// Since the client was last heard of.
@@ -164,6 +173,8 @@ impl Jobs {
     ) -> Result<(u64, u64), JobsError> {
         let row = self.syncing(caller, job).await?;
         let session = self.session(row.id);
+        // Each holds a thread: one job's must not keep the others' from going on.
+        let _turn = session.uploads.acquire().await.map_err(|error| io("store blobs")(std::io::Error::other(error)))?;
         let mut upload = Upload::new(self.blobs(&row.namespace)?);
         let touched = session.clone();
         let store = move || {

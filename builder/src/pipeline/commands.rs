@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::image::SharedKey;
 use super::text::Pieces;
 use crate::buildkit::Engine;
-use crate::runner::{Place, Runner, RunnerError, Watcher};
+use crate::runner::{ABANDONED, Place, Runner, RunnerError, Watcher};
 
 /// How much of a command's output its failure repeats.
 const TAIL: usize = 2048;
@@ -32,7 +32,8 @@ impl Pipeline {
         let key = SharedKey::take(&self.locks, &self.shared_key("-", section))?;
         let image = plan.complete_image(images).map_err(Failure::internal)?;
         let image = image.unwrap_or_else(|| self.runner_image.clone());
-        let image = self.registry.image_ref(&self.spec.namespace, &image).map_err(Failure::internal)?;
+        let image = self.registry.image_ref(&self.spec.namespace, &image);
+        let image = image.map_err(|error| Failure::Image(error.to_string()))?;
         let place = Place {
             image: image.to_string(),
             root,
@@ -53,13 +54,19 @@ impl Pipeline {
         let env = self.command_env(plan, images);
         let result = runner.run(&plan.commands, &env, &mut watcher, &self.cancel).await;
         let (index, name) = watcher.current.clone();
-        match result {
-            Ok(0) => {
-                if let Err(error) = runner.finish().await {
-                    tracing::warn!(%error, "the runner did not end in good order");
-                }
-                Ok(())
+        // The environment is free for the next job when this one ends, so nothing of it may run on by then.
+        if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_))) {
+            match tokio::time::timeout(ABANDONED, runner.finish()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the runner did not end in good order"),
+                Err(_) => tracing::warn!("the runner did not end in time"),
             }
+        } else {
+            drop(runner);
+            tokio::time::sleep(ABANDONED).await;
+        }
+        match result {
+            Ok(0) => Ok(()),
             Ok(exit_code) => Err(Failure::Command { section, index, name, exit_code, tail: watcher.tail() }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
             Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(Box::new(source))),
@@ -136,11 +143,11 @@ impl<'a> Told<'a> {
 }
 
 impl Watcher for Told<'_> {
-    fn started(&mut self, index: u32, command: &Command) {
+    fn started(&mut self, index: u32, command: &Command) -> std::io::Result<()> {
         self.current = (index, command.name.clone());
         self.tail.clear();
         let (section, name) = (self.section.to_owned(), command.name.clone());
-        self.events.emit(Kind::CommandStarted(CommandStarted { section, test: None, index, name }));
+        self.events.try_emit(Kind::CommandStarted(CommandStarted { section, test: None, index, name }))
     }
 
     fn output(&mut self, index: u32, stderr: bool, bytes: &[u8]) {

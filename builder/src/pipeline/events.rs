@@ -27,12 +27,19 @@ impl Events {
 
     /// Writes one event down before it returns.
     pub fn emit(&self, kind: Kind) {
+        // A failure ends the job: see `try_emit`.
+        let _ = self.try_emit(kind);
+    }
+
+    /// The same for who must not go on without it.
+    pub fn try_emit(&self, kind: Kind) -> std::io::Result<()> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = log.append(kind) {
-            tracing::error!(%error, "can't write an event");
-            self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            self.cancel.cancel();
-        }
+        let Err(error) = log.append(kind) else { return Ok(()) };
+        tracing::error!(%error, "can't write an event");
+        let told = std::io::Error::new(error.kind(), format!("the job's event log can't be written: {error}"));
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.cancel.cancel();
+        Err(told)
     }
 
     /// Tells the user something.

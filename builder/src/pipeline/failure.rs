@@ -34,6 +34,9 @@ pub enum Failure {
         /// Why.
         source: Box<CompleteError>,
     },
+    /// An image's name is none.
+    #[error("{0}")]
+    Image(String),
     /// An image may not be pushed there.
     #[error("service `{service}`: {source}")]
     Push {
@@ -108,10 +111,10 @@ impl Failure {
             Self::Engine(_) => ("engine_unavailable", None),
             Self::Build { source: buildkit::Error::Solve(_), .. } => ("build_failed", build_hint(&self.to_string())),
             Self::Build { .. } => ("engine_lost", None),
-            Self::Plan { .. } => ("invalid_plan", None),
+            Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),
             Self::Push { .. } => ("push_refused", None),
             Self::Registry(_) => ("registry_unavailable", None),
-            Self::Runner(_) => ("runner_failed", None),
+            Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),
             Self::Command { .. } => ("command_failed", None),
             Self::OutcomeUnknown { .. } => {
                 ("outcome_unknown", Some("see what the command left behind before you run it again".to_owned()))
@@ -123,7 +126,7 @@ impl Failure {
 }
 
 fn build_hint(message: &str) -> Option<String> {
-    let hint = if message.contains("source not allowed by policy") || message.contains("not allowed by policy") {
+    let hint = if message.contains("denied by policy") {
         "a build may use images of its own namespace and of the global one only"
     } else if message.contains("failed to calculate checksum") || message.contains("not found: not found") {
         "is the file in the context, and not excluded by an ignore file? `slipway files --for build:<service>` lists what is sent"

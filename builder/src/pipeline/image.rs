@@ -69,7 +69,7 @@ impl Pipeline {
             shared_key: key.name.clone(),
             frontend_attrs: frontend_attrs(build, &build.complete_args(images).map_err(plan)?),
             names: targets.iter().map(ToString::to_string).collect(),
-            insecure: first.registry().is_loopback(),
+            insecure: self.registry.client().is_plain_http(first.registry()),
             sources: self.source_rules(),
         };
         let (steps, received) = mpsc::channel(QUEUE);
@@ -96,7 +96,8 @@ impl Pipeline {
     /// Where the image is pushed; every name must be one that the job may push to.
     fn targets(&self, build: &BuildPlan, names: &[String]) -> Result<Vec<ImageRef>, Failure> {
         let resolve = |name: &String| {
-            let image = self.registry.image_ref(&self.spec.namespace, name).map_err(Failure::internal)?;
+            let image = self.registry.image_ref(&self.spec.namespace, name);
+            let image = image.map_err(|error| Failure::Image(error.to_string()))?;
             self.registry
                 .allowed_push(&self.spec.namespace, self.spec.admin, &image)
                 .map_err(|source| Failure::Push { service: build.service.clone(), source: Box::new(source) })?;

@@ -32,6 +32,8 @@ const LOOPBACK_NAMES: &str = r"([^/:]*\.)?localhost\.?|127(\.[0-9]+)*|0[0-9a-fx.
 /// The rules for a job of this namespace: nothing of these hosts (all names of one registry, the one that images carry
 /// first) but the namespaces given.
 pub(super) fn rules(hosts: &[RegistryHost], namespaces: &[&Namespace]) -> Vec<SourceRule> {
+    // `ADD http://127.0.0.1/…` is fetched by the engine itself, from the engine's own network.
+    let engine_host = format!("(?i)^(https?|git)://([^/@]*@)?({LOOPBACK_NAMES})(:[0-9]*)?(/|$)");
     let deny = hosts.iter().flat_map(|host| {
         let exact = format!("(?i){SCHEME}{}{}/", escape(host.name()), port_pattern(host));
         let aliases = host.is_loopback().then(|| format!("(?i){SCHEME}({LOOPBACK_NAMES}){}/", port_pattern(host)));
@@ -42,7 +44,9 @@ pub(super) fn rules(hosts: &[RegistryHost], namespaces: &[&Namespace]) -> Vec<So
             .iter()
             .map(move |namespace| format!("{SCHEME}{}/{}/", escape(host.as_str()), escape(namespace.as_str())))
     });
-    deny.map(|pattern| SourceRule { effect: SourceEffect::Deny, pattern })
+    std::iter::once(engine_host)
+        .chain(deny)
+        .map(|pattern| SourceRule { effect: SourceEffect::Deny, pattern })
         .chain(allow.map(|pattern| SourceRule { effect: SourceEffect::Allow, pattern }))
         .collect()
 }

@@ -63,11 +63,13 @@ impl Forwarder {
                 };
                 let _ = socket.set_nodelay(true);
                 let (read, write) = socket.into_split();
-                let (inward, outward) =
-                    tokio::join!(inward(id, read, &frames, &credit), outward(id, write, queue, &frames, &unread));
-                inward && outward
+                // One broken direction ends both.
+                let inward = async { inward(id, read, &frames, &credit).await.then_some(()).ok_or(()) };
+                let outward = async { outward(id, write, queue, &frames, &unread).await.then_some(()).ok_or(()) };
+                tokio::try_join!(inward, outward).is_ok()
             };
-            if closed.run_until_cancelled(serve).await == Some(false) {
+            // Also when the stream was ended from our side; a stream that the agent reset ignores it.
+            if closed.run_until_cancelled(serve).await != Some(true) {
                 let _ = frames.send(ToAgent::Stream(StreamFrame::Reset { id })).await;
             }
             closed.cancel();

@@ -63,9 +63,19 @@ impl Blobs {
         Ok(Self { dir })
     }
 
-    /// Whether the namespace has it.
+    /// Whether the namespace has it. What a power cut left empty does not count.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).exists()
+        fs::metadata(self.path(digest)).is_ok_and(|metadata| metadata.len() > 0 || *digest == Digest::of(b""))
+    }
+
+    /// Takes a damaged one away, so that it is asked for again.
+    pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        match fs::remove_file(self.path(digest)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(BlobError::Io { operation: "remove", digest: *digest, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Size in bytes and time in whole seconds since 1970.

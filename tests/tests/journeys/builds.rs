@@ -7,7 +7,8 @@ use slipway_journeys::{Run, Service, files, image};
 /// A dotenv file with plain values.
 fn variables(path: &std::path::Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap();
-    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()));
+    let pair =
+        |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()));
     text.lines().filter_map(pair).collect()
 }
 
@@ -22,7 +23,10 @@ fn a_build_ends_as_an_image_that_skopeo_pulls_with_the_namespaces_token() {
     let team = service.team();
     let app = team.project();
     app.manifest("build:\n  web-api:\n    context: .\n    target: final\n    args:\n      COLOUR: blue\n")
-        .file("Dockerfile", "FROM scratch AS final\nARG COLOUR\nENV COLOUR=$COLOUR\nCOPY hello /srv/\nFROM final\nCOPY hello /no\n")
+        .file(
+            "Dockerfile",
+            "FROM scratch AS final\nARG COLOUR\nENV COLOUR=$COLOUR\nCOPY hello /srv/\nFROM final\nCOPY hello /no\n",
+        )
         .file("hello", "hello there");
     let env_file = app.beside("env");
     let run = app.events(&["build", "--env-file", env_file.to_str().unwrap()]).ok();
@@ -67,7 +71,8 @@ fn images_are_built_in_the_order_of_their_dependencies_and_from_one_another() {
     );
     let run = app.events(&["build"]).ok();
 
-    let order = run.events.iter().filter(|event| matches!(event["type"].as_str(), Some("build.started" | "build.done")));
+    let order =
+        run.events.iter().filter(|event| matches!(event["type"].as_str(), Some("build.started" | "build.done")));
     let order: Vec<_> = order.map(|event| format!("{} {}", event["service"], event["type"]).replace('"', "")).collect();
     assert_eq!(order.len(), 6, "{order:?}");
     let at = |what: &str| order.iter().position(|event| event == what).unwrap();
@@ -79,7 +84,8 @@ fn images_are_built_in_the_order_of_their_dependencies_and_from_one_another() {
     assert!(pulled.config["config"]["Env"].to_string().contains(&format!("BASE=okteto@{base}")), "{}", pulled.config);
 
     let one = app.events(&["build", "walls"]).ok();
-    let built: Vec<_> = one.all("build.done").iter().map(|event| event["service"].as_str().unwrap().to_owned()).collect();
+    let built: Vec<_> =
+        one.all("build.done").iter().map(|event| event["service"].as_str().unwrap().to_owned()).collect();
     assert_eq!(built, ["base", "walls"], "what one service depends on is built with it, and nothing else");
 }
 
@@ -88,8 +94,10 @@ fn a_failed_step_names_its_line_and_shows_its_output_and_nothing_is_built_after_
     let service = Service::shared();
     let team = service.team();
     let app = team.project();
-    app.manifest("build:\n  first: .\n  second:\n    context: .\n    depends_on: first\n")
-        .file("Dockerfile", "FROM debian:trixie-slim\n# a comment\nRUN echo said-on-stderr >&2; echo said-before; exit 93\n");
+    app.manifest("build:\n  first: .\n  second:\n    context: .\n    depends_on: first\n").file(
+        "Dockerfile",
+        "FROM debian:trixie-slim\n# a comment\nRUN echo said-on-stderr >&2; echo said-before; exit 93\n",
+    );
     let run = app.events(&["build"]).expect(1);
     let error = &run.last("job.done")["error"];
     assert_eq!(error["code"], "build_failed", "{error}");
@@ -148,7 +156,10 @@ fn dockerfiles_may_say_okteto_dev_and_okteto_global() {
     let base = team.project();
     base.image("FROM scratch\nCOPY Dockerfile /base\n").build_app();
     let app = team.project();
-    app.image(&format!("FROM okteto.dev/{0}-app:okteto\nCOPY --from=okteto.dev/{0}-app:okteto /base /copy\n", base.name));
+    app.image(&format!(
+        "FROM okteto.dev/{0}-app:okteto\nCOPY --from=okteto.dev/{0}-app:okteto /base /copy\n",
+        base.name
+    ));
     let reference = app.build_app();
     assert_eq!(files::paths(&image::pull(&team, &reference).files), ["base", "copy"]);
 }

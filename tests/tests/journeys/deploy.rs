@@ -47,11 +47,14 @@ fn the_working_directory_is_the_synced_tree_and_can_be_written() {
     let service = Service::shared();
     let app = service.team().project();
     let content = random(40_000);
-    app.deploy(&["sha256sum < 'deep/a b/ünï.bin'; stat -c %a run.sh; ./run.sh; readlink link", "rm run.sh; mkdir new; echo x > new/x; cat new/x"])
-        .file("deep/a b/ünï.bin", &content)
-        .file("run.sh", "#!/bin/sh\necho ran\n")
-        .mode("run.sh", 0o750)
-        .link("link", "deep/a b");
+    app.deploy(&[
+        "sha256sum < 'deep/a b/ünï.bin'; stat -c %a run.sh; ./run.sh; readlink link",
+        "rm run.sh; mkdir new; echo x > new/x; cat new/x",
+    ])
+    .file("deep/a b/ünï.bin", &content)
+    .file("run.sh", "#!/bin/sh\necho ran\n")
+    .mode("run.sh", 0o750)
+    .link("link", "deep/a b");
     let digest = slipway_context::Digest::of(&content).hex();
     let expected = format!("{digest}  -\n750\nran\ndeep/a b\nx\n");
     for round in 1..=2 {
@@ -66,8 +69,11 @@ fn commands_find_the_variables_that_okteto_sets() {
     let service = Service::shared();
     let team = service.team();
     let app = team.project();
-    app.manifest(&format!("build:\n  my-api:\n    context: .\n{}", deploy_section(&["env", "touch x; slipway version"])))
-        .file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    app.manifest(&format!(
+        "build:\n  my-api:\n    context: .\n{}",
+        deploy_section(&["env", "touch x; slipway version"])
+    ))
+    .file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     let run = app.events(&["deploy", "--var", "MINE=given", "--var", "OKTETO_NAMESPACE=stolen"]);
     // Reserved names are refused or ignored, never taken.
     let run = if run.status == 2 { app.events(&["deploy", "--var", "MINE=given"]) } else { run }.ok();

@@ -37,7 +37,10 @@ fn twenty_megabytes_of_output_are_complete() {
 fn output_that_is_not_utf8_arrives_as_data() {
     let service = Service::shared();
     let app = service.team().project();
-    app.deploy(&[r"printf '\377\376binary\000'", "for b in 303 251; do printf \"\\\\$b\"; sleep 0.3; done; printf x >&2"]);
+    app.deploy(&[
+        r"printf '\377\376binary\000'",
+        "for b in 303 251; do printf \"\\\\$b\"; sleep 0.3; done; printf x >&2",
+    ]);
     let run = app.events(&["deploy"]).ok();
     let first: Vec<_> = run.all("command.log").into_iter().filter(|log| log["index"] == 0).collect();
     assert!(first.iter().any(|log| log["data"].is_string()), "{first:?}");

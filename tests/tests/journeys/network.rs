@@ -83,11 +83,13 @@ fn nothing_of_the_service_is_left_when_its_jobs_are_over() {
     slipway_journeys::wait::until("the job's process ends", slipway_journeys::wait::SOON, || {
         service.job_processes(&job).is_empty().then_some(())
     });
-    assert!(!service.job_dir(&job).join("spec.json").exists() || {
-        slipway_journeys::wait::until("the job's values are forgotten", slipway_journeys::wait::SOON, || {
-            (!service.job_dir(&job).join("spec.json").exists()).then_some(true)
-        })
-    });
+    assert!(
+        !service.job_dir(&job).join("spec.json").exists() || {
+            slipway_journeys::wait::until("the job's values are forgotten", slipway_journeys::wait::SOON, || {
+                (!service.job_dir(&job).join("spec.json").exists()).then_some(true)
+            })
+        }
+    );
     assert!(!service.job_dir(&job).join("token.json").exists(), "its token is gone");
     assert!(process::mentioning(&job).is_empty());
 }
