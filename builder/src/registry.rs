@@ -348,7 +348,9 @@ impl Registry {
 
     /// What builds of this namespace may take from this registry, in the order in which the rules apply.
     pub fn source_policy_rules(&self, namespace: &Namespace) -> Vec<SourceRule> {
-        sources::rules(&self.names, &[namespace, &self.global])
+        let mut rules = sources::aliases(&self.host, namespace, &self.global);
+        rules.extend(sources::rules(&self.names, &[namespace, &self.global]));
+        rules
     }
 }
 

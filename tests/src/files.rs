@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Paths without a slash in front, and what is there.
@@ -114,24 +113,26 @@ pub fn text<'a>(tree: &'a Tree, path: &str) -> &'a str {
     std::str::from_utf8(bytes(tree, path)).expect("UTF-8")
 }
 
-/// Many small files in folders of a hundred, each with other bytes; gives the sum of their sizes.
+/// Many small files in folders of a hundred, of bytes that can't be compressed; gives the sum of their sizes.
 pub fn many(dir: &Path, files: usize, size: usize) -> u64 {
-    let seed = crate::unique("seed");
+    // xorshift64*: quick, and different each time.
+    let mut state = u64::from_be_bytes(crate::random(8).try_into().expect("eight bytes")) | 1;
+    let mut next = move || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes()
+    };
     for folder in 0..files.div_ceil(100) {
         let path = dir.join(format!("d{}/e{folder:04}", folder % 10));
         fs::create_dir_all(&path).expect("make a folder");
         for file in folder * 100..files.min((folder + 1) * 100) {
-            let mut content = format!("{seed} {file} ").repeat(size / 20 + 1);
+            let mut content: Vec<u8> = std::iter::repeat_with(&mut next).take(size / 8 + 1).flatten().collect();
             content.truncate(size);
-            fs::write(path.join(format!("file{file:06}.txt")), content).expect("write a file");
+            fs::write(path.join(format!("file{file:06}")), content).expect("write a file");
         }
     }
     (files * size) as u64
-}
-
-/// Makes a file executable for all.
-pub fn make_executable(path: &Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("set a mode");
 }
 
 /// The sizes of all files under a folder, added up.

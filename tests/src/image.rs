@@ -23,8 +23,16 @@ pub struct Image {
 /// # Panics
 /// When that does not work.
 pub fn pull(team: &Team, reference: &str) -> Image {
+    pull_as("anyone", team, reference)
+}
+
+/// Pulls an image as this user.
+///
+/// # Panics
+/// When that does not work.
+pub fn pull_as(user: &str, team: &Team, reference: &str) -> Image {
     let dir = tempfile::tempdir().expect("make a folder");
-    let answer = copy(team, reference, dir.path());
+    let answer = copy(user, team, reference, dir.path());
     assert!(answer.status.success(), "skopeo can't pull {reference}: {}", text(&answer));
     let json = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(dir.path().join(name)).expect("read what skopeo wrote")).expect("JSON")
@@ -46,7 +54,7 @@ pub fn pull(team: &Team, reference: &str) -> Image {
 /// What the registry says to a team that pulls this image; none when it gives it.
 pub fn pull_refused(team: &Team, reference: &str) -> Option<String> {
     let dir = tempfile::tempdir().expect("make a folder");
-    let answer = copy(team, reference, dir.path());
+    let answer = copy("anyone", team, reference, dir.path());
     (!answer.status.success()).then(|| text(&answer))
 }
 
@@ -75,8 +83,8 @@ pub fn push_refused(team: &Team, reference: &str) -> Option<String> {
     (!answer.status.success()).then(|| text(&answer))
 }
 
-fn copy(team: &Team, reference: &str, dir: &Path) -> Output {
-    let (creds, from) = (format!("anyone:{}", team.token), format!("docker://{reference}"));
+fn copy(user: &str, team: &Team, reference: &str, dir: &Path) -> Output {
+    let (creds, from) = (format!("{user}:{}", team.token), format!("docker://{reference}"));
     let to = format!("dir:{}", dir.display());
     skopeo(&["copy", "-q", "--src-tls-verify=false", "--src-creds", &creds, &from, &to])
 }

@@ -9,6 +9,7 @@
 //! | [`image`] | what a pushed image holds, by skopeo |
 //! | [`files`] | trees on disk, in archives and in images, to be compared |
 //! | [`link`] | a slow connection in between |
+//! | [`peer`] | the same work by docker or buildctl |
 //! | [`process`] | processes of this machine |
 //! | [`wait`] | waiting for something, not longer than it may take |
 //!
@@ -22,6 +23,7 @@ pub mod command;
 pub mod files;
 pub mod image;
 pub mod link;
+pub mod peer;
 pub mod process;
 pub mod service;
 pub mod team;

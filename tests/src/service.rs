@@ -140,13 +140,19 @@ impl Service {
         child.wait().expect("wait for slipwayd");
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child().as_ref().expect("it runs").id();
+        process::signal(i32::try_from(id).expect("a process id"), signal);
+    }
+
     /// SIGTERM, and waits for the end.
     ///
     /// # Panics
     /// When it does not end, or not well.
     pub fn stop(&self) {
+        self.signal(Signal::TERM);
         let mut child = self.child().take().expect("it runs");
-        process::signal(i32::try_from(child.id()).expect("a process id"), Signal::TERM);
         let status = until("slipwayd ends after SIGTERM", SOON, || child.try_wait().expect("wait for slipwayd"));
         assert!(status.success(), "slipwayd ended with {status} (signal {:?}):\n{}", status.signal(), self.log());
     }

@@ -61,10 +61,14 @@ impl Engine {
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         let address = config.address.clone();
         let (channel, session_by_upgrade) = match &address {
-            Address::Docker(socket) => match docker_h2c(socket.clone()).await {
-                Some(channel) => (channel, None),
-                None => (docker_upgrade(socket.clone()), Some(socket.clone())),
-            },
+            Address::Docker(socket) => {
+                // Before anything of BuildKit's, so that it is the first thing one hears.
+                docker_image_store(&address, socket).await?;
+                match docker_h2c(socket.clone()).await {
+                    Some(channel) => (channel, None),
+                    None => (docker_upgrade(socket.clone()), Some(socket.clone())),
+                }
+            }
             _ => (plain(config)?, None),
         };
         let mut engine = Self { address, channel, session_by_upgrade, host_network: false };
@@ -80,6 +84,12 @@ impl Engine {
     /// Whether its steps run on the host's network, loopback services included.
     pub fn host_network(&self) -> bool {
         self.host_network
+    }
+
+    /// Whether its pushes fail when the registry refuses to mount a layer from elsewhere (BuildKit before 0.14, which is what
+    /// Docker Engines have that take no session over plain gRPC).
+    pub fn needs_mounts(&self) -> bool {
+        self.session_by_upgrade.is_some()
     }
 
     /// BuildKit's control API.
@@ -142,9 +152,6 @@ impl Engine {
         let Some(worker) = workers.into_inner().record.into_iter().next() else {
             return Err(Error::NoWorker { address: self.address.clone() });
         };
-        if let Address::Docker(socket) = &self.address {
-            docker_image_store(&self.address, socket).await?;
-        }
         // A Docker Engine says `host` too, but gives its steps a bridge, and the label with the host's address on it.
         let label = |name: &str| worker.labels.get(&format!("org.mobyproject.buildkit.worker.{name}"));
         let bridged = label("moby.host-gateway-ip").is_some();

@@ -3,11 +3,15 @@
 //! A session without credentials is not enough: an engine may have a private image in its own store, or a token from another
 //! session. The policy is checked before any of that.
 
-use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{MatchType, Policy, PolicyAction, Rule, Selector};
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
+    MatchType, Policy, PolicyAction, Rule, Selector, Update,
+};
 
 /// What to do with the sources that a pattern matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
+    /// Use this source instead (`$1`: what the pattern's group matched), if the rules let it in.
+    Convert(String),
     /// Let them in.
     Allow,
     /// Refuse them.
@@ -25,6 +29,7 @@ pub(super) fn policy(rules: &[SourceRule]) -> Option<Policy> {
     }
     let rules = rules.iter().map(|(decision, pattern)| Rule {
         action: match decision {
+            Decision::Convert(_) => PolicyAction::Convert.into(),
             Decision::Allow => PolicyAction::Allow.into(),
             Decision::Deny => PolicyAction::Deny.into(),
         },
@@ -33,7 +38,10 @@ pub(super) fn policy(rules: &[SourceRule]) -> Option<Policy> {
             match_type: MatchType::Regex.into(),
             constraints: Vec::new(),
         }),
-        updates: None,
+        updates: match decision {
+            Decision::Convert(to) => Some(Update { identifier: to.clone(), ..Update::default() }),
+            _ => None,
+        },
     });
     Some(Policy { version: 1, rules: rules.collect() })
 }

@@ -43,7 +43,7 @@ impl Pipeline {
             agent: self.agent.clone(),
         };
         let start = || async {
-            let start = Runner::start(engine, self.blobs.clone(), self.session_auth(&[]), &place);
+            let start = Runner::start(engine, self.blobs.clone(), self.session_auth(engine, &[]), &place);
             match self.cancel.run_until_cancelled(start).await {
                 Some(started) => started.map_err(|error| Failure::Runner(Box::new(error))),
                 None => Err(Failure::Cancelled),

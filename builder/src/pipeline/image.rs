@@ -63,7 +63,7 @@ impl Pipeline {
         ]);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
         let services =
-            Services { files: files.clone(), auth: self.session_auth(&targets), secrets: Secrets::default() };
+            Services { files: files.clone(), auth: self.session_auth(engine, &targets), secrets: Secrets::default() };
         let key = SharedKey::take(&self.locks, &self.shared_key(&service, "build"))?;
         let request = ImageBuild {
             shared_key: key.name.clone(),
@@ -115,7 +115,7 @@ impl Pipeline {
     }
 
     /// The engine gets into our registry with tokens for what the job may do, and for no longer than it runs.
-    pub(super) fn session_auth(&self, push: &[ImageRef]) -> Auth {
+    pub(super) fn session_auth(&self, engine: &Engine, push: &[ImageRef]) -> Auth {
         let host = self.registry.host().to_string();
         let access = if let Some(credentials) = self.registry.credentials() {
             Access::Credentials {
@@ -124,6 +124,7 @@ impl Pipeline {
             }
         } else if self.registry.signer().is_some() {
             let rights = self.registry.job_rights(&self.spec.namespace, push);
+            let rights = if engine.needs_mounts() { rights.with_mounts() } else { rights };
             let (registry, subject) = (self.registry.clone(), format!("job:{}", self.spec.job));
             let mint: Mint = Arc::new(move |scopes| {
                 let answer = registry.token_for_job(&subject, &rights, None, scopes);
@@ -151,6 +152,7 @@ impl Pipeline {
         use crate::registry::SourceEffect;
         let rules = self.registry.source_policy_rules(&self.spec.namespace).into_iter();
         let decide = |effect| match effect {
+            SourceEffect::Convert(to) => Decision::Convert(to),
             SourceEffect::Allow => Decision::Allow,
             SourceEffect::Deny => Decision::Deny,
         };

@@ -42,6 +42,8 @@ pub struct Rights {
     read: BTreeSet<Namespace>,
     /// Repositories to read and push to, wherever they are.
     push: BTreeSet<RepositoryName>,
+    /// Whether a request to push may also pull from other repositories; see [`Rights::with_mounts`].
+    mounts: bool,
 }
 
 // === impl Action ===
@@ -81,12 +83,13 @@ impl Rights {
             write: namespaces.into_iter().collect(),
             read: BTreeSet::from([global.clone()]),
             push: BTreeSet::new(),
+            mounts: false,
         }
     }
 
     /// An admin's: everything everywhere.
     pub fn admin() -> Self {
-        Self { all: true, write: BTreeSet::new(), read: BTreeSet::new(), push: BTreeSet::new() }
+        Self { all: true, write: BTreeSet::new(), read: BTreeSet::new(), push: BTreeSet::new(), mounts: false }
     }
 
     /// A job's: to pull from its namespace and the global one, and to push to exactly these repositories. What may be in
@@ -97,7 +100,17 @@ impl Rights {
             write: BTreeSet::new(),
             read: BTreeSet::from([namespace.clone(), global.clone()]),
             push: push.into_iter().collect(),
+            mounts: false,
         }
+    }
+
+    /// For an engine that shares the layers of all namespaces and, when it pushes one that it knows from another repository,
+    /// asks the registry to mount it from there: one request for push to a repository of ours and pull of the other. BuildKit
+    /// before 0.14 ends the build when that is not granted. It has the layer's bytes already, by a digest that is in this
+    /// job's own result; a request to pull alone, as for a FROM, is judged as ever.
+    #[must_use]
+    pub fn with_mounts(self) -> Self {
+        Self { mounts: true, ..self }
     }
 
     /// Whether this is allowed. A repository outside any namespace (one component) is nobody's but an admin's.
@@ -117,8 +130,13 @@ impl Rights {
         let mut granted: BTreeMap<RepositoryName, BTreeSet<Action>> = BTreeMap::new();
         // Some clients send several scopes in one parameter.
         let scopes = scopes.iter().flat_map(|scope| scope.as_ref().split(' ')).filter(|scope| !scope.is_empty());
-        for (repository, actions) in scopes.take(MAX_SCOPES).filter_map(parse_scope) {
-            for action in actions.filter(|action| self.allow(&repository, *action)) {
+        let asked: Vec<(RepositoryName, Vec<Action>)> = scopes.take(MAX_SCOPES).filter_map(parse_scope).collect();
+        let pushes = asked
+            .iter()
+            .any(|(repository, actions)| actions.contains(&Action::Push) && self.allow(repository, Action::Push));
+        let mounts = |action| self.mounts && pushes && action == Action::Pull;
+        for (repository, actions) in asked {
+            for action in actions.into_iter().filter(|action| self.allow(&repository, *action) || mounts(*action)) {
                 granted.entry(repository.clone()).or_default().insert(action);
             }
         }
@@ -129,9 +147,9 @@ impl Rights {
     }
 }
 
-fn parse_scope(scope: &str) -> Option<(RepositoryName, impl Iterator<Item = Action>)> {
+fn parse_scope(scope: &str) -> Option<(RepositoryName, Vec<Action>)> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
-    Some((name.parse().ok()?, actions.split(',').filter_map(Action::parse)))
+    Some((name.parse().ok()?, actions.split(',').filter_map(Action::parse).collect()))
 }
 
 #[cfg(test)]
@@ -183,6 +201,19 @@ mod tests {
     fn an_admin_gets_every_repository_but_no_catalogue() {
         let scopes = ["repository:okteto/runner:pull,push,delete", "repository:solo:pull", "registry:catalog:*"];
         assert_eq!(shown(&Rights::admin(), &scopes), ["okteto/runner [Pull, Push, Delete]", "solo [Pull]"]);
+    }
+
+    #[test]
+    fn a_mount_is_a_push_to_ones_own_that_also_pulls() {
+        let app: RepositoryName = "dev/app".parse().expect("repository");
+        let rights = Rights::job(&namespace("dev"), &namespace("okteto"), [app]);
+        let (own, other) = ("repository:dev/app:pull,push", "repository:team-b/app:pull");
+        assert_eq!(shown(&rights, &[own, other]), ["dev/app [Pull, Push]"]);
+        let rights = rights.with_mounts();
+        assert_eq!(shown(&rights, &[own, other]), ["dev/app [Pull, Push]", "team-b/app [Pull]"]);
+        assert!(shown(&rights, &[other]).is_empty());
+        assert!(shown(&rights, &["repository:team-b/app:pull,push"]).is_empty());
+        assert_eq!(shown(&rights, &["repository:dev/app:pull", other]), ["dev/app [Pull]"]);
     }
 
     #[test]

@@ -15,8 +15,11 @@ pub struct SourceRule {
 }
 
 /// What a [`SourceRule`] does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceEffect {
+    /// The build uses another source in its place, which is then checked by all rules in turn. `$1` is what the pattern's
+    /// group matched.
+    Convert(String),
     /// The build may use it.
     Allow,
     /// The build ends with an error.
@@ -49,6 +52,17 @@ pub(super) fn rules(hosts: &[RegistryHost], namespaces: &[&Namespace]) -> Vec<So
         .map(|pattern| SourceRule { effect: SourceEffect::Deny, pattern })
         .chain(allow.map(|pattern| SourceRule { effect: SourceEffect::Allow, pattern }))
         .collect()
+}
+
+/// `okteto.dev/x` and `okteto.global/x` in a Dockerfile are images of our registry: the engine is told, and the Dockerfile
+/// stays as it is.
+pub(super) fn aliases(host: &RegistryHost, namespace: &Namespace, global: &Namespace) -> Vec<SourceRule> {
+    [("okteto.dev", namespace), ("okteto.global", global)]
+        .map(|(alias, namespace)| SourceRule {
+            effect: SourceEffect::Convert(format!("docker-image://{host}/{namespace}/$1")),
+            pattern: format!("^docker-image://{}/(.*)$", escape(alias)),
+        })
+        .into()
 }
 
 /// The port in every spelling that means the same: leading zeros, and left out where it is a default.
@@ -101,6 +115,8 @@ mod tests {
             "docker-image://10.0.0.5:7701/team-b/app:1",
             "docker-image://docker.io/team/127.0.0.1:7701",
             "local://context",
+            "https://10.0.0.1/x",
+            "git://example.com/a.git",
         ] {
             assert!(allowed(&ours, good), "{good}");
         }
@@ -121,6 +137,11 @@ mod tests {
             "docker-image://0x7f.1:7701/team-b/app:1",
             "docker-image://[::1]:7701/team-b/app:1",
             "docker-image://[::ffff:127.0.0.1]:7701/team-b/app:1",
+            // What the engine would fetch from its own machine.
+            "http://127.0.0.1:7700/x",
+            "https://user@localhost/x",
+            "http://[::1]:80/x",
+            "git://localhost/a.git",
             // Under an alias even the own namespace: credentials are for the one name.
             "docker-image://localhost:7701/dev/app:1",
         ] {
@@ -139,5 +160,23 @@ mod tests {
         let behind_proxy = ["registry.example.com", "127.0.0.1:7701"];
         assert!(allowed(&behind_proxy, "docker-image://registry.example.com/dev/app:1"));
         assert!(!allowed(&behind_proxy, "docker-image://localhost:7701/dev/app:1"));
+    }
+
+    #[test]
+    fn aliases_become_images_of_our_registry() {
+        let host = "127.0.0.1:7701".parse().expect("host");
+        let names = ("dev".parse().expect("namespace"), "okteto".parse().expect("namespace"));
+        let converted = |source: &str| {
+            aliases(&host, &names.0, &names.1).into_iter().find_map(|rule| {
+                let pattern = Regex::new(&rule.pattern).expect("pattern");
+                let SourceEffect::Convert(to) = rule.effect else { return None };
+                pattern.is_match(source).then(|| pattern.replace_all(source, to.as_str()).into_owned())
+            })
+        };
+        let image = |rest: &str| Some(format!("docker-image://127.0.0.1:7701/{rest}"));
+        assert_eq!(converted("docker-image://okteto.dev/a/b:1"), image("dev/a/b:1"));
+        assert_eq!(converted("docker-image://okteto.global/runner:latest"), image("okteto/runner:latest"));
+        assert_eq!(converted("docker-image://oktetoxdev/a"), None);
+        assert_eq!(converted("docker-image://docker.io/okteto.dev/a"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! kill -9 of the service and of its jobs: what runs goes on, once, and nothing is forgotten.
 
+use rustix::process::Signal;
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Project, Run, Service, process, unique};
@@ -136,17 +137,34 @@ fn the_queue_survives_a_crash() {
 }
 
 #[test]
-fn a_service_that_is_stopped_leaves_its_running_job_alone() {
+fn a_service_that_is_stopped_waits_for_the_job_that_runs_and_starts_no_other() {
+    let service = Service::with(Options::default().set("SLIPWAYD_JOBS__MAX_RUNNING", "1"));
+    let team = service.team();
+    let (first, second) = (team.project(), team.project());
+    first.deploy(&["echo begin; sleep 1.5; echo end", "echo second"]);
+    second.deploy(&["echo queued"]);
+    let jobs = [first.detach(&["deploy"]), second.detach(&["deploy"])];
+    says(&first, &jobs[0], "begin");
+    service.stop();
+    assert!(service.job_processes(&jobs[0]).is_empty() && service.job_processes(&jobs[1]).is_empty());
+    let registry = process::mentioning(&format!("{}/registry/", service.data_dir().display()));
+    assert!(registry.is_empty(), "a service that stopped leaves no registry behind: {registry:?}");
+    service.start_again();
+    assert_eq!(team.attach(&jobs[0]).ok().said(), "begin\nend\nsecond\n");
+    assert_eq!(team.attach(&jobs[1]).ok().said(), "queued\n");
+}
+
+#[test]
+fn a_service_that_is_told_twice_to_stop_leaves_its_job_running() {
     let service = Service::start();
     let app = service.team().project();
     app.deploy(&["echo begin; sleep 3; echo end", "echo second"]);
     let job = app.detach(&["deploy"]);
     says(&app, &job, "begin");
+    service.signal(Signal::TERM);
+    until("it says that it waits", SOON, || service.log().contains("stop again to leave now").then_some(()));
     service.stop();
     assert_eq!(service.job_processes(&job).len(), 1, "it goes on");
-    let ours = service.data_dir().to_string_lossy().into_owned();
-    let left = process::mentioning(&format!("{ours}/registry/"));
-    assert!(left.is_empty(), "a service that stopped leaves no registry behind: {left:?}");
     service.start_again();
     assert_eq!(app.team.attach(&job).ok().said(), "begin\nend\nsecond\n");
 }

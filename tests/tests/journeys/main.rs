@@ -3,10 +3,16 @@
 
 mod builds;
 mod cancel;
+mod client;
 mod crash;
 mod deploy;
 mod deploy_output;
 mod network;
+mod registries;
+mod runner_image;
+mod scale;
+mod start_up;
 mod sync;
 mod tenancy_api;
 mod tenancy_registry;
+mod trees;

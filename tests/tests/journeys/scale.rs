@@ -1,0 +1,73 @@
+//! Many files, and long links.
+
+use slipway_journeys::link::{Link, Shape};
+use slipway_journeys::service::Options;
+use slipway_journeys::{Project, Service, Team, engine_socket, files, image, on_docker};
+
+fn context(team: &Team, many: usize, size: usize) -> (Project, u64) {
+    let app = team.project();
+    app.manifest("build:\n  app:\n    context: .\n    dockerfile: D\n").file("D", "FROM scratch\nCOPY src /src\n");
+    let bytes = files::many(&app.path().join("src"), many, size);
+    (app, bytes)
+}
+
+fn bytes(run: &slipway_journeys::Run, kind: &str, field: &str) -> u64 {
+    run.last(kind)[field].as_u64().unwrap()
+}
+
+#[test]
+fn sixty_thousand_files_are_built() {
+    let service = Service::shared();
+    let (app, size) = context(&service.team(), 60_000, 40);
+    let run = app.events(&["build"]).ok();
+    assert_eq!(bytes(&run, "build.done", "engine_bytes"), size);
+    let image = image::pull(&app.team, run.last("build.done")["image"].as_str().unwrap());
+    assert_eq!(files::paths(&image.files).len(), 60_000);
+    // Nothing was retried on the way: a session that h2 kills shows as a warning.
+    assert!(run.all("warning").is_empty(), "{:?}", run.all("warning"));
+}
+
+#[test]
+fn a_client_far_away_sends_each_byte_once() {
+    let service = Service::shared();
+    let (address, link) = Link::to_tcp(service.address(), Shape::FAR);
+    let team = service.team().by_way_of(&format!("http://{address}"));
+    let (app, size) = context(&team, 3000, 5000);
+    let run = app.events(&["build"]).ok();
+    assert_eq!(bytes(&run, "build.done", "engine_bytes"), size);
+    let first = link.sent();
+    assert!(first > size && first < size + size / 5, "{first} bytes for {size}");
+
+    // A fresh checkout with one new file: little more than that file.
+    let copy = app.checkout();
+    copy.file("src/new", slipway_journeys::random(10_000));
+    let run = copy.events(&["build"]).ok();
+    assert_eq!(bytes(&run, "sync.done", "sent_bytes"), 10_000);
+    let second = link.sent() - first;
+    assert!(second < 300_000, "{second} bytes for one file of 10,000");
+}
+
+#[test]
+fn an_engine_far_away_gets_twenty_thousand_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (address, link) = if on_docker() {
+        let socket = dir.path().join("docker.sock");
+        let link = Link::unix_to_unix(&socket, &engine_socket(), Shape::FAR);
+        (format!("docker://unix://{}", socket.display()), link)
+    } else {
+        let (address, link) = Link::to_unix(&engine_socket(), Shape::FAR);
+        (format!("tcp://{address}"), link)
+    };
+    let service = Service::with(Options::default().set("SLIPWAYD_ENGINE__ADDRESS", address));
+    let (app, size) = context(&service.team(), 20_000, 100);
+    let run = app.events(&["build"]).ok();
+    assert_eq!(bytes(&run, "build.done", "engine_bytes"), size);
+    assert!(run.all("warning").is_empty(), "{:?}", run.all("warning"));
+    assert!(link.sent() > size);
+
+    let before = link.sent();
+    let run = app.checkout().events(&["build", "--no-cache"]).ok();
+    assert_eq!(bytes(&run, "build.done", "engine_bytes"), 0);
+    let again = link.sent() - before;
+    assert!(again < link.sent() / 2, "{again} bytes for nothing new");
+}
