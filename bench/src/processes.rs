@@ -19,7 +19,7 @@ pub(crate) fn anonymous_kib(pid: u32) -> Option<u64> {
 
 /// The process of a job of the service in this folder: `slipwayd … run-job <dir>`.
 pub(crate) fn job(folder: &Path) -> Option<u32> {
-    naming(folder).into_iter().find(|process| process.is_job()).map(|process| process.pid)
+    naming(folder).into_iter().find(Process::is_job).map(|process| process.pid)
 }
 
 /// Ends all that name this folder: jobs first, which nobody else would end, then those that can end well, then by force.
@@ -27,12 +27,16 @@ pub(crate) fn end(folder: &Path) {
     for job in naming(folder).iter().filter(|process| process.is_job()) {
         job.signal(Signal::KILL);
     }
-    naming(folder).iter().for_each(|process| process.signal(Signal::TERM));
+    for process in naming(folder) {
+        process.signal(Signal::TERM);
+    }
     let start = Instant::now();
     while start.elapsed() < PATIENCE && !naming(folder).is_empty() {
         sleep(Duration::from_millis(20));
     }
-    naming(folder).iter().for_each(|process| process.signal(Signal::KILL));
+    for process in naming(folder) {
+        process.signal(Signal::KILL);
+    }
 }
 
 /// A running process. Those that have ended and were not waited for have no command line, and are none.
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn who_names_the_folder_is_ended_and_nobody_else() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let run = |dir: &Path| Command::new("tail").args(["-f", "/dev/null"]).arg(dir.join("x")).spawn().unwrap();
+        let run = |dir: &Path| Command::new("tail").arg("-qf").arg(dir.join("x")).spawn().unwrap();
         for folder in [dir.path(), other.path()] {
             fs::write(folder.join("x"), []).unwrap();
         }

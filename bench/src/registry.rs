@@ -35,7 +35,7 @@ impl Registry {
         let text = format!(
             "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage:\n  filesystem: {{rootdirectory: {:?}}}\n\
              http: {{addr: \"{address}\"}}\n",
-            dir.join("data")
+            dir.join("data").to_string_lossy()
         );
         fs::write(&config, text).context("write the registry's configuration")?;
         let log = File::create(dir.join("log")).context("write the registry's log")?;

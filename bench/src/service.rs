@@ -14,7 +14,7 @@ use crate::processes;
 use crate::scene::Scene;
 
 /// How long it may take to come up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `slipwayd --dev` with its own data and ports. Dropping it ends it, its registry and its jobs, and removes its data.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Service {
         let config = dir.join("slipwayd.toml");
         let text = format!(
             "data_dir = {:?}\nlisten = \"{listen}\"\n[engine]\naddress = {engine:?}\n[registry]\nlisten = \"{registry}\"\n",
-            dir.join("data")
+            dir.join("data").to_string_lossy()
         );
         fs::write(&config, text).context("write slipwayd's configuration")?;
         let mut command = without_settings(Command::new(slipwayd));
@@ -112,7 +112,7 @@ pub(crate) fn write_project(project: &Path, tag: &str) -> Result<()> {
 /// The field of the last such event of a job's output, if there is one.
 pub(crate) fn event_field(output: &str, kind: &str, field: &str) -> Option<u64> {
     let events = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    events.filter(|event| event["type"] == kind).filter_map(|event| event[field].as_u64()).last()
+    events.filter(|event| event["type"] == kind).filter_map(|event| event[field].as_u64()).next_back()
 }
 
 /// A port that nobody uses now.

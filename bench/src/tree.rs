@@ -129,9 +129,9 @@ pub(crate) fn large(tree: &Path, seed: u64) -> Result<()> {
     for piece in 0..LARGE_BYTES / PIECE as u64 {
         buffer.clear();
         if piece % 4 == 3 {
-            bytes.text(&mut buffer, PIECE)
+            bytes.text(&mut buffer, PIECE);
         } else {
-            bytes.noise(&mut buffer, PIECE)
+            bytes.noise(&mut buffer, PIECE);
         }
         file.write_all(&buffer).with_context(|| format!("write {}", path.display()))?;
     }

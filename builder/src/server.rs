@@ -55,6 +55,8 @@ pub async fn run(
     first_start(&db, data_dir, dev, &registry).await?;
     let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, stop.clone());
 
+    jobs.sweep().await?;
+
     // The listener and the registry stay until the last job that we wait for has ended.
     let shutdown = CancellationToken::new();
     let (ready, is_ready) = watch::channel(false);

@@ -87,6 +87,12 @@ impl EventLogWriter {
         Ok(event)
     }
 
+    /// The next event begins a segment.
+    #[cfg(test)]
+    pub(crate) fn fill_segment(&mut self) {
+        self.bytes = SEGMENT;
+    }
+
     fn roll(&mut self) -> io::Result<()> {
         self.file = create(&self.dir, self.next_seq)?;
         let full = self.dir.join(name(self.first));

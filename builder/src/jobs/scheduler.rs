@@ -36,6 +36,19 @@ impl Jobs {
         Ok(())
     }
 
+    /// Removes folders of submissions that never became jobs: their specifications may hold values of `--var`. Only before
+    /// anything can be submitted.
+    pub async fn sweep(&self) -> Result<(), JobsError> {
+        let Ok(entries) = std::fs::read_dir(self.inner.data_dir.join("jobs")) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let Some(job) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if self.inner.db.job(job).await?.is_none() {
+                std::fs::remove_dir_all(entry.path()).map_err(io("remove an unused folder"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for the jobs that run, for so long and no longer; what still runs then goes on without us.
     async fn drain(&self) {
         self.inner.tracker.close();

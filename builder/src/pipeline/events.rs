@@ -1,6 +1,7 @@
 //! The job's events, written by its process.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use slipway_proto::v1::Warning;
@@ -10,19 +11,24 @@ use tokio_util::sync::CancellationToken;
 use crate::jobs::event_log::EventLogWriter;
 use crate::names::JobId;
 
+/// The most output that a job's log keeps: the disk is everybody's.
+const MAX_OUTPUT: u64 = 1 << 30;
+
 /// Writes events. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Events {
     log: Arc<Mutex<EventLogWriter>>,
     cancel: CancellationToken,
     lost: Arc<Mutex<Option<std::io::Error>>>,
+    /// Bytes of output so far.
+    output: Arc<AtomicU64>,
 }
 
 impl Events {
     /// Goes on where the job's log ends. When an event can't be written, the job is cancelled: nobody would know what it does.
     pub fn open(dir: &Path, job: JobId, cancel: CancellationToken) -> std::io::Result<Self> {
         let log = EventLogWriter::open(dir, &job.to_string())?;
-        Ok(Self { log: Arc::new(Mutex::new(log)), cancel, lost: Arc::default() })
+        Ok(Self { log: Arc::new(Mutex::new(log)), cancel, lost: Arc::default(), output: Arc::default() })
     }
 
     /// Writes one event down before it returns.
@@ -33,6 +39,7 @@ impl Events {
 
     /// The same for who must not go on without it.
     pub fn try_emit(&self, kind: Kind) -> std::io::Result<()> {
+        let Some(kind) = self.bounded(kind) else { return Ok(()) };
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let Err(error) = log.append(kind) else { return Ok(()) };
         tracing::error!(%error, "can't write an event");
@@ -40,6 +47,24 @@ impl Events {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.cancel.cancel();
         Err(told)
+    }
+
+    /// Leaves output out beyond the limit, and says so once.
+    fn bounded(&self, kind: Kind) -> Option<Kind> {
+        let bytes = match &kind {
+            Kind::StepLog(log) => log.text.len() as u64,
+            Kind::CommandLog(log) => log.text.len() as u64,
+            _ => return Some(kind),
+        };
+        let before = self.output.fetch_add(bytes, Ordering::Relaxed);
+        if before > MAX_OUTPUT {
+            return None;
+        }
+        if before + bytes <= MAX_OUTPUT {
+            return Some(kind);
+        }
+        let message = format!("the job has written more than {} MiB; the rest is not kept", MAX_OUTPUT >> 20);
+        Some(Kind::Warning(Warning { message, place: None }))
     }
 
     /// Tells the user something.
@@ -50,5 +75,41 @@ impl Events {
     /// Why an event could not be written, if one could not.
     pub fn lost(&self) -> Option<String> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ToString::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::event_log::EventLogReader;
+    use slipway_proto::v1::CommandLog;
+
+    #[test]
+    fn output_is_bounded_and_the_rest_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = Events::open(dir.path(), JobId::new(), CancellationToken::new()).unwrap();
+        let log = |text: &[u8]| Kind::CommandLog(CommandLog { text: text.to_vec(), ..CommandLog::default() });
+        events.emit(log(b"kept"));
+        events.output.store(MAX_OUTPUT - 1, Ordering::Relaxed);
+        for _ in 0..3 {
+            events.emit(log(b"too much"));
+        }
+        events.warn("still told".to_owned());
+        let told = EventLogReader::new(dir.path(), 0).read(usize::MAX).unwrap();
+        let warnings: Vec<_> = told.iter().filter(|event| matches!(event.kind, Some(Kind::Warning(_)))).collect();
+        assert_eq!((told.len(), warnings.len()), (3, 2));
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_written_ends_the_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = CancellationToken::new();
+        let events = Events::open(dir.path(), JobId::new(), cancel.clone()).unwrap();
+        // The next segment has nowhere to go.
+        events.log.lock().unwrap().fill_segment();
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        assert!(events.try_emit(Kind::Warning(Warning::default())).is_err());
+        assert!(cancel.is_cancelled());
+        assert!(events.lost().is_some());
     }
 }
