@@ -73,13 +73,16 @@ impl XorShift {
 
 /// A source tree: 60 MB in 7,500 files, most of them small. `tree` must not exist.
 pub(crate) fn source(tree: &Path, seed: u64) -> Result<()> {
-    let size = |layout: &mut XorShift| match layout.below(1000) {
+    small_files(tree, seed, SOURCE_FILES, source_size)
+}
+
+fn source_size(layout: &mut XorShift) -> u64 {
+    match layout.below(1000) {
         0..550 => 200 + layout.below(4_000),
         550..880 => 4_000 + layout.below(10_000),
         880..990 => 14_000 + layout.below(20_000),
         _ => 48_000 + layout.below(190_000),
-    };
-    small_files(tree, seed, SOURCE_FILES, size)
+    }
 }
 
 /// 20,000 files of up to 4 KB. `tree` must not exist.
@@ -88,7 +91,7 @@ pub(crate) fn many(tree: &Path, seed: u64) -> Result<()> {
 }
 
 fn small_files(tree: &Path, seed: u64, files: usize, size: impl Fn(&mut XorShift) -> u64) -> Result<()> {
-    let mut layout = XorShift::new(7, 0);
+    let mut layout = layout();
     let mut buffer = Vec::new();
     new_tree(tree)?;
     for index in 0..files {
@@ -103,6 +106,11 @@ fn small_files(tree: &Path, seed: u64, files: usize, size: impl Fn(&mut XorShift
         fs::write(&path, &buffer).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Where names and sizes come from: always the same.
+fn layout() -> XorShift {
+    XorShift::new(7, 0)
 }
 
 const FILES_A_FOLDER: usize = 15;
@@ -147,21 +155,29 @@ fn new_tree(tree: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    const FEW: usize = 40;
+
     fn sizes_and_bytes(seed: u64) -> (Vec<usize>, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
-        source(&tree, seed).unwrap();
-        let files: Vec<_> = (0..SOURCE_FILES).map(|index| fs::read(small_file(&tree, index)).unwrap()).collect();
+        small_files(&tree, seed, FEW, source_size).unwrap();
+        let files: Vec<_> = (0..FEW).map(|index| fs::read(small_file(&tree, index)).unwrap()).collect();
         (files.iter().map(Vec::len).collect(), files.concat())
     }
 
     #[test]
     fn a_seed_changes_bytes_and_nothing_else() {
         let (sizes, bytes) = sizes_and_bytes(1);
-        assert!((55_000_000..65_000_000).contains(&bytes.len()), "{}", bytes.len());
         assert_eq!(sizes_and_bytes(1), (sizes.clone(), bytes.clone()));
         let other = sizes_and_bytes(2);
         assert_eq!(other.0, sizes);
         assert_ne!(other.1, bytes);
+    }
+
+    #[test]
+    fn a_source_tree_has_about_60_mb() {
+        let mut layout = layout();
+        let bytes: u64 = (0..SOURCE_FILES).map(|_| source_size(&mut layout)).sum();
+        assert!((58_000_000..62_000_000).contains(&bytes), "{bytes}");
     }
 }

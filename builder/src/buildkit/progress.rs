@@ -48,12 +48,13 @@ pub enum StepEvent {
 #[derive(Debug, Default)]
 struct Step {
     number: u32,
-    started: bool,
+    /// Seconds and nanoseconds since 1970.
+    started: Option<(i64, i32)>,
     done: bool,
 }
 
-/// Turns status messages into step events. BuildKit repeats vertices, with later fields winning; each step begins and ends
-/// once here.
+/// Turns status messages into step events. BuildKit repeats vertices, with later fields winning; here a step begins and ends
+/// once, unless BuildKit takes it up again (it looks for the result of a context's transfer first, and transfers it later).
 #[derive(Debug, Default)]
 pub struct Progress {
     steps: HashMap<String, Step>,
@@ -92,9 +93,12 @@ impl Progress {
         if vertex.started.is_none() && vertex.completed.is_none() {
             return;
         }
+        let time = vertex.started.as_ref().or(vertex.completed.as_ref()).map(|time| (time.seconds, time.nanos));
         let step = self.step(&vertex.digest);
-        if !step.started {
-            step.started = true;
+        let again = step.done && vertex.completed.is_none() && time > step.started;
+        if step.started.is_none() || again {
+            step.started = time;
+            step.done = false;
             events.push(StepEvent::Started { step: step.number, name: vertex.name.clone() });
         }
     }
@@ -158,6 +162,17 @@ mod tests {
         assert_eq!(events[0], StepEvent::Log { step: 1, stderr: true, bytes: b"text\n".to_vec() });
         assert!(matches!(&events[1], StepEvent::Done { step: 1, duration_ms: 2000, error: None, .. }));
         assert_eq!(progress.update(status(done(), vec![])), []);
+    }
+
+    #[test]
+    fn a_step_that_is_taken_up_again_is_told_again() {
+        let mut progress = Progress::default();
+        progress.update(status(vec![vertex("a", Some(1), None)], vec![]));
+        progress.update(status(vec![vertex("a", Some(1), Some(1))], vec![]));
+        let again = progress.update(status(vec![vertex("a", Some(2), None)], vec![]));
+        assert!(matches!(&again[..], [StepEvent::Started { step: 1, .. }]), "{again:?}");
+        let done = progress.update(status(vec![vertex("a", Some(2), Some(5))], vec![]));
+        assert!(matches!(&done[..], [StepEvent::Done { step: 1, duration_ms: 3000, .. }]), "{done:?}");
     }
 
     #[test]
