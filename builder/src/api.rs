@@ -1,4 +1,4 @@
-//! The gRPC edge: one file per service, [`convert`] between API and domain, [`status`] for every error.
+//! The gRPC edge: one file per service, [`convert`] between API and domain, `status` for every error.
 
 mod admin;
 mod contexts;

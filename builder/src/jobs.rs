@@ -11,7 +11,7 @@
 //! | [`sync`] | submit, upload, commit: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
 //! | [`process`] | the process of a job: start, lock, cancel |
-//! | [`supervisor`] | follows a running job to its end, also one that an earlier service started |
+//! | `supervisor` | follows a running job to its end, also one that an earlier service started |
 
 pub mod event_log;
 pub mod process;

@@ -76,7 +76,9 @@ pub fn start(mut command: Command, log: Option<PathBuf>) -> Running {
         std::thread::spawn(move || for_err.read_lines(err, |seen, line| seen.stderr.extend_from_slice(line))),
     ];
     std::thread::spawn(move || {
-        readers.into_iter().for_each(|reader| drop(reader.join()));
+        for reader in readers {
+            drop(reader.join());
+        }
         let status = child.wait().expect("wait for a program");
         let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         for_end.seen().status = Some(status);

@@ -17,6 +17,7 @@
 //! (`target/release` by default). Nothing is skipped: what is missing fails, and says what to do.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "test harness: what fails here fails the test")]
+#![expect(clippy::return_self_not_must_use, reason = "assertions that one can go on from")]
 
 pub mod api;
 pub mod command;

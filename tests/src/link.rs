@@ -22,6 +22,8 @@ pub struct Shape {
 impl Shape {
     /// 50 Mbit/s and 20 ms: an office far away.
     pub const FAR: Self = Self { bytes_per_second: 50_000_000 / 8, delay: Duration::from_millis(20) };
+    /// As fast as it goes.
+    pub const NONE: Self = Self { bytes_per_second: 10_000_000_000, delay: Duration::ZERO };
 }
 
 /// A link that works for as long as the process.

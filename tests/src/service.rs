@@ -73,7 +73,8 @@ impl Service {
 
     /// Its folder and ports; nothing runs yet.
     pub fn prepare(options: Options) -> Self {
-        let parent = crate::target_dir().join("journeys");
+        let parent = std::env::var_os("SLIPWAY_JOURNEYS_DIR").map(PathBuf::from);
+        let parent = parent.unwrap_or_else(|| crate::target_dir().join("journeys"));
         fs::create_dir_all(&parent).expect("make a folder under target");
         let dir = tempfile::Builder::new().prefix("service-").tempdir_in(parent).expect("make a data directory");
         let mut env = vec![("SLIPWAYD_ENGINE__ADDRESS".to_owned(), crate::engine())];
@@ -88,6 +89,14 @@ impl Service {
     pub fn start_again(&self) {
         crate::engine_socket();
         self.spawn();
+        self.ready();
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub fn ready(&self) {
         until("slipwayd is ready", SOON, || {
             if let Some(status) = self.child().as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 panic!("slipwayd ended with {status}:\n{}", self.log());
@@ -105,8 +114,8 @@ impl Service {
         // A file, so that every process of the service has the folder in its command line, by which it is found.
         let config = self.dir.path().join("slipwayd.toml");
         let settings = format!(
-            "data_dir = {:?}\nlisten = \"{}\"\nlog = \"info,slipway_builder=debug\"\n[registry]\n{}",
-            self.data_dir(),
+            "data_dir = \"{}\"\nlisten = \"{}\"\nlog = \"info,slipway_builder=debug\"\n[registry]\n{}",
+            self.data_dir().display(),
             self.listen,
             if self.is_external() { String::new() } else { format!("listen = \"{}\"\n", self.registry) }
         );
@@ -243,7 +252,9 @@ impl Drop for Service {
             if left.is_empty() || std::time::Instant::now() > end {
                 break;
             }
-            left.iter().for_each(|process| process::kill(process.pid));
+            for process in &left {
+                process::kill(process.pid);
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// What should happen almost at once, on a machine that has other things to do as well.
 pub const SOON: Duration = Duration::from_secs(30);
 /// What takes its time.
-pub const LONG: Duration = Duration::from_secs(180);
+pub const LONG: Duration = Duration::from_mins(3);
 
 /// Looks again and again; for what sends no event.
 ///

@@ -167,6 +167,7 @@ fn a_second_deploy_of_one_environment_waits_for_the_first() {
     let first = app.start_events(&["deploy"]);
     first.says("begin");
     let second = app.start_events(&["deploy"]);
+    second.event("the second is in the queue", |event| event["type"] == "job.queued");
     let third = app.detach(&["deploy"]);
     assert_eq!(app.team.show(&third)["state"], "queued");
     let first = first.finish().ok();

@@ -1,6 +1,8 @@
 //! Journeys: what a user does, from `slipway` to what is left in the registry and on the engine. One engine a run; see
 //! `scripts/journeys.sh`.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
+
 mod builds;
 mod cancel;
 mod client;

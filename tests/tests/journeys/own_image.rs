@@ -1,5 +1,6 @@
 //! The service's own image: built with Slipway itself, from the manifest at the root, and run.
 
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +14,6 @@ struct Docker(tempfile::TempDir);
 
 impl Docker {
     fn run(&self, args: &[&str], input: &str) -> String {
-        use std::io::Write as _;
         let mut command = Command::new("docker");
         command.args(args).env("DOCKER_CONFIG", self.0.path());
         let mut child = command
@@ -36,7 +36,7 @@ struct Container<'a>(&'a Docker, String);
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.0.run(&["logs", &self.1], ""));
+            let _ = writeln!(std::io::stderr(), "{}", self.0.run(&["logs", &self.1], ""));
         }
         self.0.run(&["rm", "--force", "--volumes", &self.1], "");
     }

@@ -14,7 +14,7 @@ fn every_tool_of_the_runner_image_runs() {
         ("git --version", "git version"),
         ("helm version", "v3."),
         ("kubectl version --client", "Client Version"),
-        ("kustomize version", "5"),
+        ("kustomize create --help", "kustomization"),
         ("make --version", "GNU Make"),
         ("okteto version", env!("CARGO_PKG_VERSION")),
         ("slipway version", env!("CARGO_PKG_VERSION")),

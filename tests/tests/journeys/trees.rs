@@ -2,6 +2,7 @@
 
 use slipway_journeys::files::{Node, Tree, paths, under};
 use slipway_journeys::{Project, Run, Service, image, peer};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// Rules with everything that can go wrong in them.
 const RULES: &str = "\u{feff}# a comment\n\n  node_modules  \n**/*.log\n!important/keep.log\n/rooted.txt\ndocs/\n!docs/README.md\n\
@@ -180,7 +181,6 @@ fn what_a_context_can_not_hold_is_named() {
     let run = app.slipway(["build"]).ok();
     assert!(run.stderr.contains("a.sock"), "a socket is skipped with a warning: {}", run.stderr);
 
-    use std::os::unix::ffi::OsStrExt as _;
     let name = std::ffi::OsStr::from_bytes(b"not-\xff-utf8");
     std::fs::write(app.path().join(name), "x").unwrap();
     let run = app.slipway(["build"]).expect(2);
