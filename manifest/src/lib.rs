@@ -18,7 +18,7 @@
 //! | [`dotenv`] | dotenv files, read and written |
 //! | [`variables`] | layers of variables and their precedence |
 //! | [`plan`] | what a job does: made by the CLI, validated and completed by the service |
-//! | [`print`] | the JSON of `build --print` |
+//! | [`print`](mod@print) | the JSON of `build --print` |
 //! | [`image_env`] | `OKTETO_BUILD_*` |
 //! | [`names`] | names of services, applications and images |
 

@@ -1841,7 +1841,7 @@ pub struct BuildPlan {
     /// The manifest's. Values are templates: what depends on images of the same job is still to be expanded, by the service.
     #[prost(message, repeated, tag = "5")]
     pub args: ::prost::alloc::vec::Vec<KeyValue>,
-    /// A template; may be a comma list. Absent: okteto.dev/<name>-<service>:okteto.
+    /// A template; may be a comma list. Absent: `okteto.dev/<name>-<service>:okteto`.
     #[prost(string, optional, tag = "6")]
     pub image: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "7")]
