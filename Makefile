@@ -4,7 +4,10 @@ CARGO ?= cargo
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 AGENT_FLAGS := -C target-feature=+crt-static
 
-.PHONY: help setup engines build agent runner demo test unit journeys acceptance lint bench clean
+# The targets of a line depend on each other in order.
+.NOTPARALLEL:
+
+.PHONY: help setup engines build agent runner demo test unit journeys lint bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

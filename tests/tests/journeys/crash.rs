@@ -5,7 +5,7 @@ use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Project, Run, Service, process, unique};
 
-/// Waits until a job has said something; by its log on disk, which needs no service.
+/// Waits until a job has said something; by its log.
 fn says(app: &Project, job: &str, text: &str) {
     until(&format!("job {job} says {text}"), SOON, || {
         let run = app.team.slipway(["job", "logs", job, "--output", "json"]);

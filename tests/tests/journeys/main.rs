@@ -9,6 +9,7 @@ mod client;
 mod crash;
 mod deploy;
 mod deploy_output;
+mod example;
 mod many_rules;
 mod network;
 mod own_image;

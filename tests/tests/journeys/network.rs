@@ -56,6 +56,8 @@ fn commands_do_not_reach_other_servers_on_the_hosts_loopback() {
     ]);
     let said = app.events(&["deploy"]).ok().said();
     assert!(!said.contains("REACHED") && !said.contains("hello"), "{said}");
+    // curl ran, and could not connect (7) or waited in vain (28).
+    assert!(said.contains("127.0.0.1: 7\n") || said.contains("127.0.0.1: 28\n"), "{said}");
 }
 
 #[test]
@@ -66,11 +68,21 @@ fn build_steps_do_not_reach_the_hosts_loopback_either() {
     let port = address.port();
     // Nothing but a shell is in there: bash's own /dev/tcp.
     app.image(&format!(
-        "FROM debian:trixie-slim\nRUN bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && echo REA''CHED || echo re''fused'\n"
+        "FROM debian:trixie-slim\nRUN bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && echo REA''CHED || echo not-''there'\n"
     ));
     let run = app.events(&["build", "--no-cache"]).ok();
     let said: String = run.all("step.log").iter().map(|log| log["text"].as_str().unwrap()).collect();
-    assert!(said.contains("refused") && !said.contains("REACHED"), "{said}");
+    assert!(said.contains("not-there") && !said.contains("REACHED"), "{said}");
+}
+
+#[test]
+fn an_add_from_the_engines_own_loopback_is_denied() {
+    let service = Service::shared();
+    let address = greeter("127.0.0.1:0");
+    let app = service.team().project();
+    app.image(&format!("FROM scratch\nADD http://127.0.0.1:{}/ /fetched\n", address.port()));
+    let run = app.slipway(["build"]).expect(1);
+    assert!(run.story().contains("denied by policy"), "{}", run.story());
 }
 
 #[test]

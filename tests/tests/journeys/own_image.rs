@@ -82,4 +82,6 @@ fn slipway_builds_the_image_of_the_service_and_the_image_serves() {
     let app = inside.project();
     app.image("FROM scratch\nCOPY x /x\n").file("x", "built by a service in a container");
     assert!(app.build_app().starts_with(&format!("{registry}/dev/")));
+    drop(container);
+    docker.run(&["rmi", "-f", &image], "");
 }
