@@ -1,6 +1,16 @@
-//! What `make demo` deploys, and that the runner image's own manifest fits the service.
+//! The manifests that come with Slipway: what `make demo` deploys, and the runner image.
 
-use slipway_journeys::{Service, command, target_dir};
+use std::path::PathBuf;
+
+use slipway_journeys::{Service, command, files, image, program, target_dir};
+
+/// A tool that `make setup` compiled, because this machine can't download it.
+fn compiled(name: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let tools = std::fs::read_dir(cache.join("slipway/tools")).ok()?.flatten();
+    tools.map(|entry| entry.path().join(name)).find(|path| path.is_file())
+}
 
 #[test]
 fn the_example_deploys() {
@@ -19,4 +29,29 @@ fn the_runner_image_is_the_one_that_slipwayd_asks_for() {
     let manifest = std::fs::read_to_string(manifest).unwrap();
     let image = format!("image: okteto.global/runner:{}", env!("CARGO_PKG_VERSION"));
     assert!(manifest.contains(&image), "{image} is not in {manifest}");
+}
+
+#[test]
+fn slipway_builds_the_runner_image_from_its_own_manifest() {
+    // A service of its own: the others' runner image stays as it is.
+    let service = Service::start();
+    let admin = service.admin();
+    let folder = admin.named_project("runner-image");
+    for name in ["Dockerfile", "okteto.yaml", ".dockerignore"] {
+        let file = target_dir().parent().unwrap().join("runner-image").join(name);
+        folder.file(name, std::fs::read(file).unwrap());
+    }
+    folder.file("slipway", std::fs::read(program("slipway")).unwrap());
+    let tools = ["helm", "cue"].map(|name| compiled(name).map(|path| (name, path)));
+    let from = if tools.iter().all(Option::is_some) { "RUNNER_TOOLS=context" } else { "RUNNER_TOOLS=download" };
+    for (name, path) in tools.into_iter().flatten() {
+        folder.file(&format!("tools/{name}"), std::fs::read(path).unwrap());
+    }
+    let run = folder.events(&["build", "--var", from]).ok();
+    let built = run.last("build.done")["image"].as_str().unwrap().to_owned();
+    assert!(built.starts_with(&format!("{}/okteto/runner@sha256:", service.registry())), "{built}");
+    let pulled = image::pull(&admin, &built);
+    for path in ["usr/local/bin/helm", "usr/local/bin/cue", "usr/local/bin/slipway"] {
+        assert!(!files::bytes(&pulled.files, path).is_empty(), "{path}");
+    }
 }
