@@ -72,6 +72,14 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// A tool that `make setup` compiled, because this machine can't download it.
+pub fn setup_tool(name: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let tools = std::fs::read_dir(cache.join("slipway/tools")).ok()?.flatten();
+    tools.map(|entry| entry.path().join(name)).find(|path| path.is_file())
+}
+
 /// Cargo's folder for what is built.
 pub fn target_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("target")

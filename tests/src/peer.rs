@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::files::{Tree, of_archive};
-use crate::on_docker;
+use crate::{on_docker, setup_tool};
 
 /// The files of an image that `docker buildx build` or `buildctl` makes of a folder on the engine under test.
 ///
@@ -30,11 +30,7 @@ pub fn build(dir: &Path, dockerfile: &str) -> Tree {
     of_archive(out.path())
 }
 
-/// Where `make setup` compiled it to, unless there is one on PATH.
+/// The one that `make setup` compiled, else the one on PATH.
 fn buildctl() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
-    let tools = std::fs::read_dir(cache.join("slipway/tools")).into_iter().flatten().flatten();
-    let found = tools.map(|entry| entry.path().join("buildctl")).find(|path| path.exists());
-    found.unwrap_or_else(|| "buildctl".into())
+    setup_tool("buildctl").unwrap_or_else(|| "buildctl".into())
 }

@@ -1,16 +1,6 @@
 //! The manifests that come with Slipway: what `make demo` deploys, and the runner image.
 
-use std::path::PathBuf;
-
-use slipway_journeys::{Service, command, files, image, program, target_dir};
-
-/// A tool that `make setup` compiled, because this machine can't download it.
-fn compiled(name: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let tools = std::fs::read_dir(cache.join("slipway/tools")).ok()?.flatten();
-    tools.map(|entry| entry.path().join(name)).find(|path| path.is_file())
-}
+use slipway_journeys::{Service, command, files, image, program, setup_tool, target_dir};
 
 #[test]
 fn the_example_deploys() {
@@ -42,7 +32,7 @@ fn slipway_builds_the_runner_image_from_its_own_manifest() {
         folder.file(name, std::fs::read(file).unwrap());
     }
     folder.file("slipway", std::fs::read(program("slipway")).unwrap());
-    let tools = ["helm", "cue"].map(|name| compiled(name).map(|path| (name, path)));
+    let tools = ["helm", "cue"].map(|name| setup_tool(name).map(|path| (name, path)));
     let from = if tools.iter().all(Option::is_some) { "RUNNER_TOOLS=context" } else { "RUNNER_TOOLS=download" };
     for (name, path) in tools.into_iter().flatten() {
         folder.file(&format!("tools/{name}"), std::fs::read(path).unwrap());

@@ -20,4 +20,5 @@ mod start_up;
 mod sync;
 mod tenancy_api;
 mod tenancy_registry;
+mod tls_engine;
 mod trees;
