@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use slipway_journeys::service::{Options, free_address};
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Service, on_docker, setup_tool};
+use slipway_journeys::{Service, setup_tool};
 
 /// Writes `ca.pem`, and `<name>.pem` and `<name>.key` signed by it.
 fn certificates(dir: &Path, names: &[&str]) {
@@ -51,10 +51,6 @@ impl Drop for Buildkitd {
 
 #[test]
 fn an_engine_with_certificates_takes_ours_and_an_open_one_is_named() {
-    // The journey brings an engine of its own: once is enough.
-    if on_docker() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path(), &["engine", "service"]);
     let address = free_address();
