@@ -82,7 +82,7 @@ fn an_add_from_the_engines_own_loopback_is_denied() {
     let app = service.team().project();
     app.image(&format!("FROM scratch\nADD http://127.0.0.1:{}/ /fetched\n", address.port()));
     let run = app.slipway(["build"]).expect(1);
-    assert!(run.story().contains("denied by policy"), "{}", run.story());
+    assert!(run.stderr.contains("denied by policy"), "{}", run.story());
 }
 
 #[test]
