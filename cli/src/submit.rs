@@ -33,11 +33,11 @@ impl Prepared {
             JobKind::Test => v1::JobKind::Test,
         };
         let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), builds, commands };
-        let roots = self
-            .roots
-            .trees()
-            .iter()
-            .map(|tree| Root { name: tree.name.clone(), digest: tree.scan.digest().as_bytes().to_vec() });
+        let roots = self.roots.trees().iter().map(|tree| Root {
+            name: tree.name.clone(),
+            digest: tree.scan.digest().as_bytes().to_vec(),
+            ..Root::default()
+        });
         SubmitRequest {
             request_id: Uuid::now_v7().to_string(),
             namespace: namespace.to_owned(),
@@ -75,6 +75,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
         context_root: roots.context.clone(),
         dockerfile_root: roots.dockerfile.clone(),
         build_args,
+        no_skip: plan.no_cache,
     }
 }
 

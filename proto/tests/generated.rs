@@ -50,6 +50,7 @@ fn generate(out: &Path) {
     for (message, name) in [
         ("JobQueued", "job.queued"),
         ("JobStarted", "job.started"),
+        ("SyncProgress", "sync.progress"),
         ("SyncDone", "sync.done"),
         ("BuildStarted", "build.started"),
         ("BuildSkipped", "build.skipped"),

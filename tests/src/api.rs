@@ -118,7 +118,7 @@ impl Api {
             request_id: unique("request"),
             namespace: self.team.namespace.clone(),
             plan: Some(plan),
-            roots: vec![Root { name: "commands".to_owned(), digest: tree.as_bytes().to_vec() }],
+            roots: vec![Root { name: "commands".to_owned(), digest: tree.as_bytes().to_vec(), ..Root::default() }],
         }
     }
 

@@ -24,7 +24,7 @@ impl JobService for JobApi {
         let (caller, request) = open(&self.0, request).await?;
         let submission = request.try_into()?;
         let (row, missing_roots) = self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
-        Ok(Response::new(api::SubmitResponse { job: Some(row.into()), missing_roots }))
+        Ok(Response::new(api::SubmitResponse { job: Some(row.into()), missing_roots, widen_roots: Vec::new() }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<api::WatchResponse, Status>> + Send>>;

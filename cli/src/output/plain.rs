@@ -45,6 +45,9 @@ impl Renderer for Plain {
             Kind::JobQueued(queued) if queued.position <= 1 => writeln!(out, "job queued"),
             Kind::JobQueued(queued) => writeln!(out, "job queued at position {}", queued.position),
             Kind::JobStarted(started) => writeln!(out, "job started on {}", started.engine),
+            Kind::SyncProgress(progress) => {
+                writeln!(out, "sync: sent {} of {}", size(progress.sent_bytes), size(progress.new_bytes))
+            }
             Kind::SyncDone(sync) => writeln!(
                 out,
                 "sync: {} files, {}; sent {}, reused {} in {}",

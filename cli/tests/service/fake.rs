@@ -207,7 +207,11 @@ impl JobService for Fake {
         if self.script.lose_submit && told.submits.len() == 1 {
             return Err(Status::unavailable("the answer is lost"));
         }
-        Ok(Response::new(SubmitResponse { job: Some(Self::job(JobState::Syncing)), missing_roots }))
+        Ok(Response::new(SubmitResponse {
+            job: Some(Self::job(JobState::Syncing)),
+            missing_roots,
+            widen_roots: Vec::new(),
+        }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;

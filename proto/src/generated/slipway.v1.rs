@@ -1178,7 +1178,7 @@ pub struct Event {
     pub job: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
     #[serde(flatten)]
     pub kind: ::core::option::Option<event::Kind>,
@@ -1231,6 +1231,9 @@ pub mod event {
         #[prost(message, tag = "23")]
         #[serde(rename = "job.done")]
         JobDone(super::JobDone),
+        #[prost(message, tag = "24")]
+        #[serde(rename = "sync.progress")]
+        SyncProgress(super::SyncProgress),
     }
 }
 #[derive(serde::Serialize)]
@@ -1246,6 +1249,27 @@ pub struct JobStarted {
     /// The engine's address.
     #[prost(string, tag = "1")]
     pub engine: ::prost::alloc::string::String,
+}
+/// From time to time while contents are sent.
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncProgress {
+    /// Bytes of all files in the job's roots.
+    #[prost(uint64, tag = "1")]
+    pub scanned_bytes: u64,
+    /// Those that the service lacked.
+    #[prost(uint64, tag = "2")]
+    pub new_bytes: u64,
+    /// Of these, what has arrived.
+    #[prost(uint64, tag = "3")]
+    pub sent_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub reused_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub bytes_per_second: u64,
+    /// At this rate.
+    #[prost(uint64, tag = "6")]
+    pub left_ms: u64,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1861,6 +1885,9 @@ pub struct BuildPlan {
     /// `--build-arg`: final, and stronger than everything else.
     #[prost(message, repeated, tag = "13")]
     pub build_args: ::prost::alloc::vec::Vec<KeyValue>,
+    /// Build even if the registry has an image with the same input digest (`OKTETO_SMART_BUILDS_ENABLED=false`, `--no-cache`).
+    #[prost(bool, tag = "14")]
+    pub no_skip: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommandsPlan {
@@ -1890,13 +1917,28 @@ pub struct Command {
     pub command: ::prost::alloc::string::String,
 }
 /// A content-addressed tree that the job reads.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Root {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// SHA-256 of the root's directory node, 32 bytes.
     #[prost(bytes = "vec", tag = "2")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// All blobs of a small root (the Dockerfile's): with these it needs no sync. At most 256 KiB in all roots of a request.
+    #[prost(message, repeated, tag = "3")]
+    pub inline: ::prost::alloc::vec::Vec<InlineBlob>,
+    /// The paths that the Dockerfile can use, when the root holds only these (and what they lead to); empty: it is complete.
+    #[prost(string, repeated, tag = "4")]
+    pub narrowed_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InlineBlob {
+    /// Its SHA-256 is its name.
+    #[prost(bytes = "vec", tag = "1")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+    /// The file's modification time, whole seconds since 1970.
+    #[prost(int64, tag = "2")]
+    pub seconds: i64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1974,9 +2016,14 @@ pub struct SubmitRequest {
 pub struct SubmitResponse {
     #[prost(message, optional, tag = "1")]
     pub job: ::core::option::Option<Job>,
-    /// Names of the roots that the service does not have complete: sync them and commit. Empty: the job is queued.
+    /// Names of the roots that have to be synced, since the service does not have them complete and a build that is not skipped
+    /// or the commands need them. Empty, and `widen_roots` too: the job is queued, or has ended because everything is skipped.
     #[prost(string, repeated, tag = "2")]
     pub missing_roots: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of narrowed roots (Root.narrowed_to) that have to be sent whole, since a base image has ONBUILD steps or could not
+    /// be looked at. No job was made: submit again, with these roots complete.
+    #[prost(string, repeated, tag = "3")]
+    pub widen_roots: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
