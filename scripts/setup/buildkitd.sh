@@ -34,6 +34,7 @@ buildkitd_setup() {
       { warn "buildkitd: left out, $BUILDKIT_CONFIG was changed by hand; remove it and run this again" && return 0; }
     # Searchable by all: the socket's own mode says who may use it.
     as_root install -d -m 0711 /run/buildkit
+    buildkitd_wait_for_the_old_one
     # The environment: or BuildKit cuts a step's output at 200 KiB a second and 2 MiB in all.
     start_daemon buildkitd as_root env BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1 \
       "$BUILDKIT_BIN/buildkitd" --config "$BUILDKIT_CONFIG"
@@ -43,6 +44,15 @@ buildkitd_setup() {
   buildkitd_isolated ||
     warn "buildkitd: its steps run on the host's network and reach its loopback services: configure CNI (networkMode = \"bridge\")"
   say "buildkitd: runs on $BUILDKIT_ADDR"
+}
+
+# One that was told to stop holds its lock until it has ended, long after its socket is gone.
+buildkitd_wait_for_the_old_one() {
+  local lock=$STATE_DIR/buildkit/buildkitd.lock
+  as_root test -e "$lock" || return 0
+  ! as_root flock -n "$lock" true || return 0
+  say "buildkitd: waiting for an older one to end, which holds $lock"
+  as_root flock -w 120 "$lock" true || die "an older buildkitd doesn't answer and doesn't end; it holds $lock"
 }
 
 # Bridge: a step gets a network of its own. BuildKit's default would be the host's, loopback services included.
