@@ -1,12 +1,12 @@
-//! A slow connection in between: a user-space proxy with a rate for each direction and a delay, since the kernels of small
-//! machines have no netem.
+//! A slow or faulty connection in between: a user-space proxy with a rate for each direction and a delay, since the kernels
+//! of small machines have no netem; it can be cut, and can flip a bit.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub struct Link {
     ways: Arc<[Way; 2]>,
+    /// Raised by every cut: connections that are older end.
+    cuts: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,8 @@ struct Way {
     /// When the link has passed on all that it got.
     free: Mutex<Instant>,
     bytes: AtomicU64,
+    /// The byte of which a bit is flipped, counted as `bytes` is; 0: none.
+    flip: AtomicU64,
 }
 
 /// Where a link leads.
@@ -73,8 +77,8 @@ impl Socket for UnixStream {
 
 impl Link {
     fn new(shape: Shape) -> Self {
-        let way = || Way { shape, free: Mutex::new(Instant::now()), bytes: AtomicU64::new(0) };
-        Self { ways: Arc::new([way(), way()]) }
+        let way = || Way { shape, free: Mutex::new(Instant::now()), bytes: AtomicU64::new(0), flip: AtomicU64::new(0) };
+        Self { ways: Arc::new([way(), way()]), cuts: Arc::default() }
     }
 
     /// From a TCP address of its own to another one.
@@ -110,6 +114,16 @@ impl Link {
         self.ways[0].bytes.load(Ordering::Relaxed)
     }
 
+    /// Ends every connection; what was under way is lost. New ones are taken.
+    pub fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Flips a bit of the byte that comes after so many more on the way to the target.
+    pub fn flip_after(&self, bytes: u64) {
+        self.ways[0].flip.store(self.sent() + bytes, Ordering::Relaxed);
+    }
+
     fn join(&self, near: impl Socket, target: &Target) {
         match target {
             Target::Tcp(address) => self.pass(near, TcpStream::connect(address)),
@@ -120,15 +134,20 @@ impl Link {
     fn pass<A: Socket, B: Socket>(&self, near: A, far: io::Result<B>) {
         let Ok(far) = far else { return near.end(Shutdown::Both) };
         let (near_twin, far_twin) = (near.twin().expect("a socket"), far.twin().expect("a socket"));
-        carry(self.ways.clone(), 0, near, far_twin);
-        carry(self.ways.clone(), 1, far, near_twin);
+        carry(self.clone(), 0, near, far_twin);
+        carry(self.clone(), 1, far, near_twin);
     }
 }
 
 impl Way {
-    /// When these bytes are over there.
-    fn arrival(&self, bytes: usize) -> Instant {
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Takes bytes; gives the moment when they are over there.
+    fn take(&self, bytes: &mut [u8]) -> Instant {
+        let before = self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let flip = self.flip.load(Ordering::Relaxed).checked_sub(before).and_then(|at| usize::try_from(at).ok());
+        if let Some(byte) = flip.filter(|at| before + *at as u64 > 0).and_then(|at| bytes.get_mut(at)) {
+            *byte ^= 1;
+        }
+        let bytes = bytes.len();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let busy = Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.shape.bytes_per_second);
         *free = (*free).max(Instant::now()) + busy;
@@ -137,18 +156,22 @@ impl Way {
 }
 
 /// One direction of one connection. What is under way is bounded, as in a real link's buffers.
-fn carry(ways: Arc<[Way; 2]>, way: usize, mut from: impl Socket, mut to: impl Socket) {
+fn carry(link: Link, way: usize, mut from: impl Socket, mut to: impl Socket) {
     let (queue, arriving) = sync_channel::<(Instant, Vec<u8>)>(64);
+    let cuts = link.cuts.load(Ordering::Relaxed);
+    let watched = (from.twin().expect("a socket"), to.twin().expect("a socket"));
+    let reading = link.clone();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(bytes @ 1..) = from.read(&mut buffer) {
-            let at = ways[way].arrival(bytes);
+            let at = reading.ways[way].take(&mut buffer[..bytes]);
             if queue.send((at, buffer[..bytes].to_vec())).is_err() {
                 break;
             }
         }
         from.end(Shutdown::Read);
     });
+    let (ended, over) = sync_channel::<()>(1);
     std::thread::spawn(move || {
         for (at, bytes) in arriving {
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
@@ -157,5 +180,15 @@ fn carry(ways: Arc<[Way; 2]>, way: usize, mut from: impl Socket, mut to: impl So
             }
         }
         to.end(Shutdown::Write);
+        drop(ended);
+    });
+    std::thread::spawn(move || {
+        while over.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
+            if link.cuts.load(Ordering::Relaxed) != cuts {
+                watched.0.end(Shutdown::Both);
+                watched.1.end(Shutdown::Both);
+                break;
+            }
+        }
     });
 }

@@ -24,6 +24,7 @@ pub struct Service {
     listen: SocketAddr,
     registry: SocketAddr,
     env: Vec<(String, String)>,
+    disk: Option<u64>,
     child: Mutex<Option<Child>>,
 }
 
@@ -32,6 +33,8 @@ pub struct Service {
 pub struct Options {
     /// More of slipwayd's environment.
     pub env: Vec<(String, String)>,
+    /// The size of the disk that the blobs are on, in bytes: a file system of their own, which is gone when slipwayd ends.
+    pub disk: Option<u64>,
 }
 
 impl Options {
@@ -79,7 +82,7 @@ impl Service {
         let dir = tempfile::Builder::new().prefix("service-").tempdir_in(parent).expect("make a data directory");
         let mut env = vec![("SLIPWAYD_ENGINE__ADDRESS".to_owned(), crate::engine())];
         env.extend(options.env);
-        Self { dir, listen: free_address(), registry: free_address(), env, child: Mutex::new(None) }
+        Self { dir, listen: free_address(), registry: free_address(), env, disk: options.disk, child: Mutex::new(None) }
     }
 
     /// Starts it over the data that are there, and waits until it is ready.
@@ -112,7 +115,7 @@ impl Service {
     pub fn spawn(&self) {
         assert!(self.child().is_none(), "it runs");
         // A file, so that every process of the service has the folder in its command line, by which it is found.
-        let config = self.dir.path().join("slipwayd.toml");
+        let config = self.config();
         let settings = format!(
             "data_dir = \"{}\"\nlisten = \"{}\"\nlog = \"info,slipway_builder=debug\"\n[registry]\n{}",
             self.data_dir().display(),
@@ -121,7 +124,8 @@ impl Service {
         );
         fs::write(&config, settings).expect("write the configuration");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("open the log");
-        let child = Command::new(program("slipwayd"))
+        let child = self
+            .program()
             .arg("--dev")
             .arg("--config")
             .arg(&config)
@@ -136,6 +140,27 @@ impl Service {
             .spawn()
             .expect("start slipwayd");
         *self.child() = Some(child);
+    }
+
+    /// slipwayd; with a small disk in a mount namespace of its own, where nobody else sees the file system.
+    fn program(&self) -> Command {
+        let Some(bytes) = self.disk else { return Command::new(program("slipwayd")) };
+        let blobs = self.data_dir().join("blobs");
+        fs::create_dir_all(&blobs).expect("make the folder of the blobs");
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=$0 blobs \"$1\" && shift && exec \"$@\""]);
+        command.arg(bytes.to_string()).arg(&blobs).arg(program("slipwayd"));
+        command
+    }
+
+    /// The folder of the blobs as slipwayd sees it, also when it is on a disk of its own.
+    pub fn blobs_dir(&self) -> PathBuf {
+        let id = self.child().as_ref().expect("it runs").id();
+        let blobs = self.data_dir().join("blobs");
+        PathBuf::from(format!("/proc/{id}/root")).join(blobs.strip_prefix("/").expect("an absolute path"))
     }
 
     fn is_external(&self) -> bool {
@@ -195,6 +220,16 @@ impl Service {
     /// Its data.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("slipwayd.toml")
+    }
+
+    /// The process, which has to run.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child().as_ref().expect("it runs").id()).expect("a process id")
     }
 
     /// The folder of a job.
