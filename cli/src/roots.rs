@@ -39,10 +39,17 @@ pub(crate) struct Tree {
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     trees: Vec<Arc<Tree>>,
+    /// Where scans remember what files held.
+    scan_cache: Option<PathBuf>,
     known: HashMap<(PathBuf, Vec<String>), String>,
 }
 
 impl Roots {
+    /// None yet.
+    pub(crate) fn new(scan_cache: Option<PathBuf>) -> Self {
+        Self { scan_cache, ..Self::default() }
+    }
+
     /// The trees, in the order of their first use.
     pub(crate) fn trees(&self) -> &[Arc<Tree>] {
         &self.trees
@@ -88,7 +95,8 @@ impl Roots {
             return Ok(known);
         }
         warn(rules.warnings());
-        let scan = scan(dir, rules, &ScanOptions::default()).map_err(|error| Usage::new(causes(&error)))?;
+        let options = ScanOptions { cache_dir: self.scan_cache.clone(), ..ScanOptions::default() };
+        let scan = scan(dir, rules, &options).map_err(|error| Usage::new(causes(&error)))?;
         warn(scan.warnings());
         let totals = scan.totals();
         tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");
