@@ -6,7 +6,7 @@
 //! - another sends contents in the order in which they were asked for.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -190,9 +190,9 @@ fn send_contents(
             // Found: only regular files may be asked for, and their stats have been sent.
             at.ok().map(|at| contents[at].1.clone())
         };
-        let mut file = match (content, &transfer.local) {
-            (Some(Content::Blob(digest)), _) => transfer.blobs.read(&digest).map_err(failed)?,
-            (Some(Content::Local), Local::File { path, .. }) => File::open(path).map_err(failed)?,
+        let mut file: Box<dyn Read> = match (content, &transfer.local) {
+            (Some(Content::Blob(digest)), _) => Box::new(transfer.blobs.read(&digest).map_err(failed)?),
+            (Some(Content::Local), Local::File { path, .. }) => Box::new(File::open(path).map_err(failed)?),
             _ => return Err(Ended::Failed(format!("BuildKit asked for entry {id}, which is no file"))),
         };
         loop {
