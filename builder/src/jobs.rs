@@ -11,8 +11,10 @@
 //! | [`sync`] | submit, upload, commit: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
 //! | [`process`] | the process of a job: start, lock, cancel |
+//! | `cleaning` | which blobs nobody needs any more |
 //! | `supervisor` | follows a running job to its end, also one that an earlier service started |
 
+mod cleaning;
 pub mod event_log;
 pub mod process;
 pub mod scheduler;

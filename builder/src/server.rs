@@ -79,6 +79,7 @@ pub async fn run(
         let result = tokio::select! {
             result = jobs.run() => result.map_err(anyhow::Error::from),
             result = preparing => result,
+            () = jobs.clean_regularly(&config.store) => Ok(()),
         };
         Ok((managed, result))
     };

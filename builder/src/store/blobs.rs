@@ -215,6 +215,11 @@ impl Blobs {
         self.catalog.newest_damage()
     }
 
+    /// Bytes of all packs.
+    pub fn bytes(&self) -> u64 {
+        self.catalog.now().packs.iter().map(|pack| pack.bytes).sum()
+    }
+
     fn mark(&self, digest: &Digest, pack: PackId) {
         if let Err(error) = self.catalog.mark(digest, pack) {
             tracing::error!(blob = %digest, %pack, %error, "can't mark a damaged blob");

@@ -42,7 +42,7 @@ pub async fn snapshot_is_complete(
         return Ok(None);
     }
     if now_ms() - row.used > USED_AGAIN_MS {
-        db.touch_snapshot(namespace, root).await?;
+        db.set_snapshot_used(namespace, root, now_ms()).await?;
     }
     Ok(Some((row.files, row.bytes)))
 }
@@ -58,6 +58,16 @@ pub(crate) async fn still_complete(
     if blobs.newest_damage().is_none_or(|damage| checked > damage + MARGIN) {
         return Ok(true);
     }
+    check_again(db, blobs, namespace, row).await
+}
+
+/// Whether the tree is complete now; one that isn't is forgotten.
+pub(crate) async fn check_again(
+    db: &Db,
+    blobs: &Blobs,
+    namespace: &Namespace,
+    row: &SnapshotRow,
+) -> Result<bool, SnapshotError> {
     let (began, root, blobs) = (now_ms(), row.root, blobs.clone());
     let checked = tokio::task::spawn_blocking(move || trees::check(&blobs, &root)).await?;
     match checked {

@@ -29,7 +29,7 @@ fn record_at(content: &[u8], seconds: i64) -> Vec<u8> {
 }
 
 /// One pack with these.
-pub(super) fn put(blobs: &Blobs, contents: &[&[u8]]) {
+pub(crate) fn put(blobs: &Blobs, contents: &[&[u8]]) {
     let mut upload = Upload::new(blobs.clone());
     for content in contents {
         for frame in record(content).chunks(1 << 20) {

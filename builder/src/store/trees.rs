@@ -90,9 +90,23 @@ pub struct Reachable {
     pub blobs: HashSet<Digest>,
     /// Directory nodes that were looked into. Some content may have the bytes of one that was not.
     directories: HashSet<Digest>,
+    bytes: u64,
 }
 
 impl Reachable {
+    /// Bytes of those that the namespace has.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn insert(&mut self, blobs: &Blobs, digest: Digest) {
+        if self.blobs.insert(digest)
+            && let Ok((bytes, _)) = blobs.stat(&digest)
+        {
+            self.bytes += bytes;
+        }
+    }
+
     /// Adds what a tree needs. What is beneath a directory that is missing can't be known, and is not added; nor is a tree
     /// that was added before walked again.
     pub fn add(&mut self, blobs: &Blobs, root: &Digest) -> Result<(), BlobError> {
@@ -101,7 +115,7 @@ impl Reachable {
             if self.directories.contains(&digest) {
                 continue;
             }
-            self.blobs.insert(digest);
+            self.insert(blobs, digest);
             let directory = match blobs.directory(&digest) {
                 Ok(directory) => directory,
                 Err(
@@ -113,9 +127,7 @@ impl Reachable {
             self.directories.insert(digest);
             for entry in directory.entries() {
                 match &entry.node {
-                    Node::File { digest, .. } => {
-                        self.blobs.insert(*digest);
-                    }
+                    Node::File { digest, .. } => self.insert(blobs, *digest),
                     Node::Directory { digest } => waiting.push(*digest),
                     Node::Symlink { .. } => {}
                 }

@@ -81,10 +81,10 @@ impl Db {
         Ok(())
     }
 
-    /// Notes that a job uses this tree.
-    pub async fn touch_snapshot(&self, namespace: &Namespace, root: &Digest) -> Result<(), DbError> {
+    /// Notes when a job has used this tree.
+    pub async fn set_snapshot_used(&self, namespace: &Namespace, root: &Digest, used: i64) -> Result<(), DbError> {
         sqlx::query("update snapshots set used = ? where namespace = ? and root = ?")
-            .bind(now_ms())
+            .bind(used)
             .bind(namespace.as_str())
             .bind(root.as_bytes().as_slice())
             .execute(&self.pool)
