@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::buildkit::Address;
 use crate::buildkit::address::{BUILDKITD_SOCKET, DOCKER_SOCKET};
 use crate::buildkit::engine;
-use crate::{jobs, registry, runner};
+use crate::{jobs, registry, runner, store};
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "SLIPWAYD";
@@ -35,6 +35,8 @@ pub struct Config {
     pub runner: runner::Config,
     /// How jobs are run.
     pub jobs: jobs::Config,
+    /// How long blobs are kept.
+    pub store: store::Config,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             registry: registry::Config::default(),
             runner: runner::Config::default(),
             jobs: jobs::Config::default(),
+            store: store::Config::default(),
         }
     }
 }
@@ -119,6 +122,9 @@ impl Config {
         }
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());
+        }
+        if self.store.clean_interval_s == 0 {
+            problems.push("store.clean_interval_s: 0 would do nothing else".to_owned());
         }
         problems
     }

@@ -11,8 +11,10 @@
 //! | [`sync`] | submit, upload, commit: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
 //! | [`process`] | the process of a job: start, lock, cancel |
+//! | `cleaning` | which blobs nobody needs any more |
 //! | `supervisor` | follows a running job to its end, also one that an earlier service started |
 
+mod cleaning;
 pub mod event_log;
 pub mod process;
 pub mod scheduler;
@@ -30,7 +32,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{Event, JobDone, JobError, JobStatus};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock};
 use tokio_util::task::TaskTracker;
 
 use self::event_log::{EventLogReader, EventLogWriter};
@@ -43,6 +45,7 @@ use crate::names::{JobId, Namespace};
 use crate::stop::Stop;
 use crate::store::db::DbError;
 use crate::store::db::jobs::{JobFailure, JobRow};
+use crate::store::snapshots::SnapshotError;
 use crate::store::trees::TreeError;
 use crate::store::upload::UploadError;
 use crate::store::{BlobError, Db};
@@ -96,6 +99,9 @@ pub enum JobsError {
     /// A tree that was sent is wrong.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// It can't be told whether a tree is complete.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// A blob can't be read or written.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -130,6 +136,8 @@ struct Inner {
     /// Arguments that make a `slipwayd` read the configuration that we read.
     process_args: Vec<std::ffi::OsString>,
     syncs: Mutex<HashMap<JobId, Arc<SyncSession>>>,
+    /// Held shared by commits, alone by the sweep of a namespace's blobs.
+    sweeps: Mutex<HashMap<Namespace, Arc<RwLock<()>>>>,
     /// Something may be able to start.
     wake: Notify,
     tracker: TaskTracker,
@@ -139,8 +147,8 @@ struct Inner {
 impl Jobs {
     /// Over this database and data directory; [`Jobs::run`] makes them move.
     pub fn new(db: Db, data_dir: PathBuf, config: Config, process_args: Vec<std::ffi::OsString>, stop: Stop) -> Self {
-        let (syncs, wake, tracker) = (Mutex::default(), Notify::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { db, data_dir, config, process_args, syncs, wake, tracker, stop }) }
+        let (syncs, sweeps, wake, tracker) = (Mutex::default(), Mutex::default(), Notify::new(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { db, data_dir, config, process_args, syncs, sweeps, wake, tracker, stop }) }
     }
 
     /// The job, for a caller who may see it.
@@ -198,6 +206,16 @@ impl Jobs {
 
     fn dir(&self, job: JobId) -> JobDir {
         JobDir::new(&self.inner.data_dir, job)
+    }
+
+    /// As long as this is held, no blob of the namespace is cleaned away.
+    async fn keep_blobs(&self, namespace: &Namespace) -> OwnedRwLockReadGuard<()> {
+        self.sweep_lock(namespace).read_owned().await
+    }
+
+    fn sweep_lock(&self, namespace: &Namespace) -> Arc<RwLock<()>> {
+        let mut sweeps = self.inner.sweeps.lock().unwrap_or_else(PoisonError::into_inner);
+        sweeps.entry(namespace.clone()).or_default().clone()
     }
 
     fn syncs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<SyncSession>>> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use slipway_builder::config::Config;
-use slipway_builder::{run_job, server, stop};
+use slipway_builder::{run_job, server, stop, store};
 use tracing_subscriber::EnvFilter;
 
 /// The remote build service.
@@ -30,6 +30,10 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Read all blobs, mark those that are damaged, and forget which trees were complete that no more are.
+    ///
+    /// The next sync of such a tree sends what is missing. A service may be running. Ends with 1 when damage was found.
+    Verify,
     /// Run one job: what the service starts by itself.
     #[command(hide = true)]
     RunJob {
@@ -60,6 +64,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     if let Some(Command::RunJob { dir }) = &args.command {
         return Box::pin(run_job::run(&config, run_job::job_dir(dir)?)).await;
+    }
+    if let Some(Command::Verify) = &args.command {
+        return store::verify::run(&config.data_dir, &mut std::io::stdout()).await;
     }
     let mut process_args = Vec::new();
     if args.dev {

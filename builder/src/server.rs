@@ -24,7 +24,7 @@ use crate::registry::{self, ManagedRegistry, Registry};
 use crate::stop::Stop;
 use crate::store::Db;
 use crate::store::db::tenants::Token;
-use crate::{api, auth, http};
+use crate::{api, auth, http, store};
 
 /// HTTP/2 windows for uploads over long links.
 const WINDOW: u32 = 16 << 20;
@@ -50,6 +50,7 @@ pub async fn run(
         .create(data_dir)
         .with_context(|| format!("make {}", data_dir.display()))?;
     let _only = lock(data_dir)?;
+    store::recover::recover(data_dir).with_context(|| format!("look through {}/blobs", data_dir.display()))?;
     let db = Db::open(data_dir).await?;
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
     first_start(&db, data_dir, dev, &registry).await?;
@@ -78,6 +79,7 @@ pub async fn run(
         let result = tokio::select! {
             result = jobs.run() => result.map_err(anyhow::Error::from),
             result = preparing => result,
+            () = jobs.clean_regularly(&config.store) => Ok(()),
         };
         Ok((managed, result))
     };

@@ -3,13 +3,44 @@
 //! | under the data directory | holds |
 //! |---|---|
 //! | `slipway.db` | namespaces, tokens' hashes, jobs, snapshots, environments |
-//! | `blobs/<namespace>/ab/cdef…` | contents and directory nodes, by SHA-256; a namespace sees only its own |
+//! | `blobs/<namespace>/` | contents and directory nodes, by SHA-256, in packs ([`pack`]); a namespace sees only its own |
 //! | `jobs/<id>/` | a job's specification, process and event log ([`crate::jobs`]) |
 
 pub mod blobs;
+mod catalog;
 pub mod db;
+pub mod gc;
+pub mod pack;
+pub mod recover;
+pub mod snapshots;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod trees;
 pub mod upload;
+pub mod verify;
+
+use serde::Deserialize;
 
 pub use blobs::{BlobError, Blobs};
 pub use db::Db;
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Days after which a tree that no job has used is forgotten. Default 14.
+    pub keep_days: u32,
+    /// Bytes of blobs in all namespaces above which the trees that were used longest ago are forgotten earlier. Default: no
+    /// limit.
+    pub max_bytes: Option<u64>,
+    /// The same for each namespace.
+    pub namespace_max_bytes: Option<u64>,
+    /// Seconds between two rounds that make room. Default 3600.
+    pub clean_interval_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { keep_days: 14, max_bytes: None, namespace_max_bytes: None, clean_interval_s: 3600 }
+    }
+}

@@ -15,6 +15,7 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         JobsError::Invalid(_)
         | JobsError::Upload(
             UploadError::Frame(_)
+            | UploadError::FrameSize(_)
             | UploadError::Truncated
             | UploadError::Blob(BlobError::Damaged { .. } | BlobError::Size { .. }),
         )
@@ -23,9 +24,15 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         }
         JobsError::NotSyncing { .. } => Status::failed_precondition(error.to_string()),
         JobsError::Db(error) => from_db(error),
-        JobsError::Upload(UploadError::Blob(_)) | JobsError::Tree(_) | JobsError::Blob(_) | JobsError::Io { .. } => {
-            internal(error)
+        JobsError::Upload(UploadError::Blob(blob)) | JobsError::Blob(blob) if blob.is_disk_full() => {
+            tracing::error!(error = %blob, "the disk is full");
+            Status::resource_exhausted("the service's disk is full")
         }
+        JobsError::Upload(UploadError::Blob(_))
+        | JobsError::Tree(_)
+        | JobsError::Snapshot(_)
+        | JobsError::Blob(_)
+        | JobsError::Io { .. } => internal(error),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
 use crate::store::db::jobs::JobRow;
 use crate::store::db::now_ms;
+use crate::store::snapshots::snapshot_is_complete;
 use crate::store::upload::Upload;
 use crate::store::{Blobs, trees};
 
@@ -135,8 +136,9 @@ impl Jobs {
             return Ok((row, Vec::new()));
         }
         let mut missing = Vec::new();
+        let blobs = self.blobs(&namespace)?;
         for (name, root) in &roots {
-            if self.inner.db.snapshot(&namespace, root).await?.is_none() {
+            if snapshot_is_complete(&self.inner.db, &blobs, &namespace, root).await?.is_none() {
                 missing.push(name.clone());
             }
         }
@@ -208,13 +210,17 @@ impl Jobs {
         let dir = self.dir(row.id);
         let spec = dir.spec().map_err(io("read the job's specification"))?;
         let (mut files, mut bytes, mut sent) = (0, 0, 0);
+        // Until the job is queued, nothing that it needs is cleaned away.
+        let _complete = self.keep_blobs(&row.namespace).await;
+        let blobs = self.blobs(&row.namespace)?;
         for root in spec.roots() {
-            if let Some((known_files, known_bytes)) = self.inner.db.snapshot(&row.namespace, &root).await? {
+            let known = snapshot_is_complete(&self.inner.db, &blobs, &row.namespace, &root).await?;
+            if let Some((known_files, known_bytes)) = known {
                 files += known_files;
                 bytes += known_bytes;
                 continue;
             }
-            let blobs = self.blobs(&row.namespace)?;
+            let (began, blobs) = (now_ms(), blobs.clone());
             let check = move || trees::check(&blobs, &root);
             let checked =
                 tokio::task::spawn_blocking(check).await.map_err(|error| io("check a tree")(error.into()))??;
@@ -224,7 +230,7 @@ impl Jobs {
             files += checked.tree.files;
             bytes += checked.tree.bytes;
             sent += session.count_sent(checked.tree.contents.keys());
-            self.inner.db.add_snapshot(&row.namespace, &root, checked.tree.files, checked.tree.bytes).await?;
+            self.inner.db.add_snapshot(&row.namespace, &root, checked.tree.files, checked.tree.bytes, began).await?;
         }
         let Some(lock) = super::process::JobLock::try_take(&dir).map_err(io("lock the job"))? else {
             return Ok(Vec::new());

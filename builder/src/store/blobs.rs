@@ -1,17 +1,29 @@
 //! Contents and directory nodes of one namespace, by SHA-256.
 //!
-//! Every namespace has a folder of its own, so that what one has uploaded can't be read, named or noticed by another. A
-//! blob's modification time on disk is the time that BuildKit is told for its content: the first upload fixes it.
+//! Every namespace has packs of its own ([`super::pack`]), so that what one has uploaded can't be read, named or noticed by
+//! another. With a blob goes the time that BuildKit is told for its content: the first upload fixes it.
+//!
+//! Whatever is read is proved by its digest first. A blob that turns out to be another one is marked, and from then on no
+//! process believes it: it is missing until it is uploaded again.
 
-use std::fs::{self, File, FileTimes};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, Cursor};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
-use sha2::{Digest as _, Sha256};
 use slipway_context::Digest;
 
+use super::catalog::Catalog;
+use super::pack::{Dirs, Entry, Pack, PackId};
 use crate::names::Namespace;
+
+/// Catalogues that a process keeps open.
+const MAX_OPEN: usize = 64;
+/// Blobs in all catalogues that a process keeps open, 48 bytes each; the one that was asked for last stays whatever its size.
+const MAX_KNOWN: usize = 500_000;
+/// How often a reader looks again after what it was reading has moved.
+const ATTEMPTS: usize = 8;
 
 /// What goes wrong with a blob.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +35,16 @@ pub enum BlobError {
         operation: &'static str,
         /// To which blob.
         digest: Digest,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The disk said no to a whole pack.
+    #[error("{operation} pack {pack}: {source}")]
+    Pack {
+        /// What we did.
+        operation: &'static str,
+        /// To which pack.
+        pack: PackId,
         /// Why it failed.
         source: io::Error,
     },
@@ -49,190 +71,169 @@ pub enum BlobError {
     },
 }
 
-/// The blobs of one namespace. Cheap to clone.
+impl BlobError {
+    /// Whether there is no room left on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        let (Self::Io { source, .. } | Self::Pack { source, .. }) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    }
+}
+
+/// The blobs of one namespace. Cheap to clone, and to open again: a process shares what it knows of a namespace's packs.
 #[derive(Debug, Clone)]
 pub struct Blobs {
-    dir: PathBuf,
+    catalog: Arc<Catalog>,
 }
 
 impl Blobs {
-    /// The namespace's blobs under this data directory.
+    /// The namespace's blobs under this data directory, as they are now.
     pub fn open(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
-        let dir = data_dir.join("blobs").join(namespace.as_str());
-        fs::create_dir_all(dir.join("tmp"))?;
-        Ok(Self { dir })
+        Self::open_dir(data_dir.join("blobs").join(namespace.as_str()))
     }
 
-    /// Whether the namespace has it. What a power cut left empty does not count.
-    pub fn has(&self, digest: &Digest) -> bool {
-        fs::metadata(self.path(digest)).is_ok_and(|metadata| metadata.len() > 0 || *digest == Digest::of(b""))
-    }
-
-    /// Takes a damaged one away, so that it is asked for again.
-    pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
-        match fs::remove_file(self.path(digest)) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(BlobError::Io { operation: "remove", digest: *digest, source })
-            }
-            _ => Ok(()),
+    /// The blobs in a namespace's own folder.
+    pub(super) fn open_dir(dir: PathBuf) -> io::Result<Self> {
+        static OPEN: Mutex<Vec<Arc<Catalog>>> = Mutex::new(Vec::new());
+        let dirs = Dirs::new(dir);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let catalog = match open.iter().position(|catalog| *catalog.dirs() == dirs) {
+            Some(at) => open.remove(at),
+            None => Arc::new(Catalog::open(dirs)?),
+        };
+        open.push(catalog.clone());
+        while open.len() > 1
+            && (open.len() > MAX_OPEN || open.iter().map(|catalog| catalog.known()).sum::<usize>() > MAX_KNOWN)
+        {
+            open.remove(0);
         }
+        drop(open);
+        catalog.refresh()?;
+        Ok(Self { catalog })
+    }
+
+    /// As another process would open them.
+    #[cfg(test)]
+    pub(super) fn open_alone(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
+        let catalog = Arc::new(Catalog::open(Dirs::new(data_dir.join("blobs").join(namespace.as_str())))?);
+        catalog.refresh()?;
+        Ok(Self { catalog })
+    }
+
+    /// Whether the namespace has it.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.catalog.find(digest, &[]).is_some()
     }
 
     /// Size in bytes and time in whole seconds since 1970.
     pub fn stat(&self, digest: &Digest) -> Result<(u64, i64), BlobError> {
-        let metadata = fs::metadata(self.path(digest)).map_err(|source| missing_or(source, "stat", digest))?;
-        Ok((metadata.len(), std::os::unix::fs::MetadataExt::mtime(&metadata)))
+        let (_, entry) = self.catalog.find(digest, &[]).ok_or(BlobError::Missing(*digest))?;
+        Ok((u64::from(entry.size), entry.seconds))
     }
 
-    /// Opens it for reading.
-    pub fn read(&self, digest: &Digest) -> Result<File, BlobError> {
-        File::open(self.path(digest)).map_err(|source| missing_or(source, "open", digest))
+    /// Its content, proved. No blob is larger than [`MAX_RECORD`](super::pack::MAX_RECORD).
+    pub fn read(&self, digest: &Digest) -> Result<Cursor<Vec<u8>>, BlobError> {
+        self.read_all(digest, super::pack::MAX_RECORD).map(Cursor::new)
     }
 
-    /// Reads a small one (a directory node) whole.
+    /// Its content, proved, if it has at most `limit` bytes.
     pub fn read_all(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, BlobError> {
-        let io = |source| BlobError::Io { operation: "read", digest: *digest, source };
-        let file = self.read(digest)?;
-        let bytes = file.metadata().map_err(io)?.len();
-        if bytes > limit {
-            return Err(BlobError::Size { digest: *digest, bytes, expected: limit });
+        // Copies that were tried, and what was wrong with the last one.
+        let (mut tried, mut wrong) = (Vec::new(), None);
+        for _ in 0..ATTEMPTS {
+            let Some((pack, entry)) = self.catalog.find(digest, &tried) else { break };
+            let bytes = u64::from(entry.size);
+            if bytes > limit {
+                return Err(BlobError::Size { digest: *digest, bytes, expected: limit });
+            }
+            match self.read_copy(&pack, &entry) {
+                Ok(content) => return Ok(content),
+                Err(BlobError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    // Compaction has moved it.
+                    self.catalog.reload().map_err(|source| BlobError::Io {
+                        operation: "find",
+                        digest: *digest,
+                        source,
+                    })?;
+                }
+                Err(error) => {
+                    tried.push(pack.id);
+                    wrong = Some(error);
+                }
+            }
         }
-        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-        file.take(limit).read_to_end(&mut content).map_err(io)?;
-        Ok(content)
+        Err(wrong.unwrap_or(BlobError::Missing(*digest)))
     }
 
-    /// Begins to write one of `size` bytes; see [`NewBlob`].
-    pub fn create(&self, digest: Digest, size: u64, seconds: i64) -> Result<NewBlob, BlobError> {
-        let io = |source| BlobError::Io { operation: "create", digest, source };
-        let file = tempfile::NamedTempFile::new_in(self.dir.join("tmp")).map_err(io)?;
-        let (file, path) = file.into_parts();
-        let target = self.path(&digest);
-        // The buffer spares small blobs a write per frame.
-        let file = BufWriter::with_capacity(usize::try_from(size.min(64 << 10)).unwrap_or(0), file);
-        Ok(NewBlob { digest, size, seconds, written: 0, hasher: Sha256::new(), file, path, target })
+    /// The content of a blob in one pack, proved; a copy that is damaged is marked.
+    pub(super) fn read_copy(&self, pack: &Pack, entry: &Entry) -> Result<Vec<u8>, BlobError> {
+        let digest = entry.digest;
+        let mut content = vec![0; entry.size as usize];
+        let read =
+            self.catalog.file(pack.id).and_then(|file| file.read_exact_at(&mut content, u64::from(entry.offset)));
+        let actual = Digest::of(&content);
+        let error = match read {
+            Ok(()) if actual == digest => return Ok(content),
+            Ok(()) => BlobError::Damaged { digest, actual },
+            Err(source) => {
+                // A pack that is cut off, and a disk that can't read what it has, don't get better.
+                let lasting = source.kind() == io::ErrorKind::UnexpectedEof
+                    || source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+                let error = BlobError::Io { operation: "read", digest, source };
+                if !lasting {
+                    return Err(error);
+                }
+                error
+            }
+        };
+        tracing::error!(blob = %digest, pack = %pack.id, %error, "blob {digest} in pack {} is damaged", pack.id);
+        self.mark(&digest, pack.id);
+        Err(error)
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.dir.join(&hex[..2]).join(&hex[2..])
-    }
-}
-
-fn missing_or(source: io::Error, operation: &'static str, digest: &Digest) -> BlobError {
-    match source.kind() {
-        io::ErrorKind::NotFound => BlobError::Missing(*digest),
-        _ => BlobError::Io { operation, digest: *digest, source },
-    }
-}
-
-/// A blob that is being written: under a temporary name until its digest is proved.
-#[derive(Debug)]
-pub struct NewBlob {
-    digest: Digest,
-    size: u64,
-    seconds: i64,
-    written: u64,
-    hasher: Sha256,
-    file: BufWriter<File>,
-    path: tempfile::TempPath,
-    target: PathBuf,
-}
-
-impl NewBlob {
-    /// Adds bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        let io = |source| BlobError::Io { operation: "write", digest: self.digest, source };
-        self.written += bytes.len() as u64;
-        if self.written > self.size {
-            return Err(BlobError::Size { digest: self.digest, bytes: self.written, expected: self.size });
+    /// Takes a damaged one away, so that it is asked for again.
+    pub fn quarantine(&self, digest: &Digest) -> Result<(), BlobError> {
+        while let Some((pack, _)) = self.catalog.find(digest, &[]) {
+            let marked = self.catalog.mark(digest, pack.id);
+            marked.map_err(|source| BlobError::Io { operation: "mark", digest: *digest, source })?;
         }
-        self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(io)
+        Ok(())
     }
 
-    /// Verifies it and gives it its name. `true` when it was not there before; one that was keeps its time.
-    pub fn commit(self) -> Result<bool, BlobError> {
-        let digest = self.digest;
-        let io = |source| BlobError::Io { operation: "store", digest, source };
-        if self.written != self.size {
-            return Err(BlobError::Size { digest, bytes: self.written, expected: self.size });
-        }
-        let actual = Digest::from_bytes(<[u8; 32]>::from(self.hasher.finalize()));
-        if actual != digest {
-            return Err(BlobError::Damaged { digest, actual });
-        }
-        let file = self.file.into_inner().map_err(|error| io(error.into_error()))?;
-        file.set_times(FileTimes::new().set_modified(time(self.seconds))).map_err(io)?;
-        if let Some(parent) = self.target.parent() {
-            fs::create_dir_all(parent).map_err(io)?;
-        }
-        match self.path.persist_noclobber(&self.target) {
-            Ok(()) => Ok(true),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(io(error.error)),
+    /// The same as [`Self::quarantine`].
+    pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        self.quarantine(digest)
+    }
+
+    /// Whether anything in the namespace was found to be damaged, and is not cleaned away yet.
+    pub fn has_damage(&self) -> bool {
+        self.newest_damage().is_some()
+    }
+
+    /// When the newest damage was marked. What was checked before that may not be complete any more.
+    pub fn newest_damage(&self) -> Option<SystemTime> {
+        self.look();
+        self.catalog.newest_damage()
+    }
+
+    /// Bytes of all packs.
+    pub fn bytes(&self) -> u64 {
+        self.catalog.now().packs.iter().map(|pack| pack.bytes).sum()
+    }
+
+    fn mark(&self, digest: &Digest, pack: PackId) {
+        if let Err(error) = self.catalog.mark(digest, pack) {
+            tracing::error!(blob = %digest, %pack, %error, "can't mark a damaged blob");
         }
     }
-}
 
-/// Whole seconds since 1970, within what file systems hold.
-fn time(seconds: i64) -> SystemTime {
-    const LAST: u64 = 16_000_000_000; // ext4 ends in the year 2446.
-    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LAST))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn digest(content: &[u8]) -> Digest {
-        Digest::from_bytes(<[u8; 32]>::from(Sha256::digest(content)))
+    /// Looks for packs and marks of others.
+    fn look(&self) {
+        if let Err(error) = self.catalog.refresh() {
+            tracing::warn!(dir = %self.catalog.dirs().root().display(), %error, "can't look for packs");
+        }
     }
 
-    fn open(dir: &Path, namespace: &str) -> Blobs {
-        Blobs::open(dir, &namespace.parse().unwrap()).unwrap()
-    }
-
-    fn put(blobs: &Blobs, content: &[u8], seconds: i64) -> bool {
-        let mut blob = blobs.create(digest(content), content.len() as u64, seconds).unwrap();
-        blob.write(content).unwrap();
-        blob.commit().unwrap()
-    }
-
-    #[test]
-    fn the_first_upload_fixes_the_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = open(dir.path(), "dev");
-        assert!(put(&blobs, b"content", 1000));
-        assert!(!put(&blobs, b"content", 2000));
-        assert_eq!(blobs.stat(&digest(b"content")).unwrap(), (7, 1000));
-        assert_eq!(blobs.read_all(&digest(b"content"), 7).unwrap(), b"content");
-    }
-
-    #[test]
-    fn a_namespace_sees_only_what_it_uploaded() {
-        let dir = tempfile::tempdir().unwrap();
-        put(&open(dir.path(), "one"), b"secret", 0);
-        let other = open(dir.path(), "two");
-        assert!(!other.has(&digest(b"secret")));
-        assert!(matches!(other.read(&digest(b"secret")), Err(BlobError::Missing(_))));
-        assert!(put(&other, b"secret", 5), "it has to upload it itself");
-    }
-
-    #[test]
-    fn wrong_content_is_not_stored() {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = open(dir.path(), "dev");
-        let mut blob = blobs.create(digest(b"right"), 5, 0).unwrap();
-        blob.write(b"wrong").unwrap();
-        assert!(matches!(blob.commit(), Err(BlobError::Damaged { .. })));
-        let mut blob = blobs.create(digest(b"right"), 5, 0).unwrap();
-        blob.write(b"rig").unwrap();
-        assert!(matches!(blob.commit(), Err(BlobError::Size { .. })));
-        let mut blob = blobs.create(digest(b"right"), 5, 0).unwrap();
-        assert!(matches!(blob.write(b"right and more"), Err(BlobError::Size { .. })));
-        drop(blob);
-        assert!(!blobs.has(&digest(b"right")));
-        assert_eq!(fs::read_dir(dir.path().join("blobs/dev/tmp")).unwrap().count(), 0, "no leftovers");
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 }

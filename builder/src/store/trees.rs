@@ -1,9 +1,12 @@
 //! Trees of directory nodes in a namespace's blobs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use slipway_context::Digest;
-use slipway_context::tree::{self, CheckError, CheckedTree, Directory, DirectoryStore, InvalidDirectory, TreeLimits};
+use slipway_context::{ChunkList, Digest};
+use slipway_context::tree::{
+    self, CheckError, CheckedTree, Directory, DirectoryStore, InvalidDirectory, Node, TreeLimits,
+};
 
 use super::blobs::{BlobError, Blobs};
 
@@ -54,10 +57,11 @@ pub struct Checked {
     pub missing: Vec<Digest>,
 }
 
-/// Checks a whole tree, contents by presence and size. What is beneath a missing node can't be known.
+/// Checks a whole tree, contents by presence and size. What is beneath a missing node can't be known; a node that turns out
+/// to be damaged is missing.
 pub fn check(blobs: &Blobs, root: &Digest) -> Result<Checked, TreeError> {
     let fetch = |digest: &Digest| match blobs.read_all(digest, tree::MAX_ENCODED as u64) {
-        Err(BlobError::Missing(_)) => Ok(None),
+        Err(BlobError::Missing(_) | BlobError::Damaged { .. }) => Ok(None),
         bytes => bytes.map(Some),
     };
     let tree = tree::check(root, &TreeLimits::default(), fetch)?;
@@ -65,14 +69,81 @@ pub fn check(blobs: &Blobs, root: &Digest) -> Result<Checked, TreeError> {
     for (digest, size) in &tree.contents {
         match blobs.stat(digest) {
             Ok((bytes, _)) if bytes == *size => {}
-            // Verified when it was written, so either the disk lost bytes or the tree lies: it has to be sent again either way.
-            Ok(_) => {
-                blobs.remove(digest)?;
-                missing.push(*digest);
-            }
+            // Verified when it was written: the tree lies.
+            Ok((bytes, _)) => return Err(BlobError::Size { digest: *digest, bytes, expected: *size }.into()),
             Err(BlobError::Missing(_)) => missing.push(*digest),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(Checked { tree, missing })
+}
+
+/// What trees need, of the blobs that the namespace has and those that it lacks.
+#[derive(Debug, Default)]
+pub struct Reachable {
+    /// Contents and directory nodes.
+    pub blobs: HashSet<Digest>,
+    /// Directory nodes that were looked into. Some content may have the bytes of one that was not.
+    directories: HashSet<Digest>,
+    bytes: u64,
+}
+
+impl Reachable {
+    /// Bytes of those that the namespace has.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn insert(&mut self, blobs: &Blobs, digest: Digest) {
+        if self.blobs.insert(digest)
+            && let Ok((bytes, _)) = blobs.stat(&digest)
+        {
+            self.bytes += bytes;
+        }
+    }
+
+    /// Adds what a tree needs. What is beneath a directory that is missing can't be known, and is not added; nor is a tree
+    /// that was added before walked again.
+    pub fn add(&mut self, blobs: &Blobs, root: &Digest) -> Result<(), BlobError> {
+        let mut waiting = vec![*root];
+        while let Some(digest) = waiting.pop() {
+            if self.directories.contains(&digest) {
+                continue;
+            }
+            self.insert(blobs, digest);
+            let directory = match blobs.directory(&digest) {
+                Ok(directory) => directory,
+                Err(
+                    DirectoryError::Blob(BlobError::Missing(_) | BlobError::Damaged { .. } | BlobError::Size { .. })
+                    | DirectoryError::Invalid { .. },
+                ) => continue,
+                Err(DirectoryError::Blob(error)) => return Err(error),
+            };
+            self.directories.insert(digest);
+            for entry in directory.entries() {
+                match &entry.node {
+                    Node::File { digest, size, chunked } => {
+                        self.insert(blobs, *digest);
+                        if *chunked {
+                            self.add_chunks(blobs, digest, *size)?;
+                        }
+                    }
+                    Node::Directory { digest } => waiting.push(*digest),
+                    Node::Symlink { .. } => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_chunks(&mut self, blobs: &Blobs, list: &Digest, size: u64) -> Result<(), BlobError> {
+        let bytes = match blobs.read_all(list, tree::MAX_ENCODED as u64) {
+            Err(BlobError::Missing(_) | BlobError::Damaged { .. } | BlobError::Size { .. }) => return Ok(()),
+            bytes => bytes?,
+        };
+        if let Ok(list) = ChunkList::decode(&bytes, size) {
+            list.chunks().iter().for_each(|chunk| self.insert(blobs, chunk.digest));
+        }
+        Ok(())
+    }
 }

@@ -1,12 +1,14 @@
 //! The upload's record stream (`UploadRequest` in `context.proto`): digest, size, seconds and content, one after another.
 
+use sha2::{Digest as _, Sha256};
 use slipway_context::Digest;
 
-use super::blobs::{BlobError, Blobs, NewBlob};
+use super::blobs::{BlobError, Blobs};
+use super::pack::writer::PackWriter;
+use super::pack::{HEADER, Header, MAX_RECORD};
 
 /// The largest decompressed frame.
 pub const MAX_FRAME: usize = 1 << 20;
-const HEADER: usize = 32 + 8 + 8;
 
 /// Why an upload was refused.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +16,9 @@ pub enum UploadError {
     /// A frame is no zstd frame, or too large.
     #[error("upload: a frame is not zstd or has more than {MAX_FRAME} bytes: {0}")]
     Frame(std::io::Error),
+    /// A frame that isn't compressed is too large.
+    #[error("upload: a frame has {0} bytes, more than {MAX_FRAME}")]
+    FrameSize(usize),
     /// A record's blob.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -22,96 +27,206 @@ pub enum UploadError {
     Truncated,
 }
 
-/// Stores a stream of frames. Blobs that were complete stay when a later one fails.
+/// What has been made to last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// Blobs, those included that were there before.
+    pub blobs: u64,
+    /// Bytes of their contents.
+    pub bytes: u64,
+}
+
+/// Stores a stream of frames. Blobs that were complete stay when a later one fails, and when it is dropped.
 #[derive(Debug)]
 pub struct Upload {
     blobs: Blobs,
+    /// Made for the first record that has to be stored.
+    pack: Option<PackWriter>,
     header: Vec<u8>,
-    current: Option<(NewBlob, u64)>,
+    current: Option<Record>,
     stored: Vec<(Digest, u64)>,
-    digest: Digest,
-    size: u64,
+    stored_bytes: u64,
+    /// Since the last seal.
+    unsealed: Sealed,
+}
+
+/// The record that is coming in.
+#[derive(Debug)]
+struct Record {
+    header: Header,
+    left: u64,
+    hasher: Sha256,
+    /// It is here already: only its digest is checked.
+    known: bool,
 }
 
 impl Upload {
     /// Into this namespace.
     pub fn new(blobs: Blobs) -> Self {
-        let digest = Digest::from_bytes([0; 32]);
-        Self { blobs, header: Vec::with_capacity(HEADER), current: None, stored: Vec::new(), digest, size: 0 }
+        Self {
+            blobs,
+            pack: None,
+            header: Vec::with_capacity(HEADER),
+            current: None,
+            stored: Vec::new(),
+            stored_bytes: 0,
+            unsealed: Sealed::default(),
+        }
     }
 
-    /// Takes one compressed frame.
-    pub fn frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
+    /// Takes one compressed frame. After an error the stream can't go on.
+    pub fn zstd_frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
         let frame = zstd::bulk::decompress(compressed, MAX_FRAME).map_err(UploadError::Frame)?;
-        let mut rest = frame.as_slice();
+        self.raw_frame(&frame)
+    }
+
+    /// Takes one frame as it is. After an error the stream can't go on.
+    pub fn raw_frame(&mut self, frame: &[u8]) -> Result<(), UploadError> {
+        if frame.len() > MAX_FRAME {
+            return Err(UploadError::FrameSize(frame.len()));
+        }
+        let taken = self.take(frame);
+        if let Err(error) = &taken {
+            self.give_up(matches!(error, UploadError::Blob(BlobError::Pack { .. })));
+        }
+        taken
+    }
+
+    /// [`Self::zstd_frame`].
+    pub fn frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
+        self.zstd_frame(compressed)
+    }
+
+    /// Whether everything so far was complete records.
+    pub fn between_records(&self) -> bool {
+        self.current.is_none() && self.header.is_empty()
+    }
+
+    /// Bytes of all contents that were complete so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// The blobs that were complete so far, with their sizes.
+    pub fn stored(&self) -> &[(Digest, u64)] {
+        &self.stored
+    }
+
+    /// Makes everything since the last seal outlive a power cut, and visible to every process. Only between records.
+    pub fn seal(&mut self) -> Result<Sealed, UploadError> {
+        if !self.between_records() {
+            return Err(UploadError::Truncated);
+        }
+        self.seal_pack()?;
+        Ok(std::mem::take(&mut self.unsealed))
+    }
+
+    /// Seals, and gives the blobs that were stored, with their sizes; an error when the stream ended inside a record.
+    pub fn finish(mut self) -> Result<Vec<(Digest, u64)>, UploadError> {
+        let complete = self.between_records();
+        self.seal_pack()?;
+        if complete { Ok(std::mem::take(&mut self.stored)) } else { Err(UploadError::Truncated) }
+    }
+
+    fn take(&mut self, mut rest: &[u8]) -> Result<(), UploadError> {
         while !rest.is_empty() {
             if self.current.is_none() {
                 let (now, later) = rest.split_at(rest.len().min(HEADER - self.header.len()));
                 self.header.extend_from_slice(now);
                 rest = later;
-                if self.header.len() < HEADER {
-                    break;
-                }
-                self.begin()?;
+                let Ok(header) = self.header.as_slice().try_into() else { break };
+                let header = Header::decode(header);
+                self.header.clear();
+                self.begin(header)?;
             }
-            if let Some((blob, left)) = &mut self.current {
-                let (now, later) = rest.split_at(rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
-                blob.write(now)?;
-                *left -= now.len() as u64;
+            if let Some(record) = &mut self.current {
+                let (now, later) = rest.split_at(rest.len().min(usize::try_from(record.left).unwrap_or(usize::MAX)));
+                record.hasher.update(now);
+                record.left -= now.len() as u64;
                 rest = later;
+                if let (Some(pack), false) = (&mut self.pack, record.known) {
+                    pack.append(now)?;
+                }
             }
-            self.finish_blob()?;
+            if let Some(record) = self.current.take_if(|record| record.left == 0) {
+                self.complete(record)?;
+            }
         }
         Ok(())
     }
 
-    /// The blobs that were stored, with their sizes; an error when the stream ended inside a record.
-    pub fn finish(self) -> Result<Vec<(Digest, u64)>, UploadError> {
-        if self.current.is_some() || !self.header.is_empty() { Err(UploadError::Truncated) } else { Ok(self.stored) }
+    fn begin(&mut self, header: Header) -> Result<(), UploadError> {
+        let Header { digest, size, .. } = header;
+        if size > MAX_RECORD {
+            return Err(BlobError::Size { digest, bytes: size, expected: MAX_RECORD }.into());
+        }
+        let known = self.blobs.has(&digest);
+        if !known {
+            if self.pack.as_ref().is_some_and(PackWriter::is_full) {
+                self.seal_pack()?;
+            }
+            let pack = match self.pack.take() {
+                Some(pack) => pack,
+                None => PackWriter::create(self.blobs.catalog().dirs())?,
+            };
+            self.pack.insert(pack).begin(header)?;
+        }
+        self.current = Some(Record { header, left: size, hasher: Sha256::new(), known });
+        Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), UploadError> {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(&self.header[..32]);
-        let number = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&self.header[at..at + 8]);
-            u64::from_be_bytes(bytes)
-        };
-        self.digest = Digest::from_bytes(digest);
-        self.size = number(32);
-        let seconds = number(40) as i64;
-        self.current = Some((self.blobs.create(self.digest, self.size, seconds)?, self.size));
+    fn complete(&mut self, record: Record) -> Result<(), UploadError> {
+        let Header { digest, size, .. } = record.header;
+        let actual = Digest::from_bytes(record.hasher.finalize().into());
+        if actual != digest {
+            return Err(BlobError::Damaged { digest, actual }.into());
+        }
+        if let (Some(pack), false) = (&mut self.pack, record.known) {
+            pack.commit();
+        }
+        self.stored.push((digest, size));
+        self.stored_bytes += size;
+        self.unsealed.blobs += 1;
+        self.unsealed.bytes += size;
+        Ok(())
+    }
+
+    fn seal_pack(&mut self) -> Result<(), BlobError> {
+        let Some(pack) = self.pack.take() else { return Ok(()) };
+        if let Some(pack) = pack.seal()?
+            && let Err(error) = self.blobs.catalog().reload()
+        {
+            // It is there; who asks for it will look again.
+            tracing::warn!(%pack, %error, "can't look for packs");
+        }
+        Ok(())
+    }
+
+    /// After an error: what is complete stays; when it was the pack that failed, what is complete in its file.
+    fn give_up(&mut self, pack_failed: bool) {
+        self.current = None;
         self.header.clear();
-        Ok(())
-    }
-
-    fn finish_blob(&mut self) -> Result<(), UploadError> {
-        if let Some((blob, _)) = self.current.take_if(|(_, left)| *left == 0) {
-            blob.commit()?;
-            self.stored.push((self.digest, self.size));
+        let Some(pack) = &mut self.pack else { return };
+        if (if pack_failed { pack.salvage() } else { pack.abort() }).is_err() {
+            self.pack = None;
         }
-        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Err(error) = self.seal_pack() {
+            tracing::warn!(%error, "can't keep what a cut upload has sent");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
-    use sha2::{Digest as _, Sha256};
 
-    fn digest(content: &[u8]) -> Digest {
-        Digest::from_bytes(<[u8; 32]>::from(Sha256::digest(content)))
-    }
-
-    fn record(content: &[u8]) -> Vec<u8> {
-        let mut record = Sha256::digest(content).to_vec();
-        record.extend_from_slice(&(content.len() as u64).to_be_bytes());
-        record.extend_from_slice(&7i64.to_be_bytes());
-        record.extend_from_slice(content);
-        record
-    }
+    use super::*;
+    use crate::store::tests::{blobs, record};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -119,37 +234,97 @@ mod tests {
         fn records_survive_any_framing(
             contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
             size in 1usize..200,
+            compressed in any::<bool>(),
         ) {
             let dir = tempfile::tempdir().unwrap();
-            let blobs = Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap();
+            let blobs = blobs(dir.path());
             let mut upload = Upload::new(blobs.clone());
             let stream: Vec<u8> = contents.iter().flat_map(|content| record(content)).collect();
             for frame in stream.chunks(size) {
-                upload.frame(&zstd::bulk::compress(frame, 1).unwrap()).unwrap();
+                if compressed {
+                    upload.zstd_frame(&zstd::bulk::compress(frame, 1).unwrap()).unwrap();
+                } else {
+                    upload.raw_frame(frame).unwrap();
+                }
             }
+            prop_assert_eq!(upload.stored_bytes(), contents.iter().map(|content| content.len() as u64).sum::<u64>());
             prop_assert_eq!(upload.finish().unwrap().len(), contents.len());
             for content in &contents {
-                prop_assert_eq!(&blobs.read_all(&digest(content), 300).unwrap(), content);
+                prop_assert_eq!(&blobs.read_all(&Digest::of(content), 300).unwrap(), content);
             }
         }
 
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let dir = tempfile::tempdir().unwrap();
-            let mut upload = Upload::new(Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap());
-            let _ = upload.frame(&bytes);
-            let _ = upload.frame(&zstd::bulk::compress(&bytes, 1).unwrap());
+            let mut upload = Upload::new(blobs(dir.path()));
+            let _ = upload.zstd_frame(&bytes);
+            let _ = upload.raw_frame(&bytes);
+            let _ = upload.zstd_frame(&zstd::bulk::compress(&bytes, 1).unwrap());
         }
     }
 
     #[test]
     fn a_cut_stream_and_a_bomb_are_errors() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap();
+        let blobs = blobs(dir.path());
         let mut upload = Upload::new(blobs.clone());
-        upload.frame(&zstd::bulk::compress(&record(b"abc")[..50], 1).unwrap()).unwrap();
+        upload.zstd_frame(&zstd::bulk::compress(&record(b"abc")[..50], 1).unwrap()).unwrap();
+        assert!(!upload.between_records());
+        assert!(matches!(upload.seal(), Err(UploadError::Truncated)));
         assert!(matches!(upload.finish(), Err(UploadError::Truncated)));
         let bomb = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
-        assert!(matches!(Upload::new(blobs).frame(&bomb), Err(UploadError::Frame(_))));
+        assert!(matches!(Upload::new(blobs.clone()).zstd_frame(&bomb), Err(UploadError::Frame(_))));
+        assert!(matches!(Upload::new(blobs).raw_frame(&vec![0; MAX_FRAME + 1]), Err(UploadError::FrameSize(_))));
+    }
+
+    #[test]
+    fn a_cut_upload_keeps_what_was_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let mut upload = Upload::new(blobs.clone());
+        upload.raw_frame(&record(b"first")).unwrap();
+        upload.raw_frame(&record(b"second")[..52]).unwrap();
+        assert!(!blobs.has(&Digest::of(b"first")), "not sealed yet");
+        drop(upload);
+        assert!(blobs.has(&Digest::of(b"first")));
+        assert!(!blobs.has(&Digest::of(b"second")));
+    }
+
+    #[test]
+    fn wrong_content_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let mut upload = Upload::new(blobs.clone());
+        let mut wrong = record(&vec![7; 500_000]);
+        *wrong.last_mut().unwrap() ^= 1;
+        upload.raw_frame(&record(b"first")).unwrap();
+        let error = upload.raw_frame(&wrong).unwrap_err();
+        let UploadError::Blob(BlobError::Damaged { digest, .. }) = error else { panic!("{error}") };
+        assert_eq!(digest, Digest::of(&vec![7; 500_000]));
+        assert!(matches!(upload.finish(), Ok(stored) if stored.len() == 1));
+        assert!(blobs.has(&Digest::of(b"first")));
+        assert!(!blobs.has(&digest));
+        let mut huge = record(b"");
+        huge[32..40].copy_from_slice(&(MAX_RECORD + 1).to_be_bytes());
+        let error = Upload::new(blobs).raw_frame(&huge).unwrap_err();
+        assert!(matches!(error, UploadError::Blob(BlobError::Size { .. })), "{error}");
+    }
+
+    #[test]
+    fn an_upload_goes_on_after_a_seal_and_stores_nothing_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path());
+        let mut upload = Upload::new(blobs.clone());
+        upload.raw_frame(&record(b"first")).unwrap();
+        assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 5 });
+        upload.raw_frame(&[record(b"first"), record(b"two")].concat()).unwrap();
+        assert_eq!(upload.seal().unwrap(), Sealed { blobs: 2, bytes: 8 });
+        upload.raw_frame(&record(b"two")).unwrap();
+        assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 3 });
+        assert_eq!(upload.stored_bytes(), 16);
+        drop(upload);
+        let packs = &blobs.catalog().now().packs;
+        assert_eq!(packs.iter().map(|pack| pack.entries.len()).collect::<Vec<_>>(), [1, 1]);
     }
 }

@@ -6,7 +6,7 @@
 //! - another sends contents in the order in which they were asked for.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -223,7 +223,7 @@ fn send_contents(
 fn send_bytes(
     transfer: &Transfer,
     id: u32,
-    file: &mut File,
+    file: &mut impl Read,
     buffer: &mut [u8],
     packets: &Sender,
 ) -> Result<u64, Ended> {

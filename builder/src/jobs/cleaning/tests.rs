@@ -1,0 +1,148 @@
+use super::*;
+use crate::names::JobId;
+use crate::stop::Stop;
+use crate::store::Db;
+use crate::store::db::jobs::JobRow;
+use crate::store::snapshots::snapshot_is_complete;
+use crate::store::trees;
+use slipway_context::{Directory, Entry, Node};
+
+/// Nothing is too young.
+const POLICY: Policy = Policy { young: Duration::ZERO, small: 0, few: usize::MAX };
+
+struct Service {
+    dir: tempfile::TempDir,
+    jobs: Jobs,
+    namespace: Namespace,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).await.unwrap();
+        let namespace: Namespace = "dev".parse().unwrap();
+        db.create_namespace(&namespace).await.unwrap();
+        let jobs = Jobs::new(db, dir.path().to_owned(), super::super::Config::default(), Vec::new(), Stop::default());
+        Self { dir, jobs, namespace }
+    }
+
+    fn blobs(&self) -> Blobs {
+        Blobs::open(self.dir.path(), &self.namespace).unwrap()
+    }
+
+    fn db(&self) -> &Db {
+        &self.jobs.inner.db
+    }
+
+    /// A tree of one file with that content, complete and used so long ago.
+    async fn tree(&self, content: &[u8], used_ms_ago: i64) -> Digest {
+        let node = Node::File { digest: Digest::of(content), size: content.len() as u64, chunked: false };
+        let entry = Entry { name: "file".to_owned(), mode: 0o644, node };
+        let directory = Directory::new(vec![entry]).unwrap();
+        store::tests::put(&self.blobs(), &[&directory.encode(), content]);
+        let root = directory.digest();
+        let checked = trees::check(&self.blobs(), &root).unwrap();
+        assert_eq!(checked.missing, []);
+        let db = self.db();
+        db.add_snapshot(&self.namespace, &root, 1, content.len() as u64, now_ms()).await.unwrap();
+        db.set_snapshot_used(&self.namespace, &root, now_ms() - used_ms_ago).await.unwrap();
+        root
+    }
+
+    async fn clean(&self, config: &store::Config) -> Swept {
+        self.jobs.clean(config, &POLICY).await.unwrap()
+    }
+
+    async fn is_complete(&self, root: &Digest) -> bool {
+        snapshot_is_complete(self.db(), &self.blobs(), &self.namespace, root).await.unwrap().is_some()
+    }
+}
+
+#[tokio::test]
+async fn trees_go_after_keep_days_and_those_in_use_stay() {
+    let service = Service::start().await;
+    let old = service.tree(b"old", 15 * DAY_MS).await;
+    let of_a_job = service.tree(b"of a job", 15 * DAY_MS).await;
+    let recent = service.tree(b"recent", 13 * DAY_MS).await;
+    let plan = serde_json::from_value(serde_json::json!({
+        "kind": "deploy", "name": "app", "builds": [], "commands": null
+    }));
+    let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+    let job = JobId::new();
+    let spec = crate::jobs::spec::JobSpec {
+        job,
+        namespace: service.namespace.clone(),
+        owner: "me".to_owned(),
+        admin: false,
+        plan,
+        builds: std::collections::BTreeMap::new(),
+        commands: Some(of_a_job),
+    };
+    service.jobs.dir(job).create(&spec).unwrap();
+    let row = JobRow {
+        id: job,
+        namespace: service.namespace.clone(),
+        owner: "me".to_owned(),
+        kind: super::super::state::JobKind::Deploy,
+        environment: "app".to_owned(),
+        state: JobState::Queued,
+        failure: None,
+        attempt: 0,
+        created: now_ms(),
+        started: None,
+        finished: None,
+    };
+    service.db().insert_job(&row, "request").await.unwrap();
+
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
+    assert!(!service.is_complete(&old).await);
+    assert!(service.is_complete(&of_a_job).await && service.is_complete(&recent).await);
+    assert!(!service.blobs().has(&Digest::of(b"old")));
+    assert!(service.blobs().has(&Digest::of(b"of a job")) && service.blobs().has(&Digest::of(b"recent")));
+
+    service.db().finish_job(job, JobState::Cancelled, None).await.unwrap();
+    service.db().set_snapshot_used(&service.namespace, &of_a_job, 0).await.unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
+    assert!(!service.blobs().has(&Digest::of(b"of a job")));
+}
+
+#[tokio::test]
+async fn too_much_goes_by_last_use_but_never_what_was_used_within_the_hour() {
+    let service = Service::start().await;
+    let (one, two, three) = (vec![1; 1000], vec![2; 1000], vec![3; 1000]);
+    let oldest = service.tree(&one, 3 * DAY_MS).await;
+    let middle = service.tree(&two, 2 * DAY_MS).await;
+    let newest = service.tree(&three, DAY_MS).await;
+    let limit = store::Config { namespace_max_bytes: Some(2500), ..store::Config::default() };
+    service.clean(&limit).await;
+    assert!(!service.is_complete(&oldest).await);
+    assert!(service.is_complete(&middle).await && service.is_complete(&newest).await);
+
+    // Being asked for has been a use of both.
+    service.db().set_snapshot_used(&service.namespace, &middle, now_ms() - DAY_MS).await.unwrap();
+    let limit = store::Config { max_bytes: Some(10), ..store::Config::default() };
+    service.clean(&limit).await;
+    assert!(!service.blobs().has(&Digest::of(&two)));
+    assert!(service.blobs().has(&Digest::of(&three)));
+}
+
+#[tokio::test]
+async fn a_damaged_tree_is_not_believed_and_is_complete_again_when_it_was_sent_again() {
+    let service = Service::start().await;
+    let root = service.tree(b"content", 0).await;
+    assert!(service.is_complete(&root).await);
+    service.blobs().quarantine(&Digest::of(b"content")).unwrap();
+    assert!(!service.is_complete(&root).await);
+    assert_eq!(trees::check(&service.blobs(), &root).unwrap().missing, [Digest::of(b"content")]);
+    assert_eq!(service.tree(b"content", 0).await, root);
+    assert!(service.is_complete(&root).await);
+}
+
+#[test]
+fn the_limit_counts_from_the_last_use() {
+    let uses = vec![(1, 10), (5, 10), (3, 10), (i64::MAX, 100)];
+    assert_eq!(oldest_within(uses.clone(), 130), i64::MIN);
+    assert_eq!(oldest_within(uses.clone(), 129), 2);
+    assert_eq!(oldest_within(uses.clone(), 119), 4);
+    assert_eq!(oldest_within(uses, 0), 6);
+}

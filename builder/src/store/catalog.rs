@@ -1,0 +1,208 @@
+//! What a process knows of a namespace's packs: their indexes, the marks of damaged blobs, and some open files.
+//!
+//! Other processes add and remove packs at any time. What is asked for and not known is looked for again on the disk, as soon
+//! as the time of a folder says that it has changed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use slipway_context::Digest;
+
+use super::pack::{Dirs, Entry, Pack, PackId, index, sync_dir};
+
+/// Packs that are open for reading.
+const MAX_FILES: usize = 32;
+/// Two changes of a folder within this time may leave it with the same modification time.
+const TICK: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(super) struct Catalog {
+    dirs: Dirs,
+    known: RwLock<Arc<Known>>,
+    /// One at a time looks at the disk.
+    looking: Mutex<()>,
+    /// The one used last at the end.
+    files: Mutex<Vec<(PackId, Arc<File>)>>,
+}
+
+/// The packs at one time.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Newest first.
+    pub(super) packs: Vec<Arc<Pack>>,
+    damaged: HashSet<(Digest, PackId)>,
+    newest_damage: Option<SystemTime>,
+    /// Modification times of the folders of packs and of marks; none as long as the next look may find more at the same times.
+    seen: Option<(SystemTime, SystemTime)>,
+}
+
+impl Known {
+    /// The newest sound copy outside these packs.
+    pub(super) fn find(&self, digest: &Digest, except: &[PackId]) -> Option<(&Arc<Pack>, Entry)> {
+        self.packs.iter().find_map(|pack| {
+            let entry = pack.find(digest)?;
+            (!except.contains(&pack.id) && !self.is_damaged(digest, pack.id)).then_some((pack, entry))
+        })
+    }
+
+    pub(super) fn is_damaged(&self, digest: &Digest, pack: PackId) -> bool {
+        !self.damaged.is_empty() && self.damaged.contains(&(*digest, pack))
+    }
+}
+
+impl Catalog {
+    pub(super) fn open(dirs: Dirs) -> io::Result<Self> {
+        dirs.create()?;
+        Ok(Self { dirs, known: RwLock::default(), looking: Mutex::default(), files: Mutex::default() })
+    }
+
+    pub(super) fn dirs(&self) -> &Dirs {
+        &self.dirs
+    }
+
+    /// Blobs in memory.
+    pub(super) fn known(&self) -> usize {
+        self.now().packs.iter().map(|pack| pack.entries.len()).sum()
+    }
+
+    pub(super) fn newest_damage(&self) -> Option<SystemTime> {
+        self.now().newest_damage
+    }
+
+    pub(super) fn now(&self) -> Arc<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The newest sound copy outside these packs, on the disk as it is now.
+    pub(super) fn find(&self, digest: &Digest, except: &[PackId]) -> Option<(Arc<Pack>, Entry)> {
+        let find = || {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.find(digest, except).map(|(pack, entry)| (pack.clone(), entry))
+        };
+        find().or_else(|| match self.refresh() {
+            Ok(changed) => changed.then(find).flatten(),
+            Err(error) => {
+                tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
+                None
+            }
+        })
+    }
+
+    /// Takes in what has changed on the disk; `false` when nothing has.
+    pub(super) fn refresh(&self) -> io::Result<bool> {
+        let times = self.times()?;
+        if self.now().seen == Some(times) {
+            return Ok(false);
+        }
+        self.reload()?;
+        Ok(true)
+    }
+
+    /// Takes in what is on the disk.
+    pub(super) fn reload(&self) -> io::Result<()> {
+        let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before looking: what comes meanwhile is seen by the next look.
+        let (now, times) = (SystemTime::now(), self.times()?);
+        let settled = |time: SystemTime| match now.duration_since(time) {
+            Ok(age) => age > TICK,
+            Err(ahead) => ahead.duration() > TICK,
+        };
+        let before = self.now();
+        let mut packs: Vec<_> = names(&self.dirs.packs())?
+            .iter()
+            .filter_map(|name| PackId::from_file_name(name, "pack"))
+            .filter_map(|id| before.packs.iter().find(|pack| pack.id == id).cloned().or_else(|| self.load(id)))
+            .collect();
+        packs.sort_by_key(|pack| std::cmp::Reverse(pack.id));
+        let (mut damaged, mut newest_damage) = (HashSet::new(), None);
+        for name in names(&self.dirs.damaged())? {
+            let Some((what, pack)) = name.split_once('.') else { continue };
+            let Some(pack) = PackId::parse(pack) else { continue };
+            if let Ok(digest) = format!("sha256:{what}").parse() {
+                damaged.insert((digest, pack));
+            }
+            let marked = fs::metadata(self.dirs.damaged().join(&name)).and_then(|metadata| metadata.modified());
+            newest_damage = newest_damage.max(marked.ok());
+        }
+        let seen = (settled(times.0) && settled(times.1)).then_some(times);
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(id, _)| packs.iter().any(|pack| pack.id == *id));
+        let known = Arc::new(Known { packs, damaged, newest_damage, seen });
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    /// One that can't be read is left out: what is in it counts as missing.
+    fn load(&self, id: PackId) -> Option<Arc<Pack>> {
+        let pack = index::read(&self.dirs, id).and_then(|pack| match pack {
+            Some(pack) => Ok(pack),
+            None => {
+                tracing::error!(pack = %id, "pack {id} has no index that can be believed: reading its records");
+                index::rebuild(&self.dirs, id)
+            }
+        });
+        match pack {
+            Ok(pack) => Some(Arc::new(pack)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::error!(pack = %id, %error, "can't read pack {id}");
+                None
+            }
+        }
+    }
+
+    /// Marks a copy as damaged, for every process.
+    pub(super) fn mark(&self, digest: &Digest, pack: PackId) -> io::Result<()> {
+        let dir = self.dirs.damaged();
+        File::create(dir.join(format!("{}.{pack}", digest.hex())))?;
+        sync_dir(&dir)?;
+        self.reload()
+    }
+
+    /// The pack's file.
+    pub(super) fn file(&self, id: PackId) -> io::Result<Arc<File>> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match files.iter().rposition(|(open, _)| *open == id) {
+            Some(at) => files.remove(at).1,
+            None => Arc::new(File::open(self.dirs.pack(id))?),
+        };
+        if files.len() == MAX_FILES {
+            files.remove(0);
+        }
+        files.push((id, file.clone()));
+        Ok(file)
+    }
+
+    fn times(&self) -> io::Result<(SystemTime, SystemTime)> {
+        Ok((fs::metadata(self.dirs.packs())?.modified()?, fs::metadata(self.dirs.damaged())?.modified()?))
+    }
+}
+
+/// Names in a folder; those that aren't UTF-8 aren't ours.
+pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+/// How often each pack is the one from which a blob would be read: `needed` says which blobs.
+pub(super) fn chosen<'a>(known: &'a Known, needed: impl Fn(&Digest) -> bool) -> HashMap<PackId, Vec<&'a Entry>> {
+    let mut chosen: HashMap<PackId, Vec<&Entry>> = HashMap::new();
+    let mut taken = HashSet::new();
+    for pack in &known.packs {
+        for entry in &pack.entries {
+            if needed(&entry.digest) && !known.is_damaged(&entry.digest, pack.id) && taken.insert(entry.digest) {
+                chosen.entry(pack.id).or_default().push(entry);
+            }
+        }
+    }
+    chosen
+}

@@ -1,0 +1,271 @@
+//! Packs as several processes use them, and what crashes and bad disks do to them.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use slipway_context::Digest;
+
+use super::pack::{Dirs, HEADER};
+use super::recover::recover;
+use super::upload::{Upload, UploadError};
+use super::{BlobError, Blobs};
+
+/// The blobs of namespace `dev`, as a process of its own would see them.
+pub(super) fn blobs(dir: &Path) -> Blobs {
+    Blobs::open_alone(dir, &"dev".parse().unwrap()).unwrap()
+}
+
+pub(super) fn record(content: &[u8]) -> Vec<u8> {
+    record_at(content, 7)
+}
+
+fn record_at(content: &[u8], seconds: i64) -> Vec<u8> {
+    let mut record = Digest::of(content).as_bytes().to_vec();
+    record.extend_from_slice(&(content.len() as u64).to_be_bytes());
+    record.extend_from_slice(&seconds.to_be_bytes());
+    record.extend_from_slice(content);
+    record
+}
+
+/// One pack with these.
+pub(crate) fn put(blobs: &Blobs, contents: &[&[u8]]) {
+    let mut upload = Upload::new(blobs.clone());
+    for content in contents {
+        for frame in record(content).chunks(1 << 20) {
+            upload.raw_frame(frame).unwrap();
+        }
+    }
+    upload.finish().unwrap();
+}
+
+fn only(dir: &Path, extension: &str) -> std::path::PathBuf {
+    let mut found = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    found.find(|path| path.extension().is_some_and(|found| found == extension)).unwrap()
+}
+
+fn dirs(dir: &Path) -> Dirs {
+    Dirs::new(dir.join("blobs/dev"))
+}
+
+fn flip(path: &Path, at: usize, bit: u8) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1 << bit;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_first_upload_fixes_the_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    for seconds in [1000, 2000] {
+        let mut upload = Upload::new(blobs.clone());
+        upload.raw_frame(&record_at(b"content", seconds)).unwrap();
+        upload.finish().unwrap();
+    }
+    assert_eq!(blobs.stat(&Digest::of(b"content")).unwrap(), (7, 1000));
+    assert_eq!(blobs.read_all(&Digest::of(b"content"), 7).unwrap(), b"content");
+    assert!(matches!(blobs.read_all(&Digest::of(b"content"), 6), Err(BlobError::Size { .. })));
+}
+
+#[test]
+fn a_namespace_sees_only_what_it_uploaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |namespace: &str| Blobs::open(dir.path(), &namespace.parse().unwrap()).unwrap();
+    put(&open("one"), &[b"secret"]);
+    let other = open("two");
+    assert!(!other.has(&Digest::of(b"secret")));
+    assert!(matches!(other.read(&Digest::of(b"secret")), Err(BlobError::Missing(_))));
+    put(&other, &[b"secret"]);
+    assert!(other.has(&Digest::of(b"secret")), "it has to upload it itself");
+}
+
+#[test]
+fn what_one_process_seals_another_sees() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = (blobs(dir.path()), blobs(dir.path()));
+    for n in 0..200u32 {
+        let content = n.to_be_bytes();
+        assert!(!reader.has(&Digest::of(&content)));
+        put(&writer, &[&content]);
+        assert_eq!(reader.read_all(&Digest::of(&content), 4).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_damaged_blob_is_missing_for_every_process_until_it_is_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (service, job) = (blobs(dir.path()), blobs(dir.path()));
+    put(&service, &[b"first", b"second"]);
+    let pack = only(&dirs(dir.path()).packs(), "pack");
+    flip(&pack, HEADER, 0);
+    assert!(!service.has_damage());
+    let error = job.read(&Digest::of(b"first")).unwrap_err();
+    assert!(matches!(error, BlobError::Damaged { digest, .. } if digest == Digest::of(b"first")), "{error}");
+    assert!(matches!(job.read(&Digest::of(b"first")), Err(BlobError::Missing(_))));
+    assert!(service.has_damage());
+    assert!(!service.has(&Digest::of(b"first")));
+    assert!(service.has(&Digest::of(b"second")));
+    put(&service, &[b"first", b"second"]);
+    assert_eq!(job.read_all(&Digest::of(b"first"), 5).unwrap(), b"first");
+    assert_eq!(blobs(dir.path()).read_all(&Digest::of(b"first"), 5).unwrap(), b"first", "a new process");
+}
+
+#[test]
+fn another_copy_takes_the_place_of_a_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (blobs(dir.path()), blobs(dir.path()));
+    let (mut first, mut second) = (Upload::new(one.clone()), Upload::new(two.clone()));
+    first.raw_frame(&record(b"same")).unwrap();
+    second.raw_frame(&record(b"same")).unwrap();
+    first.finish().unwrap();
+    second.finish().unwrap();
+    assert!(one.has(&Digest::of(b"same")));
+    one.catalog().refresh().unwrap();
+    let newest = one.catalog().now().packs[0].id;
+    flip(&dirs(dir.path()).pack(newest), HEADER + 1, 3);
+    assert_eq!(one.read_all(&Digest::of(b"same"), 4).unwrap(), b"same");
+    assert!(two.has_damage());
+}
+
+#[test]
+fn writers_and_readers_work_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = |n: u32| [n.to_be_bytes().as_slice(), &vec![n as u8; (n * 37 % 5000) as usize]].concat();
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let blobs = blobs(dir.path());
+            scope.spawn(move || {
+                // Half of what they send is the same.
+                for n in 0..40 {
+                    let (own, shared) = (content(n * 2 + writer * 1000), content(n * 2 + 1));
+                    put(&blobs, &[&own, &shared]);
+                }
+            });
+        }
+        let reader = blobs(dir.path());
+        scope.spawn(move || {
+            for n in 0..40 {
+                let digest = Digest::of(&content(n * 2 + 1));
+                let read = loop {
+                    match reader.read_all(&digest, 1 << 20) {
+                        Err(BlobError::Missing(_)) => std::thread::yield_now(),
+                        read => break read.unwrap(),
+                    }
+                };
+                assert_eq!(read, content(n * 2 + 1));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_pack_without_an_index_is_read_from_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&blobs(dir.path()), &[b"first", b"second"]);
+    let index = only(&dirs(dir.path()).packs(), "idx");
+    let before = fs::read(&index).unwrap();
+    fs::remove_file(&index).unwrap();
+    let blobs = blobs(dir.path());
+    assert_eq!(blobs.read_all(&Digest::of(b"second"), 10).unwrap(), b"second");
+    assert!(blobs.has_damage(), "something may be lost");
+    assert_eq!(fs::read(&index).unwrap(), before);
+}
+
+#[test]
+fn a_pack_that_lost_its_end_keeps_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&blobs(dir.path()), &[b"first", b"second"]);
+    let pack = only(&dirs(dir.path()).packs(), "pack");
+    let bytes = fs::read(&pack).unwrap();
+    fs::write(&pack, &bytes[..bytes.len() - 1]).unwrap();
+    let blobs = blobs(dir.path());
+    assert!(blobs.has(&Digest::of(b"first")) && !blobs.has(&Digest::of(b"second")));
+    assert!(blobs.has_damage());
+}
+
+#[test]
+fn a_full_disk_leaves_what_was_sealed_and_names_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    put(&blobs, &[b"before"]);
+    // A folder that can't get another file stands for the disk here.
+    let mut upload = Upload::new(blobs.clone());
+    upload.raw_frame(&record(b"content")).unwrap();
+    fs::rename(dirs(dir.path()).tmp(), dir.path().join("away")).unwrap();
+    let error = upload.seal().unwrap_err().to_string();
+    assert!(error.starts_with("write the index of pack "), "{error}");
+    assert!(blobs.has(&Digest::of(b"before")) && !blobs.has(&Digest::of(b"content")));
+    drop(upload);
+    let error = Upload::new(blobs.clone()).raw_frame(&record(b"content")).unwrap_err();
+    assert!(error.to_string().starts_with("create pack "), "{error}");
+    assert!(matches!(error, UploadError::Blob(BlobError::Pack { .. })));
+    fs::create_dir(dirs(dir.path()).tmp()).unwrap();
+    put(&blobs, &[b"content"]);
+    assert!(blobs.has(&Digest::of(b"content")), "a retry succeeds");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn after_a_crash_the_records_before_the_cut_are_there_and_no_others(
+        contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let stream: Vec<u8> = contents.iter().flat_map(|content| record(content)).collect();
+        let cut = cut.index(stream.len() + 1);
+        let dirs = dirs(dir.path());
+        dirs.create().unwrap();
+        let id = super::pack::PackId::new();
+        fs::write(dirs.tmp().join(format!("{id}.pack")), &stream[..cut]).unwrap();
+        fs::write(dirs.tmp().join(format!("{id}.idx")), b"half").unwrap();
+        recover(dir.path()).unwrap();
+        let blobs = blobs(dir.path());
+        let mut end = 0;
+        let mut kept = std::collections::HashSet::new();
+        for content in &contents {
+            end += HEADER + content.len();
+            if end <= cut {
+                kept.insert(content);
+            }
+        }
+        for content in &contents {
+            prop_assert_eq!(blobs.has(&Digest::of(content)), kept.contains(content));
+            if kept.contains(content) {
+                prop_assert_eq!(&blobs.read_all(&Digest::of(content), 200).unwrap(), content);
+            }
+        }
+        prop_assert_eq!(fs::read_dir(dirs.tmp()).unwrap().count(), 0);
+        prop_assert!(!blobs.has_damage());
+    }
+
+    #[test]
+    fn flipped_bits_never_give_wrong_bytes(
+        contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..6),
+        flips in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 0u8..8), 1..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = blobs(dir.path());
+        put(&writer, &contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for (pack, at, bit) in flips {
+            let path = only(&dirs(dir.path()).packs(), if pack { "pack" } else { "idx" });
+            flip(&path, at.index(fs::metadata(&path).unwrap().len() as usize), bit);
+        }
+        // With what was known before, and from the disk.
+        for blobs in [writer, blobs(dir.path())] {
+            for content in &contents {
+                match blobs.read_all(&Digest::of(content), 100) {
+                    Ok(read) => prop_assert_eq!(&read, content),
+                    Err(_) => prop_assert!(blobs.has_damage(), "what is lost is noticed"),
+                }
+            }
+        }
+        let again = blobs(dir.path());
+        put(&again, &contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        for content in &contents {
+            prop_assert_eq!(&again.read_all(&Digest::of(content), 100).unwrap(), content, "and repaired");
+        }
+    }
+}
