@@ -30,7 +30,7 @@ mod suspects;
 mod tests;
 
 use build::Builder;
-use cache::StatCache;
+use cache::{CacheFile, StatCache};
 use survey::{Item, ItemKind, Survey};
 
 pub use paths::{PathEntry, PathNode, Paths};
@@ -117,7 +117,8 @@ pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, W
     let survey::Surveyed { listings, mut warnings, known, fresh } = survey.run()?;
     let changed = fresh > 0 || known != cache.entries();
     let settled = cache.settled();
-    let mut writer = if changed { cache.rewrite() } else { None };
+    // What comes now needs memory of its own.
+    let mut writer = cache.into_file().filter(|_| changed).and_then(CacheFile::rewrite);
     let keep = |path: &Path, items: &[Item]| {
         let files = items.iter().filter_map(|item| match &item.kind {
             ItemKind::File(Some(content)) if settled.includes(&content.stamp) => Some((&*item.name, content)),
