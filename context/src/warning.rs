@@ -69,7 +69,7 @@ impl fmt::Display for Warning {
                     "`{path}` is {megabytes} MB, {percent}% of what is sent; if that isn't meant, add the line `{path}` to "
                 )?;
                 match ignore_file {
-                    Some(file) => write!(f, "`{}`", file.display()),
+                    Some(file) => write!(f, "`{}`", file.strip_prefix(".").unwrap_or(file).display()),
                     None => f.write_str("the ignore file"),
                 }
             }

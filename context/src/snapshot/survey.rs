@@ -26,7 +26,7 @@ const BATCH: usize = 32;
 
 /// How deep in the tree a directory that waits holds its parent open. Below it is found by its path, for there is a limit
 /// to how many can be open.
-const HELD: usize = 32;
+const HELD: usize = 16;
 
 /// What is surveyed.
 #[derive(Clone, Copy)]
