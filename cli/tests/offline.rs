@@ -61,6 +61,41 @@ fn files_lists_a_context_after_its_rules() {
 }
 
 #[test]
+fn files_gives_every_digest_as_sha256sum_does() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n"), ("small", "x")]);
+    // Large enough for several chunks.
+    let large: Vec<u8> = (0..5_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(dir.path().join("large"), large).unwrap();
+    let sums = Command::new("sha256sum").args(["large", "small"]).current_dir(dir.path()).output().unwrap();
+    let sums: Vec<_> = text(&sums.stdout).lines().map(|line| line.split("  ").collect::<Vec<_>>()).collect();
+    // The second time from what was remembered.
+    for _ in 0..2 {
+        let output = slipway(dir.path(), &["files", "--long"]);
+        for sum in &sums {
+            let wanted = format!("sha256:{} {}", sum[0], sum[1]);
+            assert!(text(&output.stdout).lines().any(|line| line.ends_with(&wanted)), "{wanted}");
+        }
+        let output = slipway(dir.path(), &["files", "--output", "json"]);
+        assert!(text(&output.stdout).contains(&format!(r#""size":5000000,"digest":"sha256:{}""#, sums[0][0])));
+    }
+}
+
+#[test]
+fn files_warns_of_what_dominates() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n"), ("node_modules/x/y", "")]);
+    fs::File::create(dir.path().join("node_modules/big")).unwrap().set_len(12_000_000).unwrap();
+    let output = slipway(dir.path(), &["files"]);
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("`node_modules` is 12 MB, 99% of what is sent") && stderr.contains("`.dockerignore`"),
+        "{stderr}"
+    );
+    fs::write(dir.path().join(".dockerignore"), "node_modules\n").unwrap();
+    let output = slipway(dir.path(), &["files"]);
+    assert!(!text(&output.stderr).contains("node_modules"));
+}
+
+#[test]
 fn files_for_deploy_takes_oktetoignore() {
     let ignore = "a\n[deploy]\nb\n[destroy]\nc\n";
     let dir = project(

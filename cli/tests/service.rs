@@ -79,8 +79,8 @@ async fn a_build_over_a_bad_connection() {
     };
     let fake = Fake::start(script).await;
     let dir = project();
-    // More than one frame, and a content that is there twice.
-    let large: Vec<u8> = (0..2_500_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    // More than one frame in one piece, and a content that is there twice.
+    let large: Vec<u8> = (0..2_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for (name, content) in [("large", large.as_slice()), ("twin-a", b"same"), ("twin-b", b"same"), ("empty", b"")] {
         fs::write(dir.path().join(name), content).unwrap();
     }
@@ -292,7 +292,9 @@ async fn memory_does_not_grow_with_the_context() {
     let script = Script { events: vec![done(JobStatus::Succeeded)], discard: true, ..Script::default() };
     let fake = Fake::start(script).await;
     let dir = project();
-    fs::File::create(dir.path().join("large")).unwrap().set_len(LARGE).unwrap();
+    // No two chunks alike, or only one would be sent.
+    let large: Vec<u8> = (0..LARGE / 8).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()).collect();
+    fs::write(dir.path().join("large"), large).unwrap();
     for number in 0..SMALL {
         fs::write(dir.path().join(format!("small-{number}")), format!("{number}").repeat(300)).unwrap();
     }

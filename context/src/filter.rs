@@ -112,8 +112,8 @@ impl Filter {
         let mut skip = false;
         if let Some(matcher) = &self.include {
             let above = above.and_then(|above| above.include.as_ref());
-            let (matched, matches) = matcher.matches_below(path, above).map_err(FilterError::Include)?;
-            below.include = Some(matches);
+            let (matched, for_below) = matcher.matches_below(path, above).map_err(FilterError::Include)?;
+            below.include = Some(for_below);
             if !matched {
                 if is_directory && self.plain_includes && !any_below(matcher, path, false) {
                     return Ok((Verdict::Prune, below));
@@ -123,8 +123,8 @@ impl Filter {
         }
         if let Some(matcher) = &self.exclude {
             let above = above.and_then(|above| above.exclude.as_ref());
-            let (matched, matches) = matcher.matches_below(path, above).map_err(FilterError::Exclude)?;
-            below.exclude = Some(matches);
+            let (matched, for_below) = matcher.matches_below(path, above).map_err(FilterError::Exclude)?;
+            below.exclude = Some(for_below);
             if matched {
                 if is_directory && self.plain_exceptions && !any_below(matcher, path, true) {
                     return Ok((Verdict::Prune, below));

@@ -24,13 +24,13 @@ mod cache;
 mod hash;
 mod narrow;
 mod paths;
-mod suspects;
 mod survey;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
 use build::Builder;
-use cache::StatCache;
+use cache::{CacheFile, StatCache};
 use survey::{Item, ItemKind, Survey};
 
 pub use paths::{PathEntry, PathNode, Paths};
@@ -117,7 +117,8 @@ pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, W
     let survey::Surveyed { listings, mut warnings, known, fresh } = survey.run()?;
     let changed = fresh > 0 || known != cache.entries();
     let settled = cache.settled();
-    let mut writer = if changed { cache.rewrite() } else { None };
+    // What comes now needs memory of its own.
+    let mut writer = cache.into_file().filter(|_| changed).and_then(CacheFile::rewrite);
     let keep = |path: &Path, items: &[Item]| {
         let files = items.iter().filter_map(|item| match &item.kind {
             ItemKind::File(Some(content)) if settled.includes(&content.stamp) => Some((&*item.name, content)),
@@ -242,7 +243,8 @@ impl Scan {
         let path = Path::new(&file.path);
         let full = || self.root.as_ref().map_or_else(|| path.to_owned(), |root| root.full(path));
         let changed = || WalkError::Changed { path: full() };
-        let list = self.nodes.get(&list).and_then(|node| ChunkList::decode(&node.bytes, size).ok()).ok_or_else(changed)?;
+        let list =
+            self.nodes.get(&list).and_then(|node| ChunkList::decode(&node.bytes, size).ok()).ok_or_else(changed)?;
         let mut whole = Hasher::default();
         let mut bytes = Vec::new();
         for chunk in list.chunks() {

@@ -8,7 +8,7 @@
 //! come before children, siblings in byte order.
 
 use std::cmp::Ordering;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ impl WalkError {
 /// The path of an entry that is in, if a snapshot can hold it.
 pub(crate) fn check_path<'p>(root: &Root, path: &'p Path) -> Result<&'p str, WalkError> {
     let text = path.to_str().ok_or_else(|| WalkError::Name { path: root.full(path) })?;
-    check_length(root, path, path.file_name().map_or(0, |name| name.len()), "name", MAX_NAME)?;
+    check_length(root, path, path.file_name().map_or(0, OsStr::len), "name", MAX_NAME)?;
     check_length(root, path, text.len(), "path", MAX_PATH)?;
     Ok(text)
 }

@@ -70,7 +70,8 @@ impl Builder {
         listing: Listing,
         inner: impl Fn(u32) -> Option<Built>,
     ) -> Result<Built, WalkError> {
-        let Listing { path, items, mut occupied } = listing;
+        let Listing { mut path, items, mut occupied } = listing;
+        let is_root = path.as_os_str().is_empty();
         let mut entries = Vec::with_capacity(items.len());
         let mut bytes = 0;
         for Item { name, mode, kind } in items {
@@ -81,9 +82,11 @@ impl Builder {
                 }
                 ItemKind::File(Some(content)) => {
                     bytes += content.stamp.size;
-                    let path = path.join(&*name);
+                    path.push(&*name);
                     self.suspects.file(&path, content.stamp.size);
-                    self.file(&path, content)
+                    let node = self.file(&path, content);
+                    path.pop();
+                    node
                 }
                 // All have been read, or there was an error.
                 ItemKind::File(None) => return Err(WalkError::Changed { path: root.full(&path.join(&*name)) }),
@@ -109,7 +112,6 @@ impl Builder {
             entries.push(Entry { name: name.into(), mode, node });
         }
         let empty = entries.is_empty();
-        let is_root = path.as_os_str().is_empty();
         let directory = Directory::new(entries).map_err(|error| bad_directory(root.full(&path), &error))?;
         // An empty one may turn out not to be in.
         let digest = if empty && !is_root { directory.digest() } else { self.store(&directory) };
@@ -132,7 +134,7 @@ impl Builder {
             offset += u64::from(chunk.size);
         }
         // Of several equal files the oldest, so that nothing depends on who was first.
-        let node = self.nodes.entry(digest).or_insert_with(|| NodeBlob { bytes: list.into(), mtime_seconds });
+        let node = self.nodes.entry(digest).or_insert_with(|| NodeBlob { bytes: list, mtime_seconds });
         node.mtime_seconds = node.mtime_seconds.min(mtime_seconds);
         Node::File { digest, size: stamp.size, chunked: true }
     }

@@ -58,7 +58,9 @@ const MARGIN: i64 = 2;
 const MAX_CACHE: u64 = 512 << 20;
 
 /// How long a cache that isn't written again is kept.
-const KEPT: Duration = Duration::from_secs(60 * 60 * 24 * 30);
+const KEPT: Duration = Duration::from_hours(24 * 30);
+
+type Directories = HashMap<Box<[u8]>, Range<usize>>;
 
 /// What is known from earlier scans.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ pub(super) struct StatCache {
     key: Digest,
     bytes: Vec<u8>,
     /// Where the device and the records of a directory begin and end.
-    directories: HashMap<Box<[u8]>, Range<usize>>,
+    directories: Directories,
     /// Files in all.
     entries: u64,
     started: Time,
@@ -79,6 +81,13 @@ pub(super) struct StatCache {
 pub(super) struct Settled {
     started: Time,
     kept: bool,
+}
+
+/// The place of a cache.
+#[derive(Debug)]
+pub(super) struct CacheFile {
+    file: PathBuf,
+    key: Digest,
 }
 
 /// What is known of a directory's files; they have to be asked for in byte order.
@@ -149,10 +158,18 @@ impl StatCache {
         Settled { started: self.started, kept: self.file.is_some() }
     }
 
-    /// Begins to write the next one; `None` if there is no place for it. What is kept here is dropped.
+    /// Where it is kept; what it knows is dropped.
+    pub(super) fn into_file(self) -> Option<CacheFile> {
+        Some(CacheFile { file: self.file?, key: self.key })
+    }
+}
+
+// === impl CacheFile ===
+
+impl CacheFile {
+    /// Begins to write the next one; `None` if that can't be done.
     pub(super) fn rewrite(self) -> Option<CacheWriter> {
-        let Self { file, key, .. } = self;
-        CacheWriter::create(file?, &key).ok()
+        CacheWriter::create(self.file, &self.key).ok()
     }
 }
 
@@ -166,7 +183,9 @@ fn key(root: &Path, rules: &Rules, only: &[String]) -> Digest {
     rules.patterns().for_each(|(pattern, ..)| add(pattern.as_bytes()));
     // No pattern is like this.
     add(b"\0");
-    only.iter().for_each(|path| add(path.as_bytes()));
+    for path in only {
+        add(path.as_bytes());
+    }
     hasher.finish()
 }
 
@@ -179,7 +198,7 @@ fn read(file: &Path) -> Option<Vec<u8>> {
 }
 
 /// Where each directory is, and how many files there are in all; `None` if these are not the bytes of the cache wanted.
-fn index(bytes: &[u8], key: &Digest) -> Option<(HashMap<Box<[u8]>, Range<usize>>, u64)> {
+fn index(bytes: &[u8], key: &Digest) -> Option<(Directories, u64)> {
     let (body, checksum) = bytes.split_last_chunk::<DIGEST>()?;
     let blocks = body.strip_prefix(MAGIC)?.strip_prefix(key.as_bytes())?;
     if Digest::of(body).as_bytes() != checksum {

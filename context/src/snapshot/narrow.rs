@@ -5,7 +5,6 @@
 //! rules let through what is there, and the walk is filtered by the result.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use crate::filter::{Below, Filter, Verdict};
@@ -82,9 +81,10 @@ impl TreeReader for Disk<'_> {
         if path != "." && self.verdict(path, true)? == Verdict::Prune {
             return Ok(None);
         }
-        let listed = self.root.open_directory(at).and_then(|directory| self.root.list_in(directory.as_fd(), at));
+        let listed = self.root.open_directory(at).and_then(|directory| self.root.list_in(directory, at));
         // Names that aren't UTF-8 match nothing that can be asked for.
-        Ok(absent(listed)?.map(|listed| listed.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect()))
+        Ok(absent(listed)?
+            .map(|(listed, _)| listed.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! has time; the newest first, so that little waits. What is ignored is neither entered nor read. What comes out does not
 //! depend on who did what: the listings say which directory is in which.
 
+use std::io;
 use std::num::NonZero;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -25,7 +26,7 @@ const BATCH: usize = 32;
 
 /// How deep in the tree a directory that waits holds its parent open. Below it is found by its path, for there is a limit
 /// to how many can be open.
-const HELD: usize = 32;
+const HELD: usize = 16;
 
 /// What is surveyed.
 #[derive(Clone, Copy)]
@@ -312,7 +313,7 @@ impl<'a> Worker<'a> {
             Some(parent) => root.open_directory_in(parent.as_fd(), &task.path),
             None => root.open_directory(&task.path),
         };
-        let (fd, listed) = match opened.and_then(|fd| root.list_in(fd.as_fd(), &task.path).map(|listed| (fd, listed))) {
+        let (listed, open) = match opened.and_then(|fd| root.list_in(fd, &task.path)) {
             Ok(found) => found,
             Err(error) if task.tolerant && error.is_tolerable() => {
                 self.listings.push((task.listing, Listing { path: task.path, ..Listing::default() }));
@@ -328,7 +329,16 @@ impl<'a> Worker<'a> {
         let Look { mut listing, mut directories, files, warnings, known, .. } = look;
         self.known += known;
         self.warnings.extend(warnings);
-        let fd = Arc::new(fd);
+        if directories.is_empty() && files.is_empty() {
+            listing.path = task.path;
+            self.listings.push((task.listing, listing));
+            return Ok(());
+        }
+        let fd = match open.fd().map_err(io::Error::from).and_then(|fd| fd.try_clone_to_owned()) {
+            Ok(fd) => Arc::new(fd),
+            Err(source) => return Err((task.path.clone(), WalkError::Read { path: root.full(&task.path), source })),
+        };
+        drop(open);
         let first = self.crew.reserve(directories.len());
         for (number, (at, directory)) in (first..).zip(&mut directories) {
             directory.listing = number;
@@ -444,7 +454,7 @@ impl<'a, 't> Look<'a, 't> {
         let (wanted, only) = self.judge_wanted(is_directory);
         let above = Above { rules: Some(below), only };
         if is_directory {
-            return self.directory(entry, path, verdict == Verdict::Include, wanted, above);
+            return self.directory(&entry, path, verdict == Verdict::Include, wanted, above);
         }
         let special = entry.kind.special();
         self.listing.occupied |= special.is_none();
@@ -483,7 +493,7 @@ impl<'a, 't> Look<'a, 't> {
 
     fn directory(
         &mut self,
-        entry: Listed,
+        entry: &Listed,
         path: &Path,
         ruled_in: bool,
         wanted: Verdict,

@@ -61,14 +61,15 @@ impl Root {
     /// What is in a directory, in byte order.
     #[cfg(test)]
     pub(super) fn list(&self, path: &Path) -> Result<Vec<Listed>, WalkError> {
-        self.list_in(self.open_directory(path)?.as_fd(), path)
+        Ok(self.list_in(self.open_directory(path)?, path)?.0)
     }
 
-    /// What is in an open directory, in byte order.
-    pub(crate) fn list_in(&self, fd: BorrowedFd<'_>, path: &Path) -> Result<Vec<Listed>, WalkError> {
+    /// What is in a directory that was just opened, in byte order; and the directory, still open.
+    pub(crate) fn list_in(&self, fd: OwnedFd, path: &Path) -> Result<(Vec<Listed>, Dir), WalkError> {
         let error = |error| self.error(path, error);
+        let mut directory = Dir::new(fd).map_err(error)?;
         let mut entries = Vec::new();
-        for entry in Dir::read_from(fd).map_err(error)? {
+        while let Some(entry) = directory.read() {
             let entry = entry.map_err(error)?;
             let name = entry.file_name();
             if name != c"." && name != c".." {
@@ -76,7 +77,9 @@ impl Root {
             }
         }
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries.into_iter().map(|(name, file_type)| Listed::new(fd, name, file_type)).collect())
+        let fd = directory.fd().map_err(error)?;
+        let listed = entries.into_iter().map(|(name, file_type)| Listed::new(fd, name, file_type)).collect();
+        Ok((listed, directory))
     }
 
     /// Opens a directory below the root, component by component.

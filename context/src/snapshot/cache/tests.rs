@@ -43,6 +43,7 @@ impl Place {
     }
 
     /// Lets the margin pass: no test waits for it. The times are still those of the files.
+    #[expect(clippy::unused_self, reason = "it reads better")]
     fn settle(&self) {
         std::thread::sleep(Duration::from_millis(2_050));
     }
