@@ -8,7 +8,7 @@
 
 use std::io::{self, Cursor};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -88,13 +88,8 @@ pub struct Blobs {
 impl Blobs {
     /// The namespace's blobs under this data directory, as they are now.
     pub fn open(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
-        Self::open_dir(data_dir.join("blobs").join(namespace.as_str()))
-    }
-
-    /// The blobs in a namespace's own folder.
-    pub(super) fn open_dir(dir: PathBuf) -> io::Result<Self> {
         static OPEN: Mutex<Vec<Arc<Catalog>>> = Mutex::new(Vec::new());
-        let dirs = Dirs::new(dir);
+        let dirs = Dirs::new(data_dir.join("blobs").join(namespace.as_str()));
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let catalog = match open.iter().position(|catalog| *catalog.dirs() == dirs) {
             Some(at) => open.remove(at),
@@ -111,8 +106,7 @@ impl Blobs {
         Ok(Self { catalog })
     }
 
-    /// As another process would open them.
-    #[cfg(test)]
+    /// The same without sharing: everything is read from the disk, as another process would.
     pub(super) fn open_alone(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
         let catalog = Arc::new(Catalog::open(Dirs::new(data_dir.join("blobs").join(namespace.as_str())))?);
         catalog.refresh()?;

@@ -1,14 +1,15 @@
 //! What a process knows of a namespace's packs: their indexes, the marks of damaged blobs, and some open files.
 //!
 //! Other processes add and remove packs at any time. What is asked for and not known is looked for again on the disk, as soon
-//! as the time of a folder says that it has changed.
+//! as the time of a folder says that it has changed; what is known is believed for a second.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use slipway_context::Digest;
 
@@ -16,6 +17,8 @@ use super::pack::{Dirs, Entry, Pack, PackId, index, sync_dir};
 
 /// Packs that are open for reading.
 const MAX_FILES: usize = 32;
+/// How long we believe what we know without looking whether others have marked damage, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 1000;
 /// Two changes of a folder within this time may leave it with the same modification time.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -23,6 +26,9 @@ const TICK: Duration = Duration::from_millis(50);
 pub(super) struct Catalog {
     dirs: Dirs,
     known: RwLock<Arc<Known>>,
+    opened: Instant,
+    /// When we looked at the folders last, in milliseconds since we opened them.
+    looked: AtomicU64,
     /// One at a time looks at the disk.
     looking: Mutex<()>,
     /// The one used last at the end.
@@ -57,7 +63,14 @@ impl Known {
 impl Catalog {
     pub(super) fn open(dirs: Dirs) -> io::Result<Self> {
         dirs.create()?;
-        Ok(Self { dirs, known: RwLock::default(), looking: Mutex::default(), files: Mutex::default() })
+        Ok(Self {
+            dirs,
+            known: RwLock::default(),
+            opened: Instant::now(),
+            looked: AtomicU64::new(0),
+            looking: Mutex::default(),
+            files: Mutex::default(),
+        })
     }
 
     pub(super) fn dirs(&self) -> &Dirs {
@@ -83,18 +96,30 @@ impl Catalog {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             known.find(digest, except).map(|(pack, entry)| (pack.clone(), entry))
         };
-        find().or_else(|| match self.refresh() {
-            Ok(changed) => changed.then(find).flatten(),
+        let since = self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed));
+        if since <= LOOK_AGAIN_MS
+            && let Some(found) = find()
+        {
+            return Some(found);
+        }
+        match self.refresh() {
+            Ok(changed) => (changed || since > LOOK_AGAIN_MS).then(find).flatten(),
             Err(error) => {
                 tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
-                None
+                find()
             }
-        })
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.opened.elapsed().as_millis() as u64
     }
 
     /// Takes in what has changed on the disk; `false` when nothing has.
     pub(super) fn refresh(&self) -> io::Result<bool> {
+        let now = self.now_ms();
         let times = self.times()?;
+        self.looked.store(now, Ordering::Relaxed);
         if self.now().seen == Some(times) {
             return Ok(false);
         }
@@ -140,12 +165,12 @@ impl Catalog {
 
     /// One that can't be read is left out: what is in it counts as missing.
     fn load(&self, id: PackId) -> Option<Arc<Pack>> {
-        let pack = index::read(&self.dirs, id).and_then(|pack| match pack {
-            Some(pack) => Ok(pack),
-            None => {
-                tracing::error!(pack = %id, "pack {id} has no index that can be believed: reading its records");
-                index::rebuild(&self.dirs, id)
+        let pack = index::read(&self.dirs, id).and_then(|pack| {
+            if let Some(pack) = pack {
+                return Ok(pack);
             }
+            tracing::error!(pack = %id, "pack {id} has no index that can be believed: reading its records");
+            index::rebuild(&self.dirs, id)
         });
         match pack {
             Ok(pack) => Some(Arc::new(pack)),
@@ -194,7 +219,7 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
 }
 
 /// How often each pack is the one from which a blob would be read: `needed` says which blobs.
-pub(super) fn chosen<'a>(known: &'a Known, needed: impl Fn(&Digest) -> bool) -> HashMap<PackId, Vec<&'a Entry>> {
+pub(super) fn chosen(known: &Known, needed: impl Fn(&Digest) -> bool) -> HashMap<PackId, Vec<&Entry>> {
     let mut chosen: HashMap<PackId, Vec<&Entry>> = HashMap::new();
     let mut taken = HashSet::new();
     for pack in &known.packs {

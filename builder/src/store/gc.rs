@@ -24,7 +24,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { young: Duration::from_secs(24 * 3600), small: 16 << 20, few: 8 }
+        Self { young: Duration::from_hours(24), small: 16 << 20, few: 8 }
     }
 }
 
@@ -45,8 +45,9 @@ pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTi
     let (mut unneeded, mut sparse, mut small) = (Vec::new(), Vec::new(), Vec::new());
     for pack in &known.packs {
         let young = now.duration_since(pack.id.created()).is_ok_and(|age| age < policy.young);
-        let spare = |entry: &Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
-        if young && pack.entries.iter().any(spare) {
+        let is_spare =
+            |entry: &Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
+        if young && pack.entries.iter().any(is_spare) {
             continue;
         }
         let bytes: u64 =

@@ -7,8 +7,8 @@ use slipway_context::Digest;
 use super::*;
 use crate::store::tests::{blobs, put};
 
-const DAYS: Duration = Duration::from_secs(48 * 3600);
-const POLICY: Policy = Policy { young: Duration::from_secs(24 * 3600), small: 1 << 20, few: 3 };
+const DAYS: Duration = Duration::from_hours(48);
+const POLICY: Policy = Policy { young: Duration::from_hours(24), small: 1 << 20, few: 3 };
 
 fn needed<'a>(contents: impl IntoIterator<Item = &'a [u8]>) -> Reachable {
     let mut needed = Reachable::default();
