@@ -75,7 +75,8 @@ impl Jobs {
         }
         let mut total = 0;
         for namespace in namespaces {
-            let bytes = self.blobs_of(namespace).await?.bytes();
+            let blobs = self.blobs_of(namespace).await?;
+            let bytes = blocking("look for packs", move || blobs.bytes()).await?;
             total += bytes;
             if config.namespace_max_bytes.is_some_and(|limit| bytes > limit) {
                 before.insert(namespace.clone(), i64::MIN);

@@ -86,7 +86,7 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// The namespace's blobs under this data directory, as they are now.
+    /// The namespace's blobs under this data directory, as they are when the first is asked for.
     pub fn open(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
         static OPEN: Mutex<Vec<Arc<Catalog>>> = Mutex::new(Vec::new());
         let dirs = Dirs::new(data_dir.join("blobs").join(namespace.as_str()));
@@ -102,7 +102,7 @@ impl Blobs {
             open.remove(0);
         }
         drop(open);
-        catalog.refresh()?;
+        catalog.look_again();
         Ok(Self { catalog })
     }
 
@@ -205,12 +205,18 @@ impl Blobs {
 
     /// When the newest damage was marked. What was checked before that may not be complete any more.
     pub fn newest_damage(&self) -> Option<SystemTime> {
-        self.look();
-        self.catalog.newest_damage()
+        let newest = self.catalog.newest_damage().unwrap_or_else(|error| {
+            tracing::error!(dir = %self.catalog.dirs().root().display(), %error, "can't look for marks of damage");
+            Some(SystemTime::now())
+        });
+        // Who is told of damage doesn't find what is damaged.
+        self.catalog.look_again();
+        newest
     }
 
     /// Bytes of all packs.
     pub fn bytes(&self) -> u64 {
+        self.look();
         self.catalog.now().packs.iter().map(|pack| pack.bytes).sum()
     }
 
@@ -221,7 +227,7 @@ impl Blobs {
     }
 
     /// Looks for packs and marks of others.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         if let Err(error) = self.catalog.refresh() {
             tracing::warn!(dir = %self.catalog.dirs().root().display(), %error, "can't look for packs");
         }

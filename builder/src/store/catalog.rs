@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,6 +29,7 @@ pub(super) struct Catalog {
     opened: Instant,
     /// When we looked at the folders last, in milliseconds since we opened them.
     looked: AtomicU64,
+    stale: AtomicBool,
     /// One at a time looks at the disk.
     looking: Mutex<()>,
     /// The one used last at the end.
@@ -41,7 +42,6 @@ pub(super) struct Known {
     /// Newest first.
     pub(super) packs: Vec<Arc<Pack>>,
     damaged: HashSet<(Digest, PackId)>,
-    newest_damage: Option<SystemTime>,
     /// Modification times of the folders of packs and of marks; none as long as the next look may find more at the same times.
     seen: Option<(SystemTime, SystemTime)>,
 }
@@ -68,6 +68,7 @@ impl Catalog {
             known: RwLock::default(),
             opened: Instant::now(),
             looked: AtomicU64::new(0),
+            stale: AtomicBool::new(true),
             looking: Mutex::default(),
             files: Mutex::default(),
         })
@@ -82,8 +83,23 @@ impl Catalog {
         self.now().packs.iter().map(|pack| pack.entries.len()).sum()
     }
 
-    pub(super) fn newest_damage(&self) -> Option<SystemTime> {
-        self.now().newest_damage
+    /// As the folder of marks is now.
+    pub(super) fn newest_damage(&self) -> io::Result<Option<SystemTime>> {
+        let dir = self.dirs.damaged();
+        let mut newest = None;
+        for name in names(&dir)? {
+            match fs::metadata(dir.join(name)) {
+                Ok(metadata) => newest = newest.max(Some(metadata.modified()?)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Before the next blob is looked for, changes on the disk are.
+    pub(super) fn look_again(&self) {
+        self.stale.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> Arc<Known> {
@@ -96,14 +112,13 @@ impl Catalog {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             known.find(digest, except).map(|(pack, entry)| (pack.clone(), entry))
         };
-        let since = self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed));
-        if since <= LOOK_AGAIN_MS
-            && let Some(found) = find()
-        {
+        let old = self.stale.swap(false, Ordering::Relaxed)
+            || self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed)) > LOOK_AGAIN_MS;
+        if !old && let Some(found) = find() {
             return Some(found);
         }
         match self.refresh() {
-            Ok(changed) => (changed || since > LOOK_AGAIN_MS).then(find).flatten(),
+            Ok(changed) => (changed || old).then(find).flatten(),
             Err(error) => {
                 tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
                 find()
@@ -143,22 +158,20 @@ impl Catalog {
             .filter_map(|id| before.packs.iter().find(|pack| pack.id == id).cloned().or_else(|| self.load(id)))
             .collect();
         packs.sort_by_key(|pack| std::cmp::Reverse(pack.id));
-        let (mut damaged, mut newest_damage) = (HashSet::new(), None);
+        let mut damaged = HashSet::new();
         for name in names(&self.dirs.damaged())? {
             let Some((what, pack)) = name.split_once('.') else { continue };
             let Some(pack) = PackId::parse(pack) else { continue };
             if let Ok(digest) = format!("sha256:{what}").parse() {
                 damaged.insert((digest, pack));
             }
-            let marked = fs::metadata(self.dirs.damaged().join(&name)).and_then(|metadata| metadata.modified());
-            newest_damage = newest_damage.max(marked.ok());
         }
         let seen = (settled(times.0) && settled(times.1)).then_some(times);
         self.files
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(id, _)| packs.iter().any(|pack| pack.id == *id));
-        let known = Arc::new(Known { packs, damaged, newest_damage, seen });
+        let known = Arc::new(Known { packs, damaged, seen });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
