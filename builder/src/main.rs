@@ -66,6 +66,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         return Box::pin(run_job::run(&config, run_job::job_dir(dir)?)).await;
     }
     if let Some(Command::Verify) = &args.command {
+        // What it writes is as private as what the service writes.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         return store::verify::run(&config.data_dir, &mut std::io::stdout()).await;
     }
     let mut process_args = Vec::new();
@@ -78,5 +80,5 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|error| anyhow::anyhow!("listen on {}: {error} (set `listen` to another address)", config.listen))?;
-    server::run(config, args.dev, process_args, listener, stop::signals()?).await
+    Box::pin(server::run(config, args.dev, process_args, listener, stop::signals()?)).await
 }

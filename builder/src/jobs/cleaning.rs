@@ -20,10 +20,10 @@ use crate::store::{self, Blobs};
 /// A tree that was used within this time stays, whatever the limits say.
 const ALWAYS_MS: i64 = 3_600_000;
 /// Marks of damage stay so long at least: longer than it takes a commit to check a tree, which may have begun before the mark.
-const MARKS: Duration = Duration::from_secs(3600);
+const MARKS: Duration = Duration::from_hours(1);
 const DAY_MS: i64 = 86_400_000;
 /// The first round comes so long after the start at the latest.
-const FIRST: Duration = Duration::from_secs(60);
+const FIRST: Duration = Duration::from_mins(1);
 
 impl Jobs {
     /// Makes room every now and then, until it is dropped.
@@ -75,7 +75,8 @@ impl Jobs {
         }
         let mut total = 0;
         for namespace in namespaces {
-            let bytes = self.blobs_of(namespace).await?.bytes();
+            let blobs = self.blobs_of(namespace).await?;
+            let bytes = blocking("look for packs", move || blobs.bytes()).await?;
             total += bytes;
             if config.namespace_max_bytes.is_some_and(|limit| bytes > limit) {
                 before.insert(namespace.clone(), i64::MIN);
@@ -164,7 +165,7 @@ impl Jobs {
             for root in roots {
                 needed.add(&blobs, &root)?;
             }
-            Ok::<_, JobsError>(gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))?)
+            gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))
         };
         blocking("remove packs", sweep).await?
     }

@@ -8,7 +8,7 @@
 
 use std::io::{self, Cursor};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -86,15 +86,10 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// The namespace's blobs under this data directory, as they are now.
+    /// The namespace's blobs under this data directory, as they are when the first is asked for.
     pub fn open(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
-        Self::open_dir(data_dir.join("blobs").join(namespace.as_str()))
-    }
-
-    /// The blobs in a namespace's own folder.
-    pub(super) fn open_dir(dir: PathBuf) -> io::Result<Self> {
         static OPEN: Mutex<Vec<Arc<Catalog>>> = Mutex::new(Vec::new());
-        let dirs = Dirs::new(dir);
+        let dirs = Dirs::new(data_dir.join("blobs").join(namespace.as_str()));
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let catalog = match open.iter().position(|catalog| *catalog.dirs() == dirs) {
             Some(at) => open.remove(at),
@@ -107,12 +102,11 @@ impl Blobs {
             open.remove(0);
         }
         drop(open);
-        catalog.refresh()?;
+        catalog.look_again();
         Ok(Self { catalog })
     }
 
-    /// As another process would open them.
-    #[cfg(test)]
+    /// The same without sharing: everything is read from the disk, as another process would.
     pub(super) fn open_alone(data_dir: &Path, namespace: &Namespace) -> io::Result<Self> {
         let catalog = Arc::new(Catalog::open(Dirs::new(data_dir.join("blobs").join(namespace.as_str())))?);
         catalog.refresh()?;
@@ -211,12 +205,18 @@ impl Blobs {
 
     /// When the newest damage was marked. What was checked before that may not be complete any more.
     pub fn newest_damage(&self) -> Option<SystemTime> {
-        self.look();
-        self.catalog.newest_damage()
+        let newest = self.catalog.newest_damage().unwrap_or_else(|error| {
+            tracing::error!(dir = %self.catalog.dirs().root().display(), %error, "can't look for marks of damage");
+            Some(SystemTime::now())
+        });
+        // Who is told of damage doesn't find what is damaged.
+        self.catalog.look_again();
+        newest
     }
 
     /// Bytes of all packs.
     pub fn bytes(&self) -> u64 {
+        self.look();
         self.catalog.now().packs.iter().map(|pack| pack.bytes).sum()
     }
 
@@ -227,7 +227,7 @@ impl Blobs {
     }
 
     /// Looks for packs and marks of others.
-    fn look(&self) {
+    pub(super) fn look(&self) {
         if let Err(error) = self.catalog.refresh() {
             tracing::warn!(dir = %self.catalog.dirs().root().display(), %error, "can't look for packs");
         }

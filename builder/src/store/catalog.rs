@@ -1,14 +1,15 @@
 //! What a process knows of a namespace's packs: their indexes, the marks of damaged blobs, and some open files.
 //!
 //! Other processes add and remove packs at any time. What is asked for and not known is looked for again on the disk, as soon
-//! as the time of a folder says that it has changed.
+//! as the time of a folder says that it has changed; what is known is believed for a second.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use slipway_context::Digest;
 
@@ -16,6 +17,8 @@ use super::pack::{Dirs, Entry, Pack, PackId, index, sync_dir};
 
 /// Packs that are open for reading.
 const MAX_FILES: usize = 32;
+/// How long we believe what we know without looking whether others have marked damage, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 1000;
 /// Two changes of a folder within this time may leave it with the same modification time.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -23,6 +26,10 @@ const TICK: Duration = Duration::from_millis(50);
 pub(super) struct Catalog {
     dirs: Dirs,
     known: RwLock<Arc<Known>>,
+    opened: Instant,
+    /// When we looked at the folders last, in milliseconds since we opened them.
+    looked: AtomicU64,
+    stale: AtomicBool,
     /// One at a time looks at the disk.
     looking: Mutex<()>,
     /// The one used last at the end.
@@ -35,7 +42,6 @@ pub(super) struct Known {
     /// Newest first.
     pub(super) packs: Vec<Arc<Pack>>,
     damaged: HashSet<(Digest, PackId)>,
-    newest_damage: Option<SystemTime>,
     /// Modification times of the folders of packs and of marks; none as long as the next look may find more at the same times.
     seen: Option<(SystemTime, SystemTime)>,
 }
@@ -57,7 +63,15 @@ impl Known {
 impl Catalog {
     pub(super) fn open(dirs: Dirs) -> io::Result<Self> {
         dirs.create()?;
-        Ok(Self { dirs, known: RwLock::default(), looking: Mutex::default(), files: Mutex::default() })
+        Ok(Self {
+            dirs,
+            known: RwLock::default(),
+            opened: Instant::now(),
+            looked: AtomicU64::new(0),
+            stale: AtomicBool::new(true),
+            looking: Mutex::default(),
+            files: Mutex::default(),
+        })
     }
 
     pub(super) fn dirs(&self) -> &Dirs {
@@ -69,8 +83,23 @@ impl Catalog {
         self.now().packs.iter().map(|pack| pack.entries.len()).sum()
     }
 
-    pub(super) fn newest_damage(&self) -> Option<SystemTime> {
-        self.now().newest_damage
+    /// As the folder of marks is now.
+    pub(super) fn newest_damage(&self) -> io::Result<Option<SystemTime>> {
+        let dir = self.dirs.damaged();
+        let mut newest = None;
+        for name in names(&dir)? {
+            match fs::metadata(dir.join(name)) {
+                Ok(metadata) => newest = newest.max(Some(metadata.modified()?)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Before the next blob is looked for, changes on the disk are.
+    pub(super) fn look_again(&self) {
+        self.stale.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> Arc<Known> {
@@ -83,18 +112,29 @@ impl Catalog {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             known.find(digest, except).map(|(pack, entry)| (pack.clone(), entry))
         };
-        find().or_else(|| match self.refresh() {
-            Ok(changed) => changed.then(find).flatten(),
+        let old = self.stale.swap(false, Ordering::Relaxed)
+            || self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed)) > LOOK_AGAIN_MS;
+        if !old && let Some(found) = find() {
+            return Some(found);
+        }
+        match self.refresh() {
+            Ok(changed) => (changed || old).then(find).flatten(),
             Err(error) => {
                 tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
-                None
+                find()
             }
-        })
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.opened.elapsed().as_millis() as u64
     }
 
     /// Takes in what has changed on the disk; `false` when nothing has.
     pub(super) fn refresh(&self) -> io::Result<bool> {
+        let now = self.now_ms();
         let times = self.times()?;
+        self.looked.store(now, Ordering::Relaxed);
         if self.now().seen == Some(times) {
             return Ok(false);
         }
@@ -118,34 +158,32 @@ impl Catalog {
             .filter_map(|id| before.packs.iter().find(|pack| pack.id == id).cloned().or_else(|| self.load(id)))
             .collect();
         packs.sort_by_key(|pack| std::cmp::Reverse(pack.id));
-        let (mut damaged, mut newest_damage) = (HashSet::new(), None);
+        let mut damaged = HashSet::new();
         for name in names(&self.dirs.damaged())? {
             let Some((what, pack)) = name.split_once('.') else { continue };
             let Some(pack) = PackId::parse(pack) else { continue };
             if let Ok(digest) = format!("sha256:{what}").parse() {
                 damaged.insert((digest, pack));
             }
-            let marked = fs::metadata(self.dirs.damaged().join(&name)).and_then(|metadata| metadata.modified());
-            newest_damage = newest_damage.max(marked.ok());
         }
         let seen = (settled(times.0) && settled(times.1)).then_some(times);
         self.files
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(id, _)| packs.iter().any(|pack| pack.id == *id));
-        let known = Arc::new(Known { packs, damaged, newest_damage, seen });
+        let known = Arc::new(Known { packs, damaged, seen });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
 
     /// One that can't be read is left out: what is in it counts as missing.
     fn load(&self, id: PackId) -> Option<Arc<Pack>> {
-        let pack = index::read(&self.dirs, id).and_then(|pack| match pack {
-            Some(pack) => Ok(pack),
-            None => {
-                tracing::error!(pack = %id, "pack {id} has no index that can be believed: reading its records");
-                index::rebuild(&self.dirs, id)
+        let pack = index::read(&self.dirs, id).and_then(|pack| {
+            if let Some(pack) = pack {
+                return Ok(pack);
             }
+            tracing::error!(pack = %id, "pack {id} has no index that can be believed: reading its records");
+            index::rebuild(&self.dirs, id)
         });
         match pack {
             Ok(pack) => Some(Arc::new(pack)),
@@ -194,7 +232,7 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
 }
 
 /// How often each pack is the one from which a blob would be read: `needed` says which blobs.
-pub(super) fn chosen<'a>(known: &'a Known, needed: impl Fn(&Digest) -> bool) -> HashMap<PackId, Vec<&'a Entry>> {
+pub(super) fn chosen(known: &Known, needed: impl Fn(&Digest) -> bool) -> HashMap<PackId, Vec<&Entry>> {
     let mut chosen: HashMap<PackId, Vec<&Entry>> = HashMap::new();
     let mut taken = HashSet::new();
     for pack in &known.packs {

@@ -20,11 +20,13 @@ pub struct Policy {
     pub small: u64,
     /// As soon as there are so many of them.
     pub few: usize,
+    /// After so many bytes, copying goes on the next time.
+    pub most: u64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { young: Duration::from_secs(24 * 3600), small: 16 << 20, few: 8 }
+        Self { young: Duration::from_hours(24), small: 16 << 20, few: 8, most: 1 << 30 }
     }
 }
 
@@ -39,14 +41,15 @@ pub struct Swept {
 
 /// Which packs can be removed, after everything that is needed of them was copied into new ones.
 pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTime) -> Result<Vec<PackId>, BlobError> {
-    let catalog = blobs.catalog();
-    let known = catalog.now();
+    blobs.look();
+    let known = blobs.catalog().now();
     let chosen = chosen(&known, |digest| needed.blobs.contains(digest));
     let (mut unneeded, mut sparse, mut small) = (Vec::new(), Vec::new(), Vec::new());
     for pack in &known.packs {
-        let young = now.duration_since(pack.id.created()).is_ok_and(|age| age < policy.young);
-        let spare = |entry: &Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
-        if young && pack.entries.iter().any(spare) {
+        let young = !now.duration_since(pack.id.created()).is_ok_and(|age| age >= policy.young);
+        let is_spare =
+            |entry: &Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
+        if young && pack.entries.iter().any(is_spare) {
             continue;
         }
         let bytes: u64 =
@@ -63,15 +66,20 @@ pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTi
         sparse.append(&mut small);
     }
     let mut copies = Copies { blobs, pack: None };
+    let mut done = 0;
     for pack in &sparse {
+        if done > policy.most {
+            break;
+        }
+        unneeded.push(pack.id);
         let mut entries = chosen.get(&pack.id).cloned().unwrap_or_default();
         entries.sort_unstable_by_key(|entry| entry.offset);
         for entry in entries {
             copies.add(pack, entry)?;
+            done += u64::from(entry.size);
         }
     }
     copies.seal()?;
-    unneeded.extend(sparse.iter().map(|pack| pack.id));
     Ok(unneeded)
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use slipway_context::Digest;
+use slipway_context::tree::CheckError;
 
 use super::db::snapshots::SnapshotRow;
 use super::db::{Db, DbError, now_ms};
@@ -69,14 +70,25 @@ pub(crate) async fn check_again(
     row: &SnapshotRow,
 ) -> Result<bool, SnapshotError> {
     let (began, root, blobs) = (now_ms(), row.root, blobs.clone());
-    let checked = tokio::task::spawn_blocking(move || trees::check(&blobs, &root)).await?;
+    let check = move || {
+        // With the marks that are there now.
+        blobs.look();
+        trees::check(&blobs, &root)
+    };
+    let checked = tokio::task::spawn_blocking(check).await?;
     match checked {
         Ok(checked) if checked.missing.is_empty() => {
             db.check_snapshot(namespace, &root, began).await?;
             Ok(true)
         }
         // A disk that can't be read says nothing about the tree.
-        Err(error @ TreeError::Blob(BlobError::Io { .. } | BlobError::Pack { .. })) => Err(error.into()),
+        Err(
+            error @ (TreeError::Blob(BlobError::Io { .. } | BlobError::Pack { .. })
+            | TreeError::Invalid(CheckError::Fetch {
+                source: BlobError::Io { .. } | BlobError::Pack { .. },
+                ..
+            })),
+        ) => Err(error.into()),
         _ => {
             tracing::warn!(%namespace, %root, "tree {root} of {namespace} is not complete any more");
             db.forget_snapshot(namespace, row).await?;

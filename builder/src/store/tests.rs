@@ -184,12 +184,50 @@ fn a_pack_that_lost_its_end_keeps_the_rest() {
     assert!(blobs.has_damage());
 }
 
+/// A size that no file may exceed stands for the full disk: only a process of its own can have one.
 #[test]
-fn a_full_disk_leaves_what_was_sealed_and_names_what_failed() {
+fn a_full_disk_during_an_upload_keeps_what_was_written_completely() {
+    const INSIDE: &str = "SLIPWAY_TEST_FULL_DISK";
+    let large = |n: u8| vec![n; 300_000];
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        let blobs = blobs(Path::new(&dir));
+        let limit = rustix::process::Rlimit { current: Some(650_000), maximum: Some(650_000) };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        let mut upload = Upload::new(blobs.clone());
+        upload.raw_frame(&record(&large(1))).unwrap();
+        upload.raw_frame(&record(&large(2))).unwrap();
+        let error = upload.raw_frame(&record(&large(3))).unwrap_err();
+        assert!(error.to_string().starts_with("write pack "), "{error}");
+        assert!(matches!(&error, UploadError::Blob(error) if error.is_disk_full()), "{error}");
+        drop(upload);
+        assert!(blobs.has(&Digest::of(&large(1))) && blobs.has(&Digest::of(&large(2))));
+        assert!(!blobs.has(&Digest::of(&large(3))));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    put(&blobs(dir.path()), &[b"before"]);
+    let run = "trap '' XFSZ; exec \"$0\" --exact \"$1\"";
+    let status = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(run)
+        .arg(std::env::current_exe().unwrap())
+        .arg("store::tests::a_full_disk_during_an_upload_keeps_what_was_written_completely")
+        .env(INSIDE, dir.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let blobs = blobs(dir.path());
+    put(&blobs, &[b"after", &large(3)]);
+    for content in [b"before".as_slice(), b"after", &large(1), &large(2), &large(3)] {
+        assert_eq!(blobs.read_all(&Digest::of(content), 1 << 20).unwrap(), content, "a retry succeeds");
+    }
+}
+
+#[test]
+fn a_failed_seal_leaves_what_was_sealed_and_names_what_failed() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = blobs(dir.path());
     put(&blobs, &[b"before"]);
-    // A folder that can't get another file stands for the disk here.
     let mut upload = Upload::new(blobs.clone());
     upload.raw_frame(&record(b"content")).unwrap();
     fs::rename(dirs(dir.path()).tmp(), dir.path().join("away")).unwrap();
@@ -268,4 +306,49 @@ proptest! {
             prop_assert_eq!(&again.read_all(&Digest::of(content), 100).unwrap(), content, "and repaired");
         }
     }
+}
+
+#[tokio::test]
+async fn verify_finds_what_is_damaged_and_forgets_what_is_incomplete() {
+    use super::db::Db;
+    use slipway_context::{Directory, Entry, Node};
+
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open(dir.path()).await.unwrap();
+    let namespace = "dev".parse().unwrap();
+    let writer = blobs(dir.path());
+    let mut roots = Vec::new();
+    for content in [b"first".as_slice(), b"second"] {
+        let node = Node::File { digest: Digest::of(content), size: content.len() as u64 };
+        let entry = Entry { name: "file".to_owned(), mode: 0o644, node };
+        let directory = Directory::new(vec![entry]).unwrap();
+        put(&writer, &[content, &directory.encode()]);
+        db.add_snapshot(&namespace, &directory.digest(), 1, 6, super::db::now_ms() + 60_000).await.unwrap();
+        roots.push(directory.digest());
+    }
+    let mut output = Vec::new();
+    super::verify::run(dir.path(), &mut output).await.unwrap();
+    assert_eq!(String::from_utf8(output).unwrap(), "dev: 2 packs, 4 blobs, 331 bytes, 0 damaged\n");
+
+    let (pack, entry) = writer.catalog().find(&Digest::of(b"second"), &[]).unwrap();
+    flip(&dirs(dir.path()).pack(pack.id), entry.offset as usize, 7);
+    let other = writer.catalog().find(&Digest::of(b"first"), &[]).unwrap().0;
+    fs::remove_file(dirs(dir.path()).index(other.id)).unwrap();
+    let mut output = Vec::new();
+    let error = super::verify::run(dir.path(), &mut output).await.unwrap_err();
+    assert_eq!(error.to_string(), "damage was found");
+    let (digest, output) = (Digest::of(b"second"), String::from_utf8(output).unwrap());
+    let expected = format!(
+        "dev: 2 packs, 4 blobs, 331 bytes, 1 damaged\n\
+         dev: blob {digest} in pack {} at 48 is damaged\n\
+         dev: the index of pack {} was damaged and is made anew\n\
+         dev: tree {} is not complete: the next sync sends what is missing\n",
+        pack.id, other.id, roots[1]
+    );
+    assert_eq!(output, expected);
+    assert!(writer.has_damage() && !writer.has(&digest), "for a service that runs beside it");
+    assert!(db.snapshot_row(&namespace, &roots[0]).await.unwrap().is_some());
+    assert!(db.snapshot_row(&namespace, &roots[1]).await.unwrap().is_none());
+
+    super::verify::run(dir.path(), &mut Vec::new()).await.unwrap();
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use slipway_context::Digest;
 
 use super::catalog::names;
-use super::pack::{PackId, index};
+use super::pack::{Dirs, PackId, index};
 use super::snapshots::check_again;
 use super::{BlobError, Blobs, Db};
 use crate::names::Namespace;
@@ -28,8 +28,6 @@ struct Found {
 /// Looks through everything under this data directory and says what it has found. An error when there is damage.
 pub async fn run(data_dir: &Path, output: &mut dyn Write) -> anyhow::Result<()> {
     let blobs_dir = data_dir.join("blobs");
-    // What we write has to be as private as what the service writes.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     anyhow::ensure!(data_dir.join("slipway.db").is_file(), "{} holds no slipway.db", data_dir.display());
     let db = Db::open(data_dir).await?;
     let mut problems = 0;
@@ -40,8 +38,8 @@ pub async fn run(data_dir: &Path, output: &mut dyn Write) -> anyhow::Result<()> 
     };
     namespaces.sort_unstable();
     for namespace in &namespaces {
-        let dir = blobs_dir.join(namespace.as_str());
-        let read = move || verify(dir);
+        let (data_dir, own) = (data_dir.to_owned(), namespace.clone());
+        let read = move || verify(&data_dir, &own);
         let read = tokio::task::spawn_blocking(read).await?;
         let (blobs, found) = read.with_context(|| format!("read the blobs of {namespace}"))?;
         problems += found.report(namespace, output)?;
@@ -57,9 +55,9 @@ pub async fn run(data_dir: &Path, output: &mut dyn Write) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Reads all packs in a namespace's folder.
-fn verify(dir: std::path::PathBuf) -> io::Result<(Blobs, Found)> {
-    let dirs = super::pack::Dirs::new(dir.clone());
+/// Reads all packs of a namespace.
+fn verify(data_dir: &Path, namespace: &Namespace) -> io::Result<(Blobs, Found)> {
+    let dirs = Dirs::new(data_dir.join("blobs").join(namespace.as_str()));
     dirs.create()?;
     let mut found = Found::default();
     let mut ids: Vec<_> =
@@ -71,7 +69,7 @@ fn verify(dir: std::path::PathBuf) -> io::Result<(Blobs, Found)> {
         }
     }
     // Makes the indexes that are missing.
-    let blobs = Blobs::open_dir(dir)?;
+    let blobs = Blobs::open_alone(data_dir, namespace)?;
     let known = blobs.catalog().now();
     for id in ids {
         let Some(pack) = known.packs.iter().find(|pack| pack.id == id) else {

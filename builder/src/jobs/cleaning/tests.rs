@@ -8,7 +8,7 @@ use crate::store::trees;
 use slipway_context::{Directory, Entry, Node};
 
 /// Nothing is too young.
-const POLICY: Policy = Policy { young: Duration::ZERO, small: 0, few: usize::MAX };
+const POLICY: Policy = Policy { young: Duration::ZERO, small: 0, few: usize::MAX, most: u64::MAX };
 
 struct Service {
     dir: tempfile::TempDir,
