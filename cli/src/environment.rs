@@ -26,6 +26,7 @@ pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 /// `true`: commands run remotely, whatever the manifest leaves open.
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
 const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const HOME: &str = "HOME";
 
 /// Variables that say who and where the caller is: neither `--var` nor `.env` sets them for commands.
@@ -53,10 +54,19 @@ impl Environment {
 
     /// Where `slipway login` keeps what it learns.
     pub(crate) fn contexts_file(&self) -> Option<PathBuf> {
-        // A relative XDG_CONFIG_HOME is to be ignored, says its specification.
-        let xdg = self.get(XDG_CONFIG_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(".config")))?;
-        Some(base.join("slipway").join("contexts.json"))
+        Some(self.directory(XDG_CONFIG_HOME, ".config")?.join("contexts.json"))
+    }
+
+    /// Where that is kept which can be found out again.
+    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
+        self.directory(XDG_CACHE_HOME, ".cache")
+    }
+
+    fn directory(&self, xdg: &str, below_home: &str) -> Option<PathBuf> {
+        // A relative path in these variables is to be ignored, says their specification.
+        let xdg = self.get(xdg).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(below_home)))?;
+        Some(base.join("slipway"))
     }
 }
 

@@ -41,9 +41,37 @@ impl Upload {
     }
 
     /// Takes one compressed frame.
-    pub fn frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
+    pub fn zstd_frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
         let frame = zstd::bulk::decompress(compressed, MAX_FRAME).map_err(UploadError::Frame)?;
-        let mut rest = frame.as_slice();
+        self.records(&frame)
+    }
+
+    /// Takes one frame that is not compressed.
+    pub fn raw_frame(&mut self, frame: &[u8]) -> Result<(), UploadError> {
+        if frame.len() > MAX_FRAME {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("it has {}", frame.len()));
+            return Err(UploadError::Frame(error));
+        }
+        self.records(frame)
+    }
+
+    /// Whether the last record is complete.
+    pub fn between_records(&self) -> bool {
+        self.current.is_none() && self.header.is_empty()
+    }
+
+    /// Makes what is complete visible.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "each blob is a file of its own: it is visible")]
+    pub fn seal(&mut self) -> Result<(), UploadError> {
+        Ok(())
+    }
+
+    /// The blobs that were stored since the last time, with their sizes.
+    pub fn take_stored(&mut self) -> Vec<(Digest, u64)> {
+        std::mem::take(&mut self.stored)
+    }
+
+    fn records(&mut self, mut rest: &[u8]) -> Result<(), UploadError> {
         while !rest.is_empty() {
             if self.current.is_none() {
                 let (now, later) = rest.split_at(rest.len().min(HEADER - self.header.len()));
@@ -63,11 +91,6 @@ impl Upload {
             self.finish_blob()?;
         }
         Ok(())
-    }
-
-    /// The blobs that were stored, with their sizes; an error when the stream ended inside a record.
-    pub fn finish(self) -> Result<Vec<(Digest, u64)>, UploadError> {
-        if self.current.is_some() || !self.header.is_empty() { Err(UploadError::Truncated) } else { Ok(self.stored) }
     }
 
     fn begin(&mut self) -> Result<(), UploadError> {
@@ -125,9 +148,10 @@ mod tests {
             let mut upload = Upload::new(blobs.clone());
             let stream: Vec<u8> = contents.iter().flat_map(|content| record(content)).collect();
             for frame in stream.chunks(size) {
-                upload.frame(&zstd::bulk::compress(frame, 1).unwrap()).unwrap();
+                upload.zstd_frame(&zstd::bulk::compress(frame, 1).unwrap()).unwrap();
             }
-            prop_assert_eq!(upload.finish().unwrap().len(), contents.len());
+            prop_assert!(upload.between_records());
+            prop_assert_eq!(upload.take_stored().len(), contents.len());
             for content in &contents {
                 prop_assert_eq!(&blobs.read_all(&digest(content), 300).unwrap(), content);
             }
@@ -137,8 +161,8 @@ mod tests {
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let dir = tempfile::tempdir().unwrap();
             let mut upload = Upload::new(Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap());
-            let _ = upload.frame(&bytes);
-            let _ = upload.frame(&zstd::bulk::compress(&bytes, 1).unwrap());
+            let _ = upload.raw_frame(&bytes);
+            let _ = upload.zstd_frame(&zstd::bulk::compress(&bytes, 1).unwrap());
         }
     }
 
@@ -147,9 +171,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap();
         let mut upload = Upload::new(blobs.clone());
-        upload.frame(&zstd::bulk::compress(&record(b"abc")[..50], 1).unwrap()).unwrap();
-        assert!(matches!(upload.finish(), Err(UploadError::Truncated)));
+        upload.zstd_frame(&zstd::bulk::compress(&record(b"abc")[..50], 1).unwrap()).unwrap();
+        assert!(!upload.between_records());
         let bomb = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
-        assert!(matches!(Upload::new(blobs).frame(&bomb), Err(UploadError::Frame(_))));
+        assert!(matches!(Upload::new(blobs).zstd_frame(&bomb), Err(UploadError::Frame(_))));
     }
 }
