@@ -37,6 +37,8 @@ mod inbox;
 mod inline;
 mod progress;
 mod sent;
+#[cfg(test)]
+mod tests;
 
 pub use call::{Answer, MAX_DIGESTS, Message, SyncCall};
 pub use inline::{InlineBlob, MAX_INLINE};

@@ -7,20 +7,29 @@ use slipway_proto::v1::sync_request::Kind;
 
 use super::frames::Frame;
 
-/// zstd's levels, from the one that keeps up with a local service to the one that a slow link has time for. Those above take
-/// twice the time for a hundredth of the bytes (source code, measured in frames of [`super::frames::FRAME`]).
-const LEVELS: [i32; 4] = [1, 3, 5, 7];
+/// zstd's levels, from the one that keeps up with a local service to the one that a slow link has time for. Source code, in
+/// frames of [`super::frames::FRAME`], one core: 4.7 times smaller at 284 MB/s, 5.5 at 163, 5.9 at 106, 6.6 at 66. The levels
+/// above take much longer for a hundredth of the bytes.
+const LEVELS: [i32; 4] = [-1, 1, 3, 7];
+/// The first frames' level.
+const FIRST: usize = 1;
 /// What gets no smaller than this, in hundredths, is sent as it is.
 const WORTH_IT: usize = 97;
 /// Frames between two looks at who waits for whom.
 const PERIOD: u32 = 6;
 
 /// The level that the frames to come are compressed with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Level {
     at: AtomicUsize,
     /// The last frame did not get smaller: the next one will hardly do, so it gets the fastest try.
     hopeless: AtomicBool,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self { at: AtomicUsize::new(FIRST), hopeless: AtomicBool::new(false) }
+    }
 }
 
 impl Level {
@@ -105,7 +114,7 @@ mod tests {
     #[test]
     fn a_slow_link_gets_a_higher_level_and_a_fast_one_the_lowest() {
         let level = Level::default();
-        let mut run = |link: u64, frames: u64| {
+        let run = |link: u64, frames: u64| {
             let mut balance = Balance::default();
             for _ in 0..PERIOD * 10 {
                 balance.waited_for_link(Duration::from_millis(link));
@@ -114,9 +123,8 @@ mod tests {
             }
             level.now()
         };
-        assert_eq!(run(1, 1), 1);
+        assert_eq!(run(2, 1), 1, "neither waits for long: it stays");
         assert_eq!(run(20, 1), 7);
-        assert_eq!(run(4, 1), 7, "neither waits for long: it stays");
-        assert_eq!(run(1, 5), 1);
+        assert_eq!(run(1, 5), -1);
     }
 }

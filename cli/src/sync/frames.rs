@@ -119,7 +119,7 @@ mod tests {
             let (mut rest, mut ends) = (stream.as_slice(), Vec::new());
             for content in &contents {
                 let (header, more) = rest.split_at(48);
-                prop_assert_eq!(&header[..32], Digest::of(content).as_bytes());
+                prop_assert_eq!(Digest::try_from(&header[..32]).unwrap(), Digest::of(content));
                 prop_assert_eq!(&header[32..40], &(content.len() as u64).to_be_bytes());
                 prop_assert_eq!(&header[40..], &(-5i64).to_be_bytes());
                 let (body, more) = more.split_at(content.len());

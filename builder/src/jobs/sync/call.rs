@@ -73,7 +73,7 @@ impl Jobs {
     }
 
     /// Writes an event of a job that is still syncing. Whoever asked it to end meanwhile found us in the way.
-    async fn tell(&self, row: &JobRow, kind: Kind) -> Result<(), JobsError> {
+    pub(super) async fn tell(&self, row: &JobRow, kind: Kind) -> Result<(), JobsError> {
         let dir = self.dir(row.id);
         let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))? else { return Ok(()) };
         if self.inner.db.job(row.id).await?.is_some_and(|now| now.state == JobState::Syncing) {
@@ -135,7 +135,10 @@ impl SyncCall {
                 let bytes;
                 (inbox, bytes) = at_work(inbox, move |inbox| inbox.frame(&message)).await?;
                 if let Some(event) = progress.received(bytes - stored, Instant::now()) {
-                    self.jobs.tell(&self.row, Kind::SyncProgress(event)).await?;
+                    let (jobs, row) = (self.jobs.clone(), self.row.clone());
+                    // As below: it may end the job.
+                    let telling = tokio::spawn(async move { jobs.tell(&row, Kind::SyncProgress(event)).await });
+                    telling.await.map_err(|error| io("tell the progress")(error.into()))??;
                 }
                 stored = bytes;
                 // Who does not listen hears the next one.
