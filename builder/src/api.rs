@@ -25,7 +25,7 @@ use crate::jobs::Jobs;
 use crate::registry::Registry;
 use crate::store::Db;
 
-/// The largest request: a plan with all its roots, or 65,536 digests.
+/// The largest request: a plan with all its roots.
 const MAX_REQUEST: usize = 8 << 20;
 
 /// What the services share.

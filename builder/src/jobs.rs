@@ -8,7 +8,7 @@
 //! | [`state`] | kinds and states |
 //! | [`spec`] | the job's folder and what its process needs to know |
 //! | [`event_log`] | the events on disk |
-//! | [`sync`] | submit, upload, commit: from `syncing` to `queued` |
+//! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
 //! | [`process`] | the process of a job: start, lock, cancel |
 //! | `cleaning` | which blobs nobody needs any more |
@@ -92,6 +92,17 @@ pub enum JobsError {
         job: JobId,
         /// Where it stands.
         state: &'static str,
+    },
+    /// Its client has come back on another connection.
+    #[error("another call goes on with the sync of job {0}")]
+    TakenOver(JobId),
+    /// The client said nothing.
+    #[error("the client of job {job} has sent nothing for {seconds} s")]
+    Silent {
+        /// The job.
+        job: JobId,
+        /// For how long.
+        seconds: u64,
     },
     /// The upload is wrong.
     #[error(transparent)]
@@ -237,7 +248,9 @@ impl Jobs {
         let mut log = EventLogWriter::open(&dir.events(), &row.id.to_string()).map_err(io("open the event log"))?;
         log.append(Kind::JobDone(job_done(state, failure.clone()))).map_err(io("write an event"))?;
         self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
-        self.syncs().remove(&row.id);
+        if let Some(session) = self.syncs().remove(&row.id) {
+            session.end();
+        }
         dir.forget_spec();
         Ok(())
     }

@@ -26,8 +26,9 @@ use crate::store::Db;
 use crate::store::db::tenants::Token;
 use crate::{api, auth, http, store};
 
-/// HTTP/2 windows for uploads over long links.
-const WINDOW: u32 = 16 << 20;
+/// HTTP/2 windows for a sync over a long and fat link: of one call, and of a connection.
+const STREAM_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 64 << 20;
 /// How often we look for an engine that is away.
 const ENGINE_AGAIN: Duration = Duration::from_secs(1);
 /// How long open connections may go on after a stop signal.
@@ -171,8 +172,8 @@ async fn serve(listener: TcpListener, app: axum::Router, shutdown: CancellationT
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http2()
-        .initial_connection_window_size(WINDOW)
-        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_concurrent_streams(256)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .timer(hyper_util::rt::TokioTimer::new());

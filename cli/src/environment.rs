@@ -54,18 +54,24 @@ impl Environment {
 
     /// Where `slipway login` keeps what it learns.
     pub(crate) fn contexts_file(&self) -> Option<PathBuf> {
-        Some(self.base(XDG_CONFIG_HOME, ".config")?.join("slipway").join("contexts.json"))
+        Some(self.directory(XDG_CONFIG_HOME, ".config")?.join("contexts.json"))
+    }
+
+    /// Where that is kept which can be found out again.
+    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
+        self.directory(XDG_CACHE_HOME, ".cache")
     }
 
     /// Where scans of contexts remember what files held.
     pub(crate) fn scan_cache(&self) -> Option<PathBuf> {
-        Some(self.base(XDG_CACHE_HOME, ".cache")?.join("slipway").join("contexts"))
+        Some(self.cache_dir()?.join("contexts"))
     }
 
-    fn base(&self, name: &str, below_home: &str) -> Option<PathBuf> {
-        // A relative XDG_CONFIG_HOME is to be ignored, says its specification.
-        let xdg = self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(below_home)))
+    fn directory(&self, xdg: &str, below_home: &str) -> Option<PathBuf> {
+        // A relative path in these variables is to be ignored, says their specification.
+        let xdg = self.get(xdg).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(below_home)))?;
+        Some(base.join("slipway"))
     }
 }
 

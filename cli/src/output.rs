@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
-use slipway_proto::v1::{Event, JobError};
+use slipway_proto::v1::{Event, JobError, event::Kind};
 
 use crate::settings::Output;
 
@@ -28,6 +28,8 @@ pub(crate) trait Renderer: Send {
 pub(crate) struct Screen {
     renderer: Box<dyn Renderer>,
     out: BufWriter<io::Stdout>,
+    /// Something else shows how far the sync is.
+    without_progress: bool,
 }
 
 impl Screen {
@@ -37,12 +39,21 @@ impl Screen {
             Output::Plain => Box::new(plain::Plain::default()),
             Output::Json => Box::new(json::Json),
         };
-        Self { renderer, out: BufWriter::new(io::stdout()) }
+        Self { renderer, out: BufWriter::new(io::stdout()), without_progress: false }
+    }
+
+    /// The same, without the progress of the sync where something else shows it.
+    pub(crate) fn without_progress(mut self, without: bool) -> Self {
+        self.without_progress = without;
+        self
     }
 
     /// Shows events that came together.
     pub(crate) fn show(&mut self, events: &[Event]) -> io::Result<()> {
         for event in events {
+            if self.without_progress && matches!(event.kind, Some(Kind::SyncProgress(_))) {
+                continue;
+            }
             let mut err = Vec::new();
             self.renderer.event(event, &mut self.out, &mut err)?;
             if !err.is_empty() {

@@ -106,8 +106,7 @@ impl Roots {
 
     fn add_dockerfile(&mut self, name: String, path: &Path) -> Result<String, Usage> {
         let scan = scan_dockerfile(path).map_err(|error| Usage::new(causes(&error)))?;
-        let same =
-            self.trees.iter().find(|tree| tree.name.starts_with("dockerfile:") && tree.scan.digest() == scan.digest());
+        let same = self.trees.iter().find(|tree| is_dockerfile(tree) && tree.scan.digest() == scan.digest());
         if let Some(same) = same {
             return Ok(same.name.clone());
         }
@@ -115,6 +114,11 @@ impl Roots {
         self.trees.push(Arc::new(Tree { name: name.clone(), dir, scan }));
         Ok(name)
     }
+}
+
+/// Whether a tree is that of a Dockerfile.
+pub(crate) fn is_dockerfile(tree: &Tree) -> bool {
+    tree.name.starts_with("dockerfile:")
 }
 
 /// The rules of a section of `.oktetoignore`.

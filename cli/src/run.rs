@@ -20,7 +20,7 @@ use crate::roots::Roots;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::submit::{self, Prepared};
-use crate::sync::{Blobs, SyncError, sync};
+use crate::sync::{Blobs, Memory, SyncError, sync};
 
 /// What to do with a job once the service has all of it.
 #[derive(Debug, Clone, Copy)]
@@ -61,29 +61,54 @@ pub(crate) async fn run(
         }
     };
     let job = job.id;
-    let mut blobs = Blobs::default();
-    for tree in prepared.roots.trees().iter().filter(|tree| missing.contains(&tree.name)) {
-        blobs.add(tree);
+    let memory = Memory::new(settings.environment.cache_dir(), client.url(), &session.namespace);
+    let (mut blobs, mut there) = (Blobs::default(), Blobs::default());
+    for tree in prepared.roots.trees() {
+        if missing.contains(&tree.name) { &mut blobs } else { &mut there }.add(tree);
     }
     drop(prepared);
-    if !missing.is_empty() {
+    // What the service has already, it will still have when a little of it has changed.
+    let remembering = tokio::task::spawn_blocking({
+        let memory = memory.clone();
+        move || memory.save_new(there)
+    });
+    let syncing =
+        async { if missing.is_empty() { Ok(()) } else { sync(client, &job, blobs, &memory, settings.bar).await } };
+    let screen = Screen::new(settings.output).without_progress(settings.bar);
+    let following = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel);
+    let followed = if ending.detach {
         let synced = tokio::select! {
-            synced = sync(client, &job, &blobs) => synced,
+            synced = syncing => synced,
             // The job is cancelled below, where its end is also waited for.
             () = interrupt.received() => Ok(()),
         };
         if let Err(error) = synced {
-            return abandon(settings, client, &job, error, interrupt).await;
+            abandon(client, &job, error).await?;
+        } else if !interrupt.is_received() {
+            output::note(format_args!("the job goes on without you; `slipway job attach {job}` shows it"));
+            output::print(format_args!("{job}\n"))?;
+            return Ok(ExitStatus::Done);
         }
-    }
-    drop(blobs);
-    if ending.detach && !interrupt.is_received() {
-        output::note(format_args!("the job goes on without you; `slipway job attach {job}` shows it"));
-        output::print(format_args!("{job}\n"))?;
-        return Ok(ExitStatus::Done);
-    }
-    let screen = Screen::new(settings.output);
-    let followed = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel).await?;
+        following.await?
+    } else {
+        tokio::pin!(following);
+        // Its events come while its roots are sent. A job that ends meanwhile needs none.
+        let synced = tokio::select! {
+            followed = &mut following => Err(followed?),
+            synced = syncing => Ok(synced),
+            () = interrupt.received() => Ok(Ok(())),
+        };
+        match synced {
+            Err(followed) => followed,
+            Ok(synced) => {
+                if let Err(error) = synced {
+                    abandon(client, &job, error).await?;
+                }
+                following.await?
+            }
+        }
+    };
+    let _ = remembering.await;
     let status = followed.status();
     if status == ExitStatus::Done
         && let Some(path) = ending.env_file
@@ -99,14 +124,9 @@ async fn late(interrupt: &Interrupt) {
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
 
-/// A sync that failed: says why, and leaves no job behind that waits for it.
-async fn abandon(
-    settings: &Settings,
-    client: &Client,
-    job: &str,
-    error: SyncError,
-    interrupt: &Interrupt,
-) -> Result<ExitStatus> {
+/// A sync that failed: says why, and leaves no job behind that waits for it. Nothing is wrong when the job has ended: its
+/// events say more than the refused sync does.
+async fn abandon(client: &Client, job: &str, error: SyncError) -> Result<()> {
     if let SyncError::Service(error @ ServiceError::Unreachable { .. }) = error {
         // The job can't be cancelled either; without its client it ends by itself.
         return Err(error.into());
@@ -114,10 +134,8 @@ async fn abandon(
     let answer = client.jobs().get(timed(GetJobRequest { job: job.to_owned() }, SHORT_CALL)).await;
     let state = answer.map(|answer| answer.into_inner().state());
     if matches!(state, Ok(JobState::Cancelled | JobState::Failed | JobState::Succeeded)) {
-        // Somebody else ended the job: its events say more than the refused upload does.
         tracing::info!(%error, "the sync ended");
-        let screen = Screen::new(settings.output);
-        return Ok(follow(client, job, 0, Some(screen), interrupt, OnInterrupt::Cancel).await?.status());
+        return Ok(());
     }
     if let Err(error) = follow::cancel(client, job).await {
         tracing::warn!(%error, job, "could not cancel the job");

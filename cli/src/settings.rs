@@ -1,6 +1,7 @@
 //! Flags, environment and context file, resolved once, in this order: flag, `SLIPWAY_*`, `OKTETO_*`, context file.
 
 use std::fmt;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -83,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     /// How to show events.
     pub(crate) output: Output,
+    /// Whether a bar on a terminal is welcome.
+    pub(crate) bar: bool,
     /// The filter for slipway's own log.
     pub(crate) log_level: String,
     /// The environment that all this came from.
@@ -124,6 +127,7 @@ impl Settings {
             namespaces: args.namespaces,
             file: args.file.or_else(|| environment.get(environment::SLIPWAY_FILE).map(PathBuf::from)),
             output: resolve_output(output),
+            bar: matches!(output, OutputArg::Auto | OutputArg::Tty) && io::stderr().is_terminal(),
             log_level: first(args.log_level, &[environment::SLIPWAY_LOG_LEVEL]).unwrap_or_else(|| "warn".to_owned()),
             environment,
         })

@@ -6,7 +6,8 @@ use slipway_proto::v1::{Job, KeyValue, Root, SubmitRequest};
 use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
-use crate::roots::{BuildRoots, Roots};
+use crate::roots::{BuildRoots, Roots, is_dockerfile};
+use crate::sync::Inline;
 
 /// A plan, the trees that it reads, and which build reads which.
 #[derive(Debug)]
@@ -33,9 +34,11 @@ impl Prepared {
             JobKind::Test => v1::JobKind::Test,
         };
         let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), builds, commands };
+        let mut inline = Inline::default();
         let roots = self.roots.trees().iter().map(|tree| Root {
             name: tree.name.clone(),
             digest: tree.scan.digest().as_bytes().to_vec(),
+            inline: if is_dockerfile(tree) { inline.take(tree) } else { Vec::new() },
             ..Root::default()
         });
         SubmitRequest {

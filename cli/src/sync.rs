@@ -1,27 +1,47 @@
 //! Sends the service the blobs that it does not have, and nothing else.
+//!
+//! | module | does |
+//! |---|---|
+//! | `plan` | what is sent next |
+//! | `memory` | what the service acknowledged last |
+//! | `call` | one connection's worth of it: read, compress, send, listen |
+//! | `blobs` | the roots' nodes and contents |
+//! | `read`, `frames` | reading and checking contents, packing records |
+//! | `compress`, `pace` | the level, and how much may be under way, by what the link takes |
+//! | `inline` | small roots that go with the request |
+//! | `bar` | the bar on a terminal |
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use slipway_context::Digest;
-use slipway_proto::v1::{CommitRequest, FindMissingRequest};
 use tonic::Status;
 
-use crate::client::{Backoff, Client, LONG_CALL, Patience, ServiceError, is_transient, timed};
-use crate::output;
+use crate::client::{Backoff, Client, LONG_CALL, Patience, ServiceError, is_transient};
 
+mod bar;
 mod blobs;
+mod call;
+mod compress;
 mod frames;
-mod upload;
+mod inline;
+mod memory;
+mod pace;
+mod plan;
+mod read;
 
-use blobs::Blob;
+use bar::Bar;
 pub(crate) use blobs::Blobs;
+use call::{Calls, Stop};
+use compress::Level;
+pub(crate) use inline::Inline;
+pub(crate) use memory::Memory;
+use plan::Plan;
 
-/// Digests asked for in one request: half a megabyte of them.
-const BATCH: usize = 16_384;
-/// Whoever sends less does not wait for it.
-const WORTH_A_LINE: u64 = 4 << 20;
 /// Tries in a row that bring nothing new to the service before we give up.
 const FRUITLESS: u32 = 6;
+/// How long a service that does not answer is waited for: a restart takes less.
+const PATIENCE: Duration = Patience::RESTART.0;
 
 /// Why a sync did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +53,7 @@ pub(crate) enum SyncError {
     #[error("read `{path}`")]
     Read { path: PathBuf, source: std::io::Error },
     /// A bug of ours.
-    #[error("the reading thread failed")]
+    #[error("a thread of the sync failed")]
     Panicked(#[source] tokio::task::JoinError),
     /// The service asks for a blob that the job's roots don't hold.
     #[error("the service asks for blob {digest}, which this job does not have")]
@@ -46,69 +66,63 @@ pub(crate) enum SyncError {
     Service(#[from] ServiceError),
 }
 
-/// Makes the service's copy of a job's roots complete, and queues the job.
-pub(crate) async fn sync(client: &Client, job: &str, blobs: &Blobs) -> Result<(), SyncError> {
-    let (mut fruitless, mut before, mut backoff) = (0, usize::MAX, Backoff::new());
+/// Makes the service's copy of a job's roots complete, and queues the job. `bar`: show one on a terminal.
+pub(crate) async fn sync(
+    client: &Client,
+    job: &str,
+    blobs: Blobs,
+    memory: &Memory,
+    bar: bool,
+) -> Result<(), SyncError> {
+    let blobs = Arc::new(blobs);
+    let plan = Plan::new(Arc::clone(&blobs));
+    let mut calls = Calls { client, job, blobs, plan, level: Arc::new(Level::default()), bar: Bar::new(bar) };
+    let mut first = calls.plan.guess(&memory.load(&calls.blobs));
+    let mut outage = Outage::default();
     loop {
-        let missing = find_missing(client, job, blobs).await?;
-        let count = missing.len();
-        fruitless = if count < before { 0 } else { fruitless + 1 };
-        if fruitless >= FRUITLESS {
-            return Err(SyncError::Fruitless { count });
-        }
-        before = count;
-        tracing::info!(blobs = blobs.len(), missing = count, "syncing");
-        let bytes: u64 = missing.iter().map(|blob| blob.size).sum();
-        if bytes >= WORTH_A_LINE {
-            output::note(format_args!("sending {} before compression", output::size(bytes)));
-        }
-        if !missing.is_empty()
-            && let Some(status) = upload::upload(client, job, missing).await?
-        {
-            tracing::info!(%status, "the upload was cut; going on with what is missing");
-            tokio::time::sleep(backoff.next()).await;
-            continue;
-        }
-        let left = commit(client, job).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        if let Some(digest) = left.iter().find(|digest| !known(blobs, digest)) {
-            return Err(SyncError::Unknown { digest: hex::encode(digest) });
-        }
-        // More may be missing than a commit's answer names: the next round asks.
-        tracing::info!(missing = left.len(), "the commit was incomplete");
-    }
-}
-
-fn known(blobs: &Blobs, digest: &[u8]) -> bool {
-    Digest::try_from(digest).is_ok_and(|digest| blobs.get(&digest).is_some())
-}
-
-async fn find_missing(client: &Client, job: &str, blobs: &Blobs) -> Result<Vec<Blob>, SyncError> {
-    let mut missing = Vec::new();
-    let all: Vec<&Digest> = blobs.digests().collect();
-    for batch in all.chunks(BATCH) {
-        let digests = batch.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-        let request = FindMissingRequest { job: job.to_owned(), digests };
-        let call = || {
-            let (mut context, request) = (client.context(), timed(request.clone(), LONG_CALL));
-            async move { context.find_missing(request).await }
+        let (called, listened) = calls.call(std::mem::take(&mut first)).await;
+        let status = match called {
+            Ok(()) => break,
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Cut(status)) => status,
         };
-        let answer = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
-        for digest in answer.digests {
-            let blob = Digest::try_from(digest.as_slice()).ok().and_then(|digest| blobs.get(&digest));
-            missing.push(blob.ok_or_else(|| SyncError::Unknown { digest: hex::encode(&digest) })?.clone());
+        calls.plan.cut();
+        if listened {
+            outage = Outage::default();
         }
+        tracing::info!(%status, "the sync was cut; going on with what is missing");
+        let Some(wait) = outage.next() else { return Err(client.error(&status).into()) };
+        if !std::mem::replace(&mut outage.told, true) {
+            calls.bar.note(format_args!("lost the connection to {}; going on with the sync", client.url()));
+        }
+        tokio::time::sleep(wait).await;
     }
-    Ok(missing)
+    let (memory, blobs) = (memory.clone(), Arc::clone(&calls.blobs));
+    drop(calls);
+    // Not waited for by more than the process's end: it saves a round trip next time, no more.
+    tokio::task::spawn_blocking(move || memory.save(&blobs));
+    Ok(())
 }
 
-async fn commit(client: &Client, job: &str) -> Result<Vec<Vec<u8>>, SyncError> {
-    let request = CommitRequest { job: job.to_owned() };
-    let call = || {
-        let (mut context, request) = (client.context(), timed(request.clone(), LONG_CALL));
-        async move { context.commit(request).await }
-    };
-    Ok(Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?.missing)
+/// A service that is not there.
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    tries: u32,
+    backoff: Backoff,
+    told: bool,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self { since: Instant::now(), tries: 0, backoff: Backoff::new(), told: false }
+    }
+}
+
+impl Outage {
+    /// How long to wait before the next try; nothing when enough was tried.
+    fn next(&mut self) -> Option<Duration> {
+        self.tries += 1;
+        (self.tries < FRUITLESS || self.since.elapsed() < PATIENCE).then(|| self.backoff.next())
+    }
 }

@@ -74,7 +74,7 @@ async fn a_build_over_a_bad_connection() {
         events: build_events(),
         cut_after: Some(2),
         lose_submit: true,
-        bad_uploads: true,
+        cut_syncs: vec![2],
         ..Script::default()
     };
     let fake = Fake::start(script).await;
@@ -105,7 +105,9 @@ async fn a_build_over_a_bad_connection() {
     assert_eq!((build.dockerfile.as_str(), build.only_if_missing), ("Dockerfile", false));
     assert_eq!((build.args[0].value.as_str(), build.build_args[0].value.as_str()), ("a$$b", "$x"));
     assert_eq!(told.watches, [0, 2], "the watch goes on where it was cut");
-    assert_eq!((told.uploads, told.commits), (3, 2));
+    // All nodes and a check, then what is missing: cut after the second frame. A check, and what is still missing.
+    assert_eq!((told.syncs, told.checks), (2, 3));
+    assert!(told.received.values().all(|times| *times <= 2), "only what was under way goes again");
     let contents: Vec<&[u8]> = told.blobs.values().map(|(_, content)| content.as_slice()).collect();
     for content in [large.as_slice(), b"same", b"", MANIFEST.as_bytes(), b"FROM scratch\nCOPY . /\n"] {
         assert!(contents.contains(&content));
@@ -139,7 +141,7 @@ async fn detach_prints_the_id_alone() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), format!("{JOB}\n"));
     let told = fake.told();
-    assert_eq!((told.commits, told.watches.len()), (1, 0));
+    assert_eq!((told.checks, told.watches.len()), (1, 0));
     let plan = told.submits[0].plan.as_ref().unwrap();
     let commands = plan.commands.as_ref().unwrap();
     assert_eq!((commands.env[0].key.as_str(), commands.env[0].value.as_str()), ("ODD", "a $b `c`\n\"d\" 'e' \\ é"));
@@ -184,7 +186,7 @@ async fn ctrl_c_in_the_middle_of_a_sync_cancels_the_job() {
     fs::write(dir.path().join("noise"), noise).unwrap();
     let mut command = slipway(&fake, dir.path(), &["build", "-n", "dev", "--detach"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while fake.told().uploads == 0 {
+    while fake.told().syncs == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let (start, pid) = (Instant::now(), child.id().unwrap().to_string());
@@ -193,7 +195,7 @@ async fn ctrl_c_in_the_middle_of_a_sync_cancels_the_job() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert!(start.elapsed() < Duration::from_secs(5));
     let told = fake.told();
-    assert_eq!((told.cancelled, told.commits), (true, 0));
+    assert_eq!((told.cancelled, told.checks), (true, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use slipway_context::{Digest, Directory, Entry, Node};
 use slipway_proto::v1::context_service_client::ContextServiceClient;
 use slipway_proto::v1::job_service_client::JobServiceClient;
 use slipway_proto::v1::{
-    Command, CommandsPlan, CommitRequest, FindMissingRequest, Job, JobKind, Plan, Root, SubmitRequest, SubmitResponse,
-    UploadRequest, UploadResponse,
+    Command, CommandsPlan, Job, JobKind, Plan, Root, SubmitRequest, SubmitResponse, SyncCheck, SyncOpen, SyncRequest,
+    sync_request::Kind, sync_response::Kind as Answer,
 };
 use tokio::runtime::Runtime;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -60,11 +60,6 @@ impl SmallTree {
         let root = Digest::of(&encoded);
         let blobs = files.iter().map(|(_, content)| content.to_vec()).chain([encoded]).collect();
         Self { root, blobs }
-    }
-
-    /// The digests of all that has to be sent.
-    pub fn digests(&self) -> Vec<Digest> {
-        self.blobs.iter().map(|blob| Digest::of(blob)).collect()
     }
 }
 
@@ -134,15 +129,9 @@ impl Api {
         answer.job.expect("a job")
     }
 
-    /// Which digests the service lacks.
-    pub fn missing(&self, job: &str, digests: &[Digest]) -> Result<Vec<Vec<u8>>, Status> {
-        let digests = digests.iter().map(|digest| digest.as_bytes().to_vec()).collect();
-        let request = FindMissingRequest { job: job.to_owned(), digests };
-        self.wait(async { self.context().find_missing(request).await }).map(|answer| answer.into_inner().digests)
-    }
-
-    /// Uploads contents, each under the digest that is given.
-    pub fn upload(&self, job: &str, blobs: &[(Digest, &[u8])]) -> Result<UploadResponse, Status> {
+    /// One call of the sync: contents, each under the digest that is given, then a check if one is wanted. Its answer is what
+    /// is missing: nothing, once the job is queued.
+    pub fn sync(&self, job: &str, blobs: &[(Digest, &[u8])], check: bool) -> Result<Vec<Vec<u8>>, Status> {
         let mut records = Vec::new();
         for (digest, content) in blobs {
             records.write_all(digest.as_bytes()).expect("write");
@@ -150,23 +139,46 @@ impl Api {
             records.extend(1_600_000_000_i64.to_be_bytes());
             records.extend(*content);
         }
-        let mut messages = vec![UploadRequest { job: job.to_owned(), frame: Vec::new() }];
-        for frame in records.chunks(1 << 20) {
-            let frame = zstd::bulk::compress(frame, 1).expect("compress");
-            messages.push(UploadRequest { job: String::new(), frame });
+        let mut kinds = vec![Kind::Open(SyncOpen { job: job.to_owned(), scanned_bytes: 0 })];
+        for (number, frame) in records.chunks(1 << 20).enumerate() {
+            let zstd = || zstd::bulk::compress(frame, 1).expect("compress");
+            kinds.push(if number % 2 == 0 { Kind::ZstdFrame(zstd()) } else { Kind::RawFrame(frame.to_vec()) });
         }
-        self.wait(async { self.context().upload(tokio_stream::iter(messages)).await }).map(tonic::Response::into_inner)
+        kinds.extend(check.then_some(Kind::Check(SyncCheck {})));
+        self.say(kinds)
     }
 
-    /// Uploads a tree.
-    pub fn upload_tree(&self, job: &str, tree: &SmallTree) -> Result<UploadResponse, Status> {
+    /// One call of the sync with these messages; what the service lacks in the end.
+    pub fn say(&self, kinds: Vec<Kind>) -> Result<Vec<Vec<u8>>, Status> {
+        let requests = kinds.into_iter().map(|kind| SyncRequest { kind: Some(kind) });
+        let requests = tokio_stream::iter(requests.collect::<Vec<_>>());
+        self.wait(async {
+            let mut answers = self.context().sync(requests).await?.into_inner();
+            let mut missing = Vec::new();
+            while let Some(answer) = answers.message().await? {
+                match answer.kind {
+                    Some(Answer::Missing(part)) => missing.extend(part.digests),
+                    Some(Answer::Committed(_)) => missing.clear(),
+                    _ => {}
+                }
+            }
+            Ok(missing)
+        })
+    }
+
+    /// Sends contents, each under the digest that is given.
+    pub fn upload(&self, job: &str, blobs: &[(Digest, &[u8])]) -> Result<(), Status> {
+        self.sync(job, blobs, false).map(drop)
+    }
+
+    /// Sends a tree.
+    pub fn upload_tree(&self, job: &str, tree: &SmallTree) -> Result<(), Status> {
         let blobs: Vec<_> = tree.blobs.iter().map(|blob| (Digest::of(blob), blob.as_slice())).collect();
         self.upload(job, &blobs)
     }
 
-    /// Commits; what is still missing.
+    /// Checks; what is still missing.
     pub fn commit(&self, job: &str) -> Result<Vec<Vec<u8>>, Status> {
-        let request = CommitRequest { job: job.to_owned() };
-        self.wait(async { self.context().commit(request).await }).map(|answer| answer.into_inner().missing)
+        self.sync(job, &[], true)
     }
 }

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use crate::jobs::spec::BuildRoots;
 use crate::jobs::state::JobState;
-use crate::jobs::sync::Submission;
+use crate::jobs::sync::{InlineBlob, MAX_INLINE, Submission};
 use crate::names::Namespace;
 use crate::store::db::jobs::JobRow;
 
@@ -53,8 +53,17 @@ impl TryFrom<api::SubmitRequest> for Submission {
     type Error = InvalidMessage;
 
     fn try_from(request: api::SubmitRequest) -> Result<Self, InvalidMessage> {
-        let mut roots = BTreeMap::new();
+        let (mut roots, mut inline, mut inline_bytes) = (BTreeMap::new(), BTreeMap::new(), 0);
         for root in request.roots {
+            inline_bytes += root.inline.iter().map(|blob| blob.content.len()).sum::<usize>();
+            if inline_bytes > MAX_INLINE {
+                return Err(invalid("roots", format!("more than {MAX_INLINE} bytes of blobs in the request itself")));
+            }
+            let blobs = root.inline.into_iter().map(|blob| InlineBlob { content: blob.content, seconds: blob.seconds });
+            let blobs: Vec<_> = blobs.collect();
+            if !blobs.is_empty() {
+                inline.insert(root.name.clone(), blobs);
+            }
             let at = digest(&format!("roots `{}`", root.name), &root.digest)?;
             if roots.insert(root.name.clone(), at).is_some() {
                 return Err(invalid("roots", format!("`{}` is there twice", root.name)));
@@ -80,6 +89,7 @@ impl TryFrom<api::SubmitRequest> for Submission {
             namespace: namespace(&request.namespace)?,
             plan: plan_from(plan)?,
             roots,
+            inline,
             builds,
             commands,
         })

@@ -22,7 +22,8 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         | JobsError::Tree(TreeError::Invalid(_) | TreeError::Blob(BlobError::Size { .. })) => {
             Status::invalid_argument(error.to_string())
         }
-        JobsError::NotSyncing { .. } => Status::failed_precondition(error.to_string()),
+        JobsError::Silent { .. } => Status::deadline_exceeded(error.to_string()),
+        JobsError::NotSyncing { .. } | JobsError::TakenOver(_) => Status::failed_precondition(error.to_string()),
         JobsError::Db(error) => from_db(error),
         JobsError::Upload(UploadError::Blob(blob)) | JobsError::Blob(blob) if blob.is_disk_full() => {
             tracing::error!(error = %blob, "the disk is full");

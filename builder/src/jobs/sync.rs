@@ -1,17 +1,26 @@
-//! From `syncing` to `queued`: submit, find what is missing, upload, commit.
+//! From `syncing` to `queued`: submit, then the calls that make the job's roots complete.
+//!
+//! | module | does |
+//! |---|---|
+//! | `call` | one call: frames, checks, answers |
+//! | `inbox` | from frames to the namespace's store |
+//! | `inline` | small roots that came with the request |
+//! | `sent` | what was sent for the job, in all calls |
+//! | `progress` | the figures of `sync.progress` |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex as SyncMutex;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::Plan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobQueued, SyncDone};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::event_log::EventLogWriter;
 use super::spec::{BuildRoots, JobSpec};
@@ -22,15 +31,18 @@ use crate::names::{JobId, Namespace};
 use crate::store::db::jobs::JobRow;
 use crate::store::db::now_ms;
 use crate::store::snapshots::snapshot_is_complete;
-use crate::store::upload::Upload;
 use crate::store::{Blobs, trees};
 
-/// Digests in one question.
-pub const MAX_DIGESTS: usize = 65_536;
-/// Uploads of one job at a time.
-const UPLOADS: usize = 4;
-/// Missing blobs named by a commit.
-const MAX_NAMED: usize = 1000;
+mod call;
+mod inbox;
+mod inline;
+mod progress;
+mod sent;
+#[cfg(test)]
+mod tests;
+
+pub use call::{Answer, MAX_DIGESTS, Message, SyncCall};
+pub use inline::{InlineBlob, MAX_INLINE};
 
 /// A job as it was asked for.
 #[derive(Debug, Clone)]
@@ -43,57 +55,78 @@ pub struct Submission {
     pub plan: Plan,
     /// Its trees by the client's names for them.
     pub roots: BTreeMap<String, Digest>,
+    /// Blobs of small roots, by the client's names for these.
+    pub inline: BTreeMap<String, Vec<InlineBlob>>,
     /// The trees of every build.
     pub builds: BTreeMap<ServiceName, BuildRoots>,
     /// The working directory of the commands.
     pub commands: Option<Digest>,
 }
 
-/// What a service remembers of a job that is syncing; lost with the service, and then only the figures suffer.
+/// What a service remembers of a job that is syncing. Lost with the service, and nothing is lost with it.
 #[derive(Debug)]
 pub(super) struct SyncSession {
     /// One commit at a time.
     committing: Mutex<()>,
-    began: Instant,
-    active: SyncMutex<Instant>,
-    /// Uploads at a time.
-    uploads: Semaphore,
-    /// What was uploaded for the job, with sizes.
-    uploaded: SyncMutex<BTreeMap<Digest, u64>>,
+    /// When the client was last heard of; nothing while we are at work for it.
+    active: SyncMutex<Option<Instant>>,
+    /// One call at a time.
+    turn: Mutex<()>,
+    /// Ends the call that goes on.
+    call: SyncMutex<CancellationToken>,
+}
+
+impl Default for SyncSession {
+    fn default() -> Self {
+        let (committing, turn, call) = (Mutex::default(), Mutex::default(), SyncMutex::default());
+        Self { committing, active: SyncMutex::new(Some(Instant::now())), turn, call }
+    }
 }
 
 impl SyncSession {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            committing: Mutex::default(),
-            began: now,
-            active: SyncMutex::new(now),
-            uploads: Semaphore::new(UPLOADS),
-            uploaded: SyncMutex::default(),
-        }
-    }
-
     /// Since the client was last heard of.
-    pub(super) fn idle(&self) -> std::time::Duration {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    pub(super) fn idle(&self) -> Duration {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |active| active.elapsed())
     }
 
-    /// Bytes of those contents that were uploaded for this job; each is counted once, in the first tree that needs it.
-    fn count_sent<'a>(&self, contents: impl Iterator<Item = &'a Digest>) -> u64 {
-        let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
-        contents.filter_map(|digest| uploaded.remove(digest)).sum()
+    /// Ends the call that goes on: the job has ended.
+    pub(super) fn end(&self) {
+        self.call.lock().unwrap_or_else(PoisonError::into_inner).cancel();
     }
 
+    /// Ends the call that goes on, and gives what ends the next one.
+    fn take_over(&self) -> CancellationToken {
+        let next = CancellationToken::new();
+        std::mem::replace(&mut *self.call.lock().unwrap_or_else(PoisonError::into_inner), next.clone()).cancel();
+        next
+    }
+
+    /// The client is there, and it is its turn.
     fn touch(&self) {
-        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
+
+    /// It is ours.
+    fn work(&self) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// What the service lacks of a job's roots.
+#[derive(Debug, Default)]
+pub(super) struct Lacking {
+    /// Contents and nodes; none: the job is queued.
+    digests: Vec<Digest>,
+    /// Bytes of the contents among them.
+    bytes: u64,
+    /// Bytes of those contents of the roots that were sent for this job.
+    sent: u64,
 }
 
 impl Jobs {
     /// Creates a job, or gives the one that the same request created; with the names of the roots that have to be sent.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<(JobRow, Vec<String>), JobsError> {
-        let Submission { request_id, namespace, plan, roots, builds, commands } = submission;
+        let Submission { request_id, namespace, plan, roots, inline, builds, commands } = submission;
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -135,10 +168,14 @@ impl Jobs {
         if row.state != JobState::Syncing {
             return Ok((row, Vec::new()));
         }
+        let with_blobs: Vec<String> = inline.keys().cloned().collect();
+        self.store_inline(&row, inline.into_values().flatten().collect()).await?;
         let mut missing = Vec::new();
         let blobs = self.blobs(&namespace)?;
         for (name, root) in &roots {
-            if snapshot_is_complete(&self.inner.db, &blobs, &namespace, root).await?.is_none() {
+            if snapshot_is_complete(&self.inner.db, &blobs, &namespace, root).await?.is_none()
+                && !(with_blobs.contains(name) && self.is_complete(&namespace, *root).await?)
+            {
                 missing.push(name.clone());
             }
         }
@@ -150,68 +187,16 @@ impl Jobs {
         Ok((row, missing))
     }
 
-    /// Those of the digests that the job's namespace does not have.
-    pub async fn find_missing(
-        &self,
-        caller: &Caller,
-        job: &str,
-        digests: Vec<Digest>,
-    ) -> Result<Vec<Digest>, JobsError> {
-        if digests.len() > MAX_DIGESTS {
-            return Err(JobsError::Invalid(format!("more than {MAX_DIGESTS} digests in one request")));
-        }
-        let row = self.syncing(caller, job).await?;
-        let blobs = self.blobs(&row.namespace)?;
-        let find = move || digests.into_iter().filter(|digest| !blobs.has(digest)).collect();
-        tokio::task::spawn_blocking(find).await.map_err(|error| io("look for blobs")(error.into()))
-    }
-
-    /// Stores a stream of frames, as they come; gives the number of blobs and their bytes.
-    pub async fn upload(
-        &self,
-        caller: &Caller,
-        job: &str,
-        mut frames: mpsc::Receiver<Vec<u8>>,
-    ) -> Result<(u64, u64), JobsError> {
-        let row = self.syncing(caller, job).await?;
-        let session = self.session(row.id);
-        // Each holds a thread: one job's must not keep the others' from going on.
-        let _turn = session.uploads.acquire().await.map_err(|error| io("store blobs")(std::io::Error::other(error)))?;
-        let mut upload = Upload::new(self.blobs(&row.namespace)?);
-        let touched = session.clone();
-        let store = move || {
-            while let Some(frame) = frames.blocking_recv() {
-                touched.touch();
-                upload.frame(&frame)?;
-            }
-            upload.finish()
-        };
-        let stored = tokio::task::spawn_blocking(store).await.map_err(|error| io("store blobs")(error.into()))??;
-        let bytes = stored.iter().map(|(_, size)| size).sum();
-        let blobs = stored.len() as u64;
-        session.uploaded.lock().unwrap_or_else(PoisonError::into_inner).extend(stored);
-        Ok((blobs, bytes))
-    }
-
-    /// Checks that everything is there and queues the job; else names what is missing.
-    pub async fn commit(&self, caller: &Caller, job: &str) -> Result<Vec<Digest>, JobsError> {
-        let row = self.get(caller, job).await?;
-        match row.state {
-            JobState::Syncing => self.commit_row(&row).await,
-            // A repeated commit, whose first answer got lost.
-            JobState::Queued | JobState::Running | JobState::Succeeded => Ok(Vec::new()),
-            JobState::Failed | JobState::Cancelled => Err(not_syncing(&row)),
-        }
-    }
-
-    async fn commit_row(&self, row: &JobRow) -> Result<Vec<Digest>, JobsError> {
+    /// Checks that everything is there and queues the job; else tells what is missing.
+    async fn commit_row(&self, row: &JobRow) -> Result<Lacking, JobsError> {
         let session = self.session(row.id);
         let _one = session.committing.lock().await;
         let dir = self.dir(row.id);
         let spec = dir.spec().map_err(io("read the job's specification"))?;
-        let (mut files, mut bytes, mut sent) = (0, 0, 0);
+        let mut uploaded = sent::read(&dir).map_err(io("read what was sent"))?;
+        let (mut files, mut bytes, mut lacking, mut complete) = (0, 0, Lacking::default(), Vec::new());
         // Until the job is queued, nothing that it needs is cleaned away.
-        let _complete = self.keep_blobs(&row.namespace).await;
+        let _keep = self.keep_blobs(&row.namespace).await;
         let blobs = self.blobs(&row.namespace)?;
         for root in spec.roots() {
             let known = snapshot_is_complete(&self.inner.db, &blobs, &row.namespace, &root).await?;
@@ -224,44 +209,48 @@ impl Jobs {
             let check = move || trees::check(&blobs, &root);
             let checked =
                 tokio::task::spawn_blocking(check).await.map_err(|error| io("check a tree")(error.into()))??;
-            if !checked.missing.is_empty() {
-                return Ok(checked.missing.into_iter().take(MAX_NAMED).collect());
+            let (tree, missing) = (checked.tree, checked.missing);
+            // Each content counts once, in the first tree that needs it.
+            lacking.sent += tree.contents.keys().filter_map(|digest| uploaded.remove(digest)).sum::<u64>();
+            lacking.bytes += missing.iter().filter_map(|digest| tree.contents.get(digest)).sum::<u64>();
+            if missing.is_empty() {
+                files += tree.files;
+                bytes += tree.bytes;
+                complete.push((root, tree.files, tree.bytes, began));
             }
-            files += checked.tree.files;
-            bytes += checked.tree.bytes;
-            sent += session.count_sent(checked.tree.contents.keys());
-            self.inner.db.add_snapshot(&row.namespace, &root, checked.tree.files, checked.tree.bytes, began).await?;
+            lacking.digests.extend(missing);
+        }
+        if !lacking.digests.is_empty() {
+            lacking.digests.sort_unstable();
+            lacking.digests.dedup();
+            return Ok(lacking);
+        }
+        for (root, files, bytes, began) in complete {
+            self.inner.db.add_snapshot(&row.namespace, &root, files, bytes, began).await?;
         }
         let Some(lock) = super::process::JobLock::try_take(&dir).map_err(io("lock the job"))? else {
-            return Ok(Vec::new());
+            return Ok(lacking);
         };
         if !self.inner.db.move_job(row.id, JobState::Syncing, JobState::Queued).await? {
-            return Ok(Vec::new()); // Cancelled meanwhile.
+            return Ok(lacking); // Cancelled meanwhile.
         }
         let position = self.inner.db.jobs_in(JobState::Queued).await?.len() as u32;
         let mut log = EventLogWriter::open(&dir.events(), &row.id.to_string()).map_err(io("open the event log"))?;
-        let duration_ms = session.began.elapsed().as_millis() as u64;
-        let reused_bytes = bytes.saturating_sub(sent);
-        let synced = SyncDone { files, bytes, sent_bytes: sent, reused_bytes, duration_ms };
+        let duration_ms = now_ms().saturating_sub(row.created).max(0) as u64;
+        let sent_bytes = lacking.sent;
+        let reused_bytes = bytes.saturating_sub(sent_bytes);
+        let synced = SyncDone { files, bytes, sent_bytes, reused_bytes, duration_ms };
         log.append(Kind::SyncDone(synced)).map_err(io("write an event"))?;
         log.append(Kind::JobQueued(JobQueued { position })).map_err(io("write an event"))?;
         drop((log, lock));
+        sent::remove(&dir);
         self.syncs().remove(&row.id);
         self.inner.wake.notify_one();
-        Ok(Vec::new())
-    }
-
-    async fn syncing(&self, caller: &Caller, job: &str) -> Result<JobRow, JobsError> {
-        let row = self.get(caller, job).await?;
-        if row.state != JobState::Syncing {
-            return Err(not_syncing(&row));
-        }
-        self.session(row.id).touch();
-        Ok(row)
+        Ok(lacking)
     }
 
     pub(super) fn session(&self, job: JobId) -> Arc<SyncSession> {
-        self.syncs().entry(job).or_insert_with(|| Arc::new(SyncSession::new())).clone()
+        self.syncs().entry(job).or_default().clone()
     }
 
     fn blobs(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {

@@ -319,7 +319,7 @@ async fn verify_finds_what_is_damaged_and_forgets_what_is_incomplete() {
     let writer = blobs(dir.path());
     let mut roots = Vec::new();
     for content in [b"first".as_slice(), b"second"] {
-        let node = Node::File { digest: Digest::of(content), size: content.len() as u64 };
+        let node = Node::File { digest: Digest::of(content), size: content.len() as u64, chunked: false };
         let entry = Entry { name: "file".to_owned(), mode: 0o644, node };
         let directory = Directory::new(vec![entry]).unwrap();
         put(&writer, &[content, &directory.encode()]);

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use slipway_context::{ChunkList, Digest};
 use slipway_context::tree::{
     self, CheckError, CheckedTree, Directory, DirectoryStore, InvalidDirectory, Node, TreeLimits,
 };
+use slipway_context::{ChunkList, Digest};
 
 use super::blobs::{BlobError, Blobs};
 

@@ -1,78 +1,115 @@
-//! Everything that a job's roots consist of, each content once.
+//! Everything that a job's roots consist of. This is the only place of the sync that looks into a scan.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use slipway_context::Digest;
+use slipway_context::snapshot::NodeBlob;
+use slipway_context::{Content, Digest, WalkError};
 
+use super::SyncError;
 use crate::roots::Tree;
 
-/// One content, and the tree that has it.
-#[derive(Debug, Clone)]
-pub(crate) struct Blob {
+/// One blob, and the tree that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Item {
     /// Its name.
     pub(super) digest: Digest,
     /// Its bytes.
     pub(super) size: u64,
-    pub(super) tree: Arc<Tree>,
-    pub(super) kind: BlobKind,
+    /// Modification time, whole seconds since 1970.
+    pub(super) seconds: i64,
+    /// An encoded directory, rather than a content.
+    pub(super) node: bool,
+    tree: usize,
 }
 
-/// What a content is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BlobKind {
-    /// An encoded directory or chunk list.
-    Node {
-        /// When the file of a chunk list was last changed; 0 for a directory.
-        seconds: i64,
-    },
-    /// Bytes of a file, which are read again when they are sent.
-    File {
-        /// When the file was last changed.
-        seconds: i64,
-    },
-}
-
-impl Blob {
-    /// The file that it is read from; for messages.
-    pub(super) fn path(&self) -> PathBuf {
-        let source = self.tree.scan.sources().get(&self.digest);
-        source.map_or_else(|| self.tree.dir.clone(), |source| crate::project::tidy(&self.tree.dir.join(&source.path)))
-    }
-}
-
-/// All contents, by digest.
-#[derive(Debug, Default)]
-pub(crate) struct Blobs(BTreeMap<Digest, Blob>);
+/// The trees of a job that have to be synced.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Blobs(Vec<Arc<Tree>>);
 
 impl Blobs {
-    /// Adds everything that a tree consists of.
+    /// Adds a tree.
     pub(crate) fn add(&mut self, tree: &Arc<Tree>) {
-        for (digest, node) in tree.scan.nodes() {
-            self.insert(tree, *digest, node.bytes.len() as u64, BlobKind::Node { seconds: node.mtime_seconds });
+        self.0.push(Arc::clone(tree));
+    }
+
+    /// Leaves trees out.
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(&Tree) -> bool) {
+        self.0.retain(|tree| wanted(tree));
+    }
+
+    /// Bytes of all files.
+    pub(super) fn scanned_bytes(&self) -> u64 {
+        self.0.iter().map(|tree| tree.scan.totals().bytes).sum()
+    }
+
+    /// The trees.
+    pub(super) fn trees(&self) -> &[Arc<Tree>] {
+        &self.0
+    }
+
+    /// All blobs, each once: nodes first, then contents by path, as they lie on the disk.
+    pub(super) fn items(&self) -> Vec<Item> {
+        let mut seen = HashSet::new();
+        let mut items: Vec<Item> = Vec::new();
+        for (at, tree) in self.0.iter().enumerate() {
+            items.extend(tree.scan.nodes().iter().map(|(digest, found)| node(at, digest, found)));
+            items.extend(tree.scan.sources().iter().map(|(digest, source)| content(at, digest, source)));
         }
-        for (digest, source) in tree.scan.sources() {
-            self.insert(tree, *digest, source.size, BlobKind::File { seconds: source.mtime_seconds });
+        items.retain(|item| seen.insert(item.digest));
+        self.sort(&mut items);
+        items
+    }
+
+    /// The blob of that name, if it is one of ours.
+    pub(super) fn find(&self, digest: &Digest) -> Option<Item> {
+        self.0.iter().enumerate().find_map(|(at, tree)| {
+            let found = tree.scan.nodes().get(digest).map(|found| node(at, digest, found));
+            found.or_else(|| tree.scan.sources().get(digest).map(|source| content(at, digest, source)))
+        })
+    }
+
+    /// Nodes first, then contents by path.
+    pub(super) fn sort(&self, items: &mut [Item]) {
+        items.sort_by(|a, b| {
+            let tree = |item: &Item| (!item.node, item.tree);
+            tree(a).cmp(&tree(b)).then_with(|| self.place(a).cmp(&self.place(b)))
+        });
+    }
+
+    /// The bytes of a node.
+    pub(super) fn node(&self, item: &Item) -> &[u8] {
+        let tree = self.0.get(item.tree);
+        tree.and_then(|tree| tree.scan.nodes().get(&item.digest)).map(|node| &*node.bytes).unwrap_or_default()
+    }
+
+    /// Opens a content.
+    pub(super) fn open(&self, item: &Item) -> Result<Content, SyncError> {
+        let opened = self.0.get(item.tree).map(|tree| tree.scan.open(&item.digest));
+        match opened {
+            Some(Ok(Some(content))) => Ok(content),
+            Some(Err(WalkError::Read { source, .. })) => Err(SyncError::Read { path: self.path(item), source }),
+            Some(Ok(None) | Err(_)) | None => Err(SyncError::Changed { path: self.path(item) }),
         }
     }
 
-    fn insert(&mut self, tree: &Arc<Tree>, digest: Digest, size: u64, kind: BlobKind) {
-        self.0.entry(digest).or_insert_with(|| Blob { digest, size, tree: Arc::clone(tree), kind });
+    /// The file that a content is read from; for messages.
+    pub(super) fn path(&self, item: &Item) -> PathBuf {
+        self.0.get(item.tree).map(|tree| crate::project::tidy(&tree.dir.join(self.place(item).0))).unwrap_or_default()
     }
 
-    /// The content of that name.
-    pub(super) fn get(&self, digest: &Digest) -> Option<&Blob> {
-        self.0.get(digest)
+    /// Where a content lies: its file and where in it.
+    fn place(&self, item: &Item) -> (&Path, u64) {
+        let source = self.0.get(item.tree).and_then(|tree| tree.scan.sources().get(&item.digest));
+        source.filter(|_| !item.node).map_or((Path::new(""), 0), |source| (&source.path, source.offset))
     }
+}
 
-    /// All names.
-    pub(super) fn digests(&self) -> impl Iterator<Item = &Digest> {
-        self.0.keys()
-    }
+fn node(tree: usize, digest: &Digest, node: &NodeBlob) -> Item {
+    Item { digest: *digest, size: node.bytes.len() as u64, seconds: node.mtime_seconds, node: true, tree }
+}
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
+fn content(tree: usize, digest: &Digest, source: &slipway_context::Source) -> Item {
+    Item { digest: *digest, size: source.size, seconds: source.mtime_seconds, node: false, tree }
 }

@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use slipway_context::Digest;
+use slipway_context::{Digest, Directory, Node};
 use slipway_proto::v1::context_service_server::{ContextService, ContextServiceServer};
 use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
 use slipway_proto::v1::server_service_server::{ServerService, ServerServiceServer};
 use slipway_proto::v1::{
-    CancelJobRequest, CommitRequest, CommitResponse, Event, FindMissingRequest, FindMissingResponse, GetJobRequest,
-    GetServerInfoRequest, Job, JobDone, JobState, JobStatus, ListJobsRequest, ListJobsResponse, ResolveImagesRequest,
-    ResolveImagesResponse, ResolvedImage, ServerInfo, SubmitRequest, SubmitResponse, UploadRequest, UploadResponse,
-    WatchRequest, WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind,
+    CancelJobRequest, Event, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus, ListJobsRequest,
+    ListJobsResponse, ResolveImagesRequest, ResolveImagesResponse, ResolvedImage, ServerInfo, SubmitRequest,
+    SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest, WatchResponse,
+    WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said, sync_response::Kind as Answer,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
@@ -34,11 +34,13 @@ pub(crate) struct Script {
     pub(crate) cut_after: Option<u64>,
     /// The first submit is heard, and its answer lost.
     pub(crate) lose_submit: bool,
-    /// The first upload breaks after its first frame; the second forgets a blob.
-    pub(crate) bad_uploads: bool,
-    /// Uploads never come to an end.
+    /// After how many frames each sync call breaks; 0: it does not.
+    pub(crate) cut_syncs: Vec<usize>,
+    /// Every check asks for this.
+    pub(crate) asks_for: Vec<u8>,
+    /// Sync calls never come to an end.
     pub(crate) stall: bool,
-    /// Uploads are counted, not kept.
+    /// Large contents are counted, not kept.
     pub(crate) discard: bool,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
@@ -49,11 +51,17 @@ pub(crate) struct Script {
 pub(crate) struct Told {
     pub(crate) submits: Vec<SubmitRequest>,
     pub(crate) blobs: BTreeMap<Vec<u8>, (i64, Vec<u8>)>,
-    pub(crate) asked: BTreeSet<Vec<u8>>,
-    pub(crate) uploads: usize,
+    /// How often each blob came.
+    pub(crate) received: BTreeMap<Vec<u8>, usize>,
+    /// Not kept when it comes for the first time.
+    pub(crate) forgets: Option<Vec<u8>>,
+    pub(crate) syncs: usize,
+    pub(crate) checks: usize,
+    pub(crate) zstd_frames: usize,
+    pub(crate) raw_frames: usize,
+    pub(crate) committed: bool,
     /// Bytes of discarded frames, decompressed.
     pub(crate) discarded: usize,
-    pub(crate) commits: usize,
     pub(crate) watches: Vec<u64>,
     pub(crate) cancelled: bool,
 }
@@ -122,78 +130,134 @@ impl ImageService for Fake {
 
 #[tonic::async_trait]
 impl ContextService for Fake {
-    async fn find_missing(
-        &self,
-        request: Request<FindMissingRequest>,
-    ) -> Result<Response<FindMissingResponse>, Status> {
-        let mut told = self.told();
-        let mut digests = request.into_inner().digests;
-        told.asked.extend(digests.iter().cloned());
-        digests.retain(|digest| !told.blobs.contains_key(digest));
-        Ok(Response::new(FindMissingResponse { digests }))
-    }
+    type SyncStream = Pin<Box<dyn Stream<Item = Result<SyncResponse, Status>> + Send>>;
 
-    async fn upload(&self, request: Request<Streaming<UploadRequest>>) -> Result<Response<UploadResponse>, Status> {
+    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
         authorize(&request)?;
-        let upload = {
+        let mut requests = request.into_inner();
+        let Some(Said::Open(open)) = requests.message().await?.unwrap().kind else { panic!("no open") };
+        assert_eq!(open.job, JOB);
+        let call = {
             let mut told = self.told();
-            told.uploads += 1;
-            told.uploads
+            told.syncs += 1;
+            told.syncs
         };
-        let mut stream = request.into_inner();
-        let first = stream.message().await?.unwrap();
-        assert_eq!((first.job.as_str(), first.frame.len()), (JOB, 0));
-        if self.script.stall {
-            std::future::pending::<()>().await;
-        }
-        let mut records = Vec::new();
-        while let Some(message) = stream.message().await? {
-            if self.script.discard {
-                let frame = zstd::bulk::decompress(&message.frame, 1 << 20).unwrap();
-                self.told().discarded += frame.len();
-                continue;
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let fake = self.clone();
+        tokio::spawn(async move {
+            if fake.script.stall {
+                std::future::pending::<()>().await;
             }
-            records.extend(zstd::bulk::decompress(&message.frame, 1 << 20).unwrap());
-            if self.script.bad_uploads && upload == 1 {
-                return Err(Status::unavailable("going down"));
+            if let Err(status) = fake.serve(call, &mut requests, &sender).await {
+                let _ = sender.send(Err(status)).await;
             }
-        }
-        let mut blobs = read(&records);
-        if self.script.bad_uploads && upload == 2 {
-            blobs.pop();
-        }
-        let answer = UploadResponse { blobs: blobs.len() as u64, bytes: records.len() as u64 };
-        let mut told = self.told();
-        for (digest, seconds, content) in blobs {
-            assert_eq!(Digest::of(&content).as_bytes().as_slice(), digest, "the digest is the content's");
-            assert!(told.blobs.insert(digest, (seconds, content)).is_none(), "no blob is sent twice");
-        }
-        Ok(Response::new(answer))
-    }
-
-    async fn commit(&self, _: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
-        let mut told = self.told();
-        told.commits += 1;
-        if self.script.discard {
-            return Ok(Response::new(CommitResponse::default()));
-        }
-        let missing = told.asked.iter().filter(|digest| !told.blobs.contains_key(*digest)).cloned().collect();
-        Ok(Response::new(CommitResponse { missing }))
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
 
-/// Splits the decompressed stream of an upload.
-fn read(mut records: &[u8]) -> Vec<(Vec<u8>, i64, Vec<u8>)> {
-    let mut blobs = Vec::new();
-    while !records.is_empty() {
-        let (header, rest) = records.split_at(48);
-        let size = u64::from_be_bytes(header[32..40].try_into().unwrap());
-        let seconds = i64::from_be_bytes(header[40..].try_into().unwrap());
-        let (content, rest) = rest.split_at(usize::try_from(size).unwrap());
-        blobs.push((header[..32].to_vec(), seconds, content.to_vec()));
-        records = rest;
+impl Fake {
+    async fn serve(
+        &self,
+        call: usize,
+        requests: &mut Streaming<SyncRequest>,
+        sender: &tokio::sync::mpsc::Sender<Result<SyncResponse, Status>>,
+    ) -> Result<(), Status> {
+        let (mut records, mut stored, mut frames) = (Vec::new(), 0, 0);
+        let answer = |kind| sender.send(Ok(SyncResponse { kind: Some(kind) }));
+        while let Some(request) = requests.message().await? {
+            let frame = match request.kind.unwrap() {
+                Said::ZstdFrame(frame) => {
+                    self.told().zstd_frames += 1;
+                    zstd::bulk::decompress(&frame, 1 << 20).unwrap()
+                }
+                Said::RawFrame(frame) => {
+                    self.told().raw_frames += 1;
+                    frame
+                }
+                Said::Open(_) => panic!("a second open"),
+                Said::Check(_) => {
+                    assert!(records.is_empty(), "a check comes between records");
+                    let missing = self.check();
+                    if missing.is_empty() {
+                        let _ = answer(Answer::Committed(SyncCommitted {})).await;
+                        return Ok(());
+                    }
+                    let parts: Vec<_> = missing.chunks(2).collect();
+                    for (number, part) in parts.iter().enumerate() {
+                        let last = number + 1 == parts.len();
+                        let _ = answer(Answer::Missing(SyncMissing { digests: part.to_vec(), last })).await;
+                    }
+                    continue;
+                }
+            };
+            frames += 1;
+            assert!(frame.len() <= 1 << 20);
+            if self.script.discard {
+                self.told().discarded += frame.len();
+            }
+            records.extend(frame);
+            while let Some((digest, seconds, content)) = take(&mut records) {
+                stored += content.len() as u64;
+                self.keep(digest, seconds, content);
+            }
+            if self.script.cut_syncs.get(call - 1).is_some_and(|after| *after == frames) {
+                return Err(Status::unavailable("going down"));
+            }
+            let _ = sender.try_send(Ok(SyncResponse { kind: Some(Answer::Stored(SyncStored { bytes: stored })) }));
+        }
+        Ok(())
     }
-    blobs
+
+    fn keep(&self, digest: Vec<u8>, seconds: i64, content: Vec<u8>) {
+        assert_eq!(Digest::of(&content).as_bytes().as_slice(), digest, "the digest is the content's");
+        let content = if self.script.discard && content.len() > 1 << 20 { Vec::new() } else { content };
+        let mut told = self.told();
+        *told.received.entry(digest.clone()).or_default() += 1;
+        if told.forgets.as_ref() == Some(&digest) {
+            told.forgets = None;
+        } else {
+            told.blobs.insert(digest, (seconds, content));
+        }
+    }
+
+    /// What the roots of the last submit lack.
+    fn check(&self) -> Vec<Vec<u8>> {
+        let mut told = self.told();
+        told.checks += 1;
+        if !self.script.asks_for.is_empty() {
+            return vec![self.script.asks_for.clone()];
+        }
+        let mut open: Vec<_> = told.submits.last().unwrap().roots.iter().map(|root| root.digest.clone()).collect();
+        let mut missing = BTreeSet::new();
+        while let Some(digest) = open.pop() {
+            let Some((_, node)) = told.blobs.get(&digest) else {
+                missing.insert(digest);
+                continue;
+            };
+            for entry in Directory::decode(node).unwrap().entries() {
+                match &entry.node {
+                    Node::Directory { digest } => open.push(digest.as_bytes().to_vec()),
+                    Node::File { digest, .. } if !told.blobs.contains_key(digest.as_bytes().as_slice()) => {
+                        missing.insert(digest.as_bytes().to_vec());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        told.committed |= missing.is_empty();
+        missing.into_iter().collect()
+    }
+}
+
+/// Takes the first record, if all of it is there.
+fn take(records: &mut Vec<u8>) -> Option<(Vec<u8>, i64, Vec<u8>)> {
+    let size = u64::from_be_bytes(records.get(32..40)?.try_into().unwrap());
+    let seconds = i64::from_be_bytes(records.get(40..48)?.try_into().unwrap());
+    let end = 48 + usize::try_from(size).unwrap();
+    let record = (records[..32].to_vec(), seconds, records.get(48..end)?.to_vec());
+    records.drain(..end);
+    Some(record)
 }
 
 #[tonic::async_trait]
@@ -201,8 +265,14 @@ impl JobService for Fake {
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
         authorize(&request)?;
         let request = request.into_inner();
-        let missing_roots = request.roots.iter().map(|root| root.name.clone()).collect();
         let mut told = self.told();
+        for blob in request.roots.iter().flat_map(|root| &root.inline) {
+            let digest = Digest::of(&blob.content).as_bytes().to_vec();
+            told.blobs.insert(digest, (blob.seconds, blob.content.clone()));
+        }
+        let missing = request.roots.iter().filter(|root| !told.blobs.contains_key(&root.digest));
+        let missing_roots: Vec<_> = missing.map(|root| root.name.clone()).collect();
+        told.committed = missing_roots.is_empty();
         told.submits.push(request);
         if self.script.lose_submit && told.submits.len() == 1 {
             return Err(Status::unavailable("the answer is lost"));
@@ -227,6 +297,11 @@ impl JobService for Fake {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let fake = self.clone();
         tokio::spawn(async move {
+            // What a job does comes after its sync.
+            let syncing = |told: &Told| !told.submits.is_empty() && !told.committed && !told.cancelled;
+            while syncing(&fake.told()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let mut seq = 0;
             let event = |seq, kind| Event { seq, time: None, job: JOB.to_owned(), kind: Some(kind) };
             for kind in fake.script.events.clone() {

@@ -665,54 +665,86 @@ pub mod admin_service_server {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FindMissingRequest {
-    #[prost(string, tag = "1")]
-    pub job: ::prost::alloc::string::String,
-    /// SHA-256 digests, 32 bytes each; at most 65,536 in one request.
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+pub struct SyncRequest {
+    #[prost(oneof = "sync_request::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<sync_request::Kind>,
+}
+/// Nested message and enum types in `SyncRequest`.
+pub mod sync_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// First, and only then.
+        #[prost(message, tag = "1")]
+        Open(super::SyncOpen),
+        /// One zstd frame, at most 1 MiB when decompressed. See `raw_frame` for what the frames hold.
+        #[prost(bytes, tag = "2")]
+        ZstdFrame(::prost::alloc::vec::Vec<u8>),
+        /// The same without compression, for what does not get smaller; at most 1 MiB.
+        ///
+        /// The (decompressed) frames of a call, one after another, are a sequence of records:
+        ///
+        /// digest     32 bytes, SHA-256 of the content
+        /// size       u64, big-endian, bytes of content; at most 2 MiB for a chunk or a file's content
+        /// seconds    i64, big-endian, the file's modification time (whole seconds since 1970); the first upload of a content
+        /// to a namespace decides which time BuildKit is told for it
+        /// content    `size` bytes
+        ///
+        /// A record may begin in one frame and end in a later one; a SyncCheck comes between records only.
+        #[prost(bytes, tag = "3")]
+        RawFrame(::prost::alloc::vec::Vec<u8>),
+        /// Everything that the client knows to be missing has been sent: what else is?
+        #[prost(message, tag = "4")]
+        Check(super::SyncCheck),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FindMissingResponse {
-    /// Those of the request's digests that are missing, in its order.
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-}
-/// The first message names the job and holds no frame. Each later one holds one zstd frame, at most 1 MiB when decompressed.
-/// The decompressed frames, one after another, are a sequence of records:
-///
-/// digest     32 bytes, SHA-256 of the content
-/// size       u64, big-endian, bytes of content
-/// seconds    i64, big-endian, the file's modification time (whole seconds since 1970); the first upload of a content
-/// to a namespace decides which time BuildKit is told for it
-/// content    `size` bytes
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UploadRequest {
+pub struct SyncOpen {
     #[prost(string, tag = "1")]
     pub job: ::prost::alloc::string::String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub frame: ::prost::alloc::vec::Vec<u8>,
+    /// Bytes of all files in the job's roots, for sync.progress.
+    #[prost(uint64, tag = "2")]
+    pub scanned_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UploadResponse {
-    /// Blobs stored by this call, those included that had been stored meanwhile.
+pub struct SyncCheck {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncResponse {
+    #[prost(oneof = "sync_response::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<sync_response::Kind>,
+}
+/// Nested message and enum types in `SyncResponse`.
+pub mod sync_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Stored(super::SyncStored),
+        #[prost(message, tag = "2")]
+        Missing(super::SyncMissing),
+        #[prost(message, tag = "3")]
+        Committed(super::SyncCommitted),
+    }
+}
+/// From time to time while frames arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncStored {
+    /// Contents' bytes that this call has received and checked so far.
     #[prost(uint64, tag = "1")]
-    pub blobs: u64,
-    /// Their content's bytes.
-    #[prost(uint64, tag = "2")]
     pub bytes: u64,
 }
+/// The answer to a SyncCheck when something is missing: in several messages when there is much.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CommitRequest {
-    #[prost(string, tag = "1")]
-    pub job: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CommitResponse {
-    /// Blobs that are still missing (at most 1,000 are named): upload them and commit again. Empty: the job is queued.
+pub struct SyncMissing {
+    /// SHA-256 digests, 32 bytes each; at most 16,384 in one message. A missing directory node or chunk list stands for all
+    /// that is below it and not known: what it leads to is named by the next answer, unless it comes with it.
     #[prost(bytes = "vec", repeated, tag = "1")]
-    pub missing: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Whether it is the last message of this answer.
+    #[prost(bool, tag = "2")]
+    pub last: bool,
 }
+/// Everything is there, and the job is queued.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncCommitted {}
 /// Generated client implementations.
 pub mod context_service_client {
     #![allow(
@@ -724,8 +756,8 @@ pub mod context_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// The sync of a job's roots. Blobs are file contents and encoded directory nodes, named by SHA-256; a namespace sees only
-    /// what it uploaded itself.
+    /// The sync of a job's roots. Blobs are encoded directory nodes, chunk lists, file contents and chunks of large files, all
+    /// named by SHA-256; a namespace sees only what it uploaded itself.
     #[derive(Debug, Clone)]
     pub struct ContextServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -806,12 +838,14 @@ pub mod context_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Which of these blobs the job's namespace does not have yet.
-        pub async fn find_missing(
+        /// One stream makes the job's roots complete and queues the job. The client sends what it believes to be missing and asks
+        /// (SyncCheck); the service answers with what it still lacks, or with SyncCommitted, which ends the call. What was
+        /// received before a cut stays: the next stream of the same job begins with a SyncCheck and goes on from there.
+        pub async fn sync(
             &mut self,
-            request: impl tonic::IntoRequest<super::FindMissingRequest>,
+            request: impl tonic::IntoStreamingRequest<Message = super::SyncRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::FindMissingResponse>,
+            tonic::Response<tonic::codec::Streaming<super::SyncResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -824,56 +858,12 @@ pub mod context_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/slipway.v1.ContextService/FindMissing",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("slipway.v1.ContextService", "FindMissing"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Blobs, packed back to back. See UploadRequest.
-        pub async fn upload(
-            &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::UploadRequest>,
-        ) -> std::result::Result<tonic::Response<super::UploadResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/slipway.v1.ContextService/Upload",
+                "/slipway.v1.ContextService/Sync",
             );
             let mut req = request.into_streaming_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("slipway.v1.ContextService", "Upload"));
-            self.inner.client_streaming(req, path, codec).await
-        }
-        /// Everything that the job's roots need has been uploaded: check it, and queue the job.
-        pub async fn commit(
-            &mut self,
-            request: impl tonic::IntoRequest<super::CommitRequest>,
-        ) -> std::result::Result<tonic::Response<super::CommitResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/slipway.v1.ContextService/Commit",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("slipway.v1.ContextService", "Commit"));
-            self.inner.unary(req, path, codec).await
+                .insert(GrpcMethod::new("slipway.v1.ContextService", "Sync"));
+            self.inner.streaming(req, path, codec).await
         }
     }
 }
@@ -890,27 +880,22 @@ pub mod context_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ContextServiceServer.
     #[async_trait]
     pub trait ContextService: std::marker::Send + std::marker::Sync + 'static {
-        /// Which of these blobs the job's namespace does not have yet.
-        async fn find_missing(
+        /// Server streaming response type for the Sync method.
+        type SyncStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SyncResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// One stream makes the job's roots complete and queues the job. The client sends what it believes to be missing and asks
+        /// (SyncCheck); the service answers with what it still lacks, or with SyncCommitted, which ends the call. What was
+        /// received before a cut stays: the next stream of the same job begins with a SyncCheck and goes on from there.
+        async fn sync(
             &self,
-            request: tonic::Request<super::FindMissingRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::FindMissingResponse>,
-            tonic::Status,
-        >;
-        /// Blobs, packed back to back. See UploadRequest.
-        async fn upload(
-            &self,
-            request: tonic::Request<tonic::Streaming<super::UploadRequest>>,
-        ) -> std::result::Result<tonic::Response<super::UploadResponse>, tonic::Status>;
-        /// Everything that the job's roots need has been uploaded: check it, and queue the job.
-        async fn commit(
-            &self,
-            request: tonic::Request<super::CommitRequest>,
-        ) -> std::result::Result<tonic::Response<super::CommitResponse>, tonic::Status>;
+            request: tonic::Request<tonic::Streaming<super::SyncRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::SyncStream>, tonic::Status>;
     }
-    /// The sync of a job's roots. Blobs are file contents and encoded directory nodes, named by SHA-256; a namespace sees only
-    /// what it uploaded itself.
+    /// The sync of a job's roots. Blobs are encoded directory nodes, chunk lists, file contents and chunks of large files, all
+    /// named by SHA-256; a namespace sees only what it uploaded itself.
     #[derive(Debug)]
     pub struct ContextServiceServer<T> {
         inner: Arc<T>,
@@ -987,25 +972,26 @@ pub mod context_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
-                "/slipway.v1.ContextService/FindMissing" => {
+                "/slipway.v1.ContextService/Sync" => {
                     #[allow(non_camel_case_types)]
-                    struct FindMissingSvc<T: ContextService>(pub Arc<T>);
+                    struct SyncSvc<T: ContextService>(pub Arc<T>);
                     impl<
                         T: ContextService,
-                    > tonic::server::UnaryService<super::FindMissingRequest>
-                    for FindMissingSvc<T> {
-                        type Response = super::FindMissingResponse;
+                    > tonic::server::StreamingService<super::SyncRequest>
+                    for SyncSvc<T> {
+                        type Response = super::SyncResponse;
+                        type ResponseStream = T::SyncStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::FindMissingRequest>,
+                            request: tonic::Request<tonic::Streaming<super::SyncRequest>>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as ContextService>::find_missing(&inner, request).await
+                                <T as ContextService>::sync(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -1016,7 +1002,7 @@ pub mod context_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = FindMissingSvc(inner);
+                        let method = SyncSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1027,99 +1013,7 @@ pub mod context_service_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/slipway.v1.ContextService/Upload" => {
-                    #[allow(non_camel_case_types)]
-                    struct UploadSvc<T: ContextService>(pub Arc<T>);
-                    impl<
-                        T: ContextService,
-                    > tonic::server::ClientStreamingService<super::UploadRequest>
-                    for UploadSvc<T> {
-                        type Response = super::UploadResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                tonic::Streaming<super::UploadRequest>,
-                            >,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ContextService>::upload(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = UploadSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.client_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/slipway.v1.ContextService/Commit" => {
-                    #[allow(non_camel_case_types)]
-                    struct CommitSvc<T: ContextService>(pub Arc<T>);
-                    impl<
-                        T: ContextService,
-                    > tonic::server::UnaryService<super::CommitRequest>
-                    for CommitSvc<T> {
-                        type Response = super::CommitResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::CommitRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ContextService>::commit(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = CommitSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,0 +1,47 @@
+//! Where a call's frames go: into the namespace's store, with a list of what arrived beside it.
+//!
+//! This is the only place that uses [`Upload`].
+
+use slipway_context::Digest;
+
+use super::sent::Sent;
+use super::{JobsError, Message};
+use crate::jobs::io;
+use crate::store::Blobs;
+use crate::store::upload::{Upload, UploadError};
+
+/// Takes frames. What was complete stays, however the call ends.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    upload: Upload,
+    sent: Sent,
+    bytes: u64,
+}
+
+impl Inbox {
+    /// Into these blobs; what arrives is noted in `sent`.
+    pub(super) fn new(blobs: Blobs, sent: Sent) -> Self {
+        Self { upload: Upload::new(blobs), sent, bytes: 0 }
+    }
+
+    /// Takes one frame, and gives the contents' bytes that are complete since the beginning.
+    pub(super) fn frame(&mut self, message: &Message) -> Result<u64, JobsError> {
+        let taken = match message {
+            Message::Zstd(frame) => self.upload.zstd_frame(frame),
+            Message::Raw(frame) => self.upload.raw_frame(frame),
+            Message::Check => Ok(()),
+        };
+        // Also what was complete before the frame turned out wrong.
+        let stored: Vec<(Digest, u64)> = self.upload.take_stored();
+        self.bytes += stored.iter().map(|(_, size)| size).sum::<u64>();
+        self.sent.add(&stored).map_err(io("note what was sent"))?;
+        taken?;
+        Ok(self.bytes)
+    }
+
+    /// Makes all that has arrived visible and durable; an error in the middle of a record.
+    pub(super) fn seal(&mut self) -> Result<(), JobsError> {
+        self.upload.seal()?;
+        if self.upload.between_records() { Ok(()) } else { Err(UploadError::Truncated.into()) }
+    }
+}

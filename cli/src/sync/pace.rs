@@ -1,0 +1,143 @@
+//! How much may be under way: enough to keep the link busy, and not much more, since a cut connection loses it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::frames::Frame;
+
+/// May always be under way.
+const LEAST: usize = 768 << 10;
+/// Until the link is known.
+const FIRST: usize = 4 << 20;
+/// The service's window for one call.
+const MOST: usize = 16 << 20;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    frames: VecDeque<UnderWay>,
+    bytes: usize,
+    /// Contents' bytes that the service has confirmed, those that are complete with the last frame, and those that it began.
+    stored: u64,
+    complete: u64,
+    begun: u64,
+    /// Bytes on the wire that were confirmed.
+    delivered: usize,
+    /// Bytes in a second that the link has shown to carry.
+    rate: f64,
+    /// The shortest time from a frame to its confirmation.
+    shortest: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    begun: u64,
+    bytes: usize,
+    sent: Instant,
+    delivered: usize,
+}
+
+impl Pace {
+    /// Whether a frame of so many bytes may go.
+    pub(super) fn may_send(&self, bytes: usize) -> bool {
+        self.bytes == 0
+            || self.bytes + bytes <= self.window()
+            // The service can't confirm half a record.
+            || self.stored >= self.complete
+    }
+
+    /// A frame has gone, as so many bytes.
+    pub(super) fn sent(&mut self, begun: u64, complete: u64, bytes: usize, now: Instant) {
+        (self.begun, self.complete) = (begun, complete);
+        self.bytes += bytes;
+        self.frames.push_back(UnderWay { begun, bytes, sent: now, delivered: self.delivered });
+    }
+
+    /// The service has so many contents' bytes.
+    pub(super) fn stored(&mut self, bytes: u64, now: Instant) {
+        self.stored = self.stored.max(bytes);
+        while let Some(frame) = self.frames.front().filter(|frame| frame.begun <= self.stored) {
+            self.bytes = self.bytes.saturating_sub(frame.bytes);
+            self.delivered += frame.bytes;
+            let time = now.duration_since(frame.sent).max(Duration::from_micros(100));
+            let rate = (self.delivered - frame.delivered) as f64 / time.as_secs_f64();
+            // An estimate that has become too high fades.
+            self.rate = rate.max(self.rate * 0.95);
+            self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
+            self.frames.pop_front();
+        }
+    }
+
+    /// Contents' bytes of all records so far, complete or not.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    fn window(&self) -> usize {
+        let Some(shortest) = self.shortest else { return FIRST };
+        // Twice what the link holds: one half on it, one half on its way to it.
+        ((self.rate * shortest.as_secs_f64() * 2.0) as usize).clamp(LEAST, MOST)
+    }
+}
+
+impl Frame {
+    /// Figures for [`Pace::sent`].
+    pub(super) fn marks(&self) -> (u64, u64) {
+        (self.begun, self.complete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 500_000;
+
+    /// Sends as fast as it may over a link of this rate and round trip; the most that was under way, and the seconds.
+    fn simulate(rate: f64, trip: Duration, frames: u64) -> (usize, f64) {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut now, mut free, mut arriving, mut most) = (start, start, VecDeque::new(), 0);
+        for number in 1..=frames {
+            while !pace.may_send(FRAME) {
+                let (at, stored) = arriving.pop_front().unwrap();
+                now = at;
+                pace.stored(stored, now);
+            }
+            free = free.max(now) + Duration::from_secs_f64(FRAME as f64 / rate);
+            arriving.push_back((free + trip, number * 1000));
+            pace.sent(number * 1000, number * 1000, FRAME, now);
+            most = most.max(if number > 20 { pace.bytes } else { 0 });
+        }
+        (most, (free + trip).duration_since(start).as_secs_f64())
+    }
+
+    #[test]
+    fn a_slow_link_is_busy_with_little_under_way() {
+        let (most, seconds) = simulate(6_250_000.0, Duration::from_millis(40), 100);
+        assert!(most <= 2_000_000, "{most}");
+        let best = FRAME as f64 * 100.0 / 6_250_000.0 + 0.04;
+        assert!(seconds < best * 1.05, "{seconds} {best}");
+    }
+
+    #[test]
+    fn a_long_fat_link_gets_what_it_holds() {
+        let (_, seconds) = simulate(60_000_000.0, Duration::from_millis(100), 1000);
+        let best = FRAME as f64 * 1000.0 / 60_000_000.0 + 0.1;
+        assert!(seconds < best * 1.25, "{seconds} {best}");
+    }
+
+    #[test]
+    fn a_record_larger_than_the_window_goes_through() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        pace.sent(10, 10, 1000, now);
+        pace.stored(10, now);
+        for _ in 0..100 {
+            assert!(pace.may_send(MOST));
+            pace.sent(1 << 30, 10, MOST, now);
+        }
+        pace.sent(1 << 30, 1 << 30, MOST, now);
+        assert!(!pace.may_send(1), "the end of it is waited for");
+        pace.stored(1 << 30, now);
+        assert!(pace.may_send(1));
+    }
+}
