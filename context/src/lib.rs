@@ -20,10 +20,12 @@
 //! | [`snapshot`] | a directory on disk as a snapshot: [`scan`], [`scan_dockerfile`] |
 //! | [`tree`] | directories of a snapshot: encoding, checking, walking |
 //! | [`digest`] | SHA-256 names |
+//! | [`dockerfile`] | what a Dockerfile needs: paths of its context, base images |
 //! | [`mode`] | mode bits, here and in Go |
 //! | [`warning`] | what is worth saying but stops nothing |
 
 pub mod digest;
+pub mod dockerfile;
 pub mod filter;
 pub mod follow;
 pub mod ignorefile;
