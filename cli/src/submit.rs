@@ -75,7 +75,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
         context_root: roots.context.clone(),
         dockerfile_root: roots.dockerfile.clone(),
         build_args,
-        no_skip: plan.no_cache,
+        no_skip: plan.no_skip,
     }
 }
 

@@ -13,6 +13,7 @@ use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobQueued, SyncDone};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
+use super::ahead::Ahead;
 use super::event_log::EventLogWriter;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
@@ -44,8 +45,24 @@ pub struct Submission {
     pub roots: BTreeMap<String, Digest>,
     /// The trees of every build.
     pub builds: BTreeMap<ServiceName, BuildRoots>,
+    /// The client's name for the context of each build of the plan, in its order.
+    pub context_roots: Vec<String>,
     /// The working directory of the commands.
     pub commands: Option<Digest>,
+}
+
+/// What came of a submission.
+#[derive(Debug)]
+pub enum Submitted {
+    /// A job.
+    Job {
+        /// As it is now.
+        row: JobRow,
+        /// The client's names of the roots that have to be sent.
+        missing_roots: Vec<String>,
+    },
+    /// No job: these roots have to be complete.
+    Widen(Vec<String>),
 }
 
 /// What a service remembers of a job that is syncing; lost with the service, and then only the figures suffer.
@@ -90,9 +107,9 @@ impl SyncSession {
 }
 
 impl Jobs {
-    /// Creates a job, or gives the one that the same request created; with the names of the roots that have to be sent.
-    pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<(JobRow, Vec<String>), JobsError> {
-        let Submission { request_id, namespace, plan, roots, builds, commands } = submission;
+    /// Creates a job, or gives the one that the same request created.
+    pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
+        let Submission { request_id, namespace, plan, roots, builds, context_roots, commands } = submission;
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -102,6 +119,13 @@ impl Jobs {
             return Err(JobsError::Invalid("request_id: expected 1 to 128 characters".to_owned()));
         }
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
+        let ahead = match self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
+            true => Ahead::default(),
+            false => self.look_ahead(caller, &namespace, &plan, &builds, &context_roots).await?,
+        };
+        if !ahead.widen.is_empty() {
+            return Ok(Submitted::Widen(ahead.widen));
+        }
         let row = JobRow {
             id: JobId::new(),
             namespace: namespace.clone(),
@@ -122,6 +146,7 @@ impl Jobs {
             admin: caller.admin,
             plan,
             builds,
+            skipped: ahead.skipped,
             commands,
         };
         // The folder comes first: a row without one could never run.
@@ -132,10 +157,16 @@ impl Jobs {
             std::fs::remove_dir_all(unused.path()).map_err(io("remove an unused folder"))?;
         }
         if row.state != JobState::Syncing {
-            return Ok((row, Vec::new()));
+            return Ok(Submitted::Job { row, missing_roots: Vec::new() });
         }
+        if inserted && spec.has_nothing_to_do() {
+            return Ok(Submitted::Job { row: self.end_skipped(row, &spec).await?, missing_roots: Vec::new() });
+        }
+        // Of a job that an earlier call made, the earlier answer counts.
+        let spec = if inserted { spec } else { self.dir(row.id).spec().map_err(io("read the job's specification"))? };
+        let needed = spec.roots();
         let mut missing = Vec::new();
-        for (name, root) in &roots {
+        for (name, root) in roots.iter().filter(|(_, root)| needed.contains(root)) {
             if self.inner.db.snapshot(&namespace, root).await?.is_none() {
                 missing.push(name.clone());
             }
@@ -143,9 +174,10 @@ impl Jobs {
         self.session(row.id);
         if missing.is_empty() {
             self.commit_row(&row).await?;
-            return Ok((self.inner.db.job(row.id).await?.unwrap_or(row), missing));
+            let row = self.inner.db.job(row.id).await?.unwrap_or(row);
+            return Ok(Submitted::Job { row, missing_roots: missing });
         }
-        Ok((row, missing))
+        Ok(Submitted::Job { row, missing_roots: missing })
     }
 
     /// Those of the digests that the job's namespace does not have.
