@@ -6,12 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use slipway_context::{OktetoContext, Rules, Scan, ScanOptions, Section, Warning, scan, scan_dockerfile};
+use slipway_context::{OktetoContext, Rules, Scan, Section, Warning, scan, scan_dockerfile};
 use slipway_manifest::plan::{BuildPlan, CommandsPlan};
 
 use crate::error::{Usage, causes};
 use crate::output;
 use crate::project::tidy;
+
+mod narrow;
 
 /// Names of the two roots of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +35,18 @@ pub(crate) struct Tree {
     pub(crate) dir: PathBuf,
     /// Its snapshot.
     pub(crate) scan: Scan,
+    /// What it holds instead of everything: what these paths lead to. Empty: it is complete.
+    pub(crate) only: Vec<String>,
+    /// What leaves things out of it.
+    rules: Rules,
 }
 
 /// Scans directories, each combination of a directory and rules once.
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     trees: Vec<Arc<Tree>>,
-    known: HashMap<(PathBuf, Vec<String>), String>,
+    /// By place, patterns and paths.
+    known: HashMap<(PathBuf, Vec<String>, Vec<String>), String>,
 }
 
 impl Roots {
@@ -53,15 +60,21 @@ impl Roots {
         self.trees.iter().find(|tree| tree.name == name).map(Arc::as_ref)
     }
 
-    /// The roots of a build. `root` is the manifest's.
-    pub(crate) fn add_build(&mut self, root: &Path, build: &BuildPlan) -> Result<BuildRoots, Usage> {
+    /// The roots of a build. `root` is the manifest's, `earlier` are the builds of the plan before it.
+    pub(crate) fn add_build(
+        &mut self,
+        root: &Path,
+        build: &BuildPlan,
+        earlier: &[BuildPlan],
+    ) -> Result<BuildRoots, Usage> {
         let service = build.service.as_str();
         let dir = directory(root, &build.context, format_args!("the context of `{service}`"))?;
         let path = dockerfile(root, &dir, build)?;
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let file = file.ok_or_else(|| Usage::new(format!("`{}` can't be a Dockerfile's name", path.display())))?;
         let rules = Rules::docker(&dir, &path).map_err(|error| Usage::new(causes(&error)))?;
-        let context = self.add(format!("context:{service}"), &dir, &rules)?;
+        let only = narrow::paths(&path, build, earlier);
+        let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
         let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path)?;
         Ok(BuildRoots { context, dockerfile, file })
     }
@@ -80,20 +93,29 @@ impl Roots {
 
     /// Any other directory.
     pub(crate) fn add(&mut self, name: String, dir: &Path, rules: &Rules) -> Result<String, Usage> {
+        self.add_only(name, dir, rules, Vec::new())
+    }
+
+    fn add_only(&mut self, name: String, dir: &Path, rules: &Rules, only: Vec<String>) -> Result<String, Usage> {
         // Two ways to write a directory are one directory; should that fail, scanning says why.
         let place = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let patterns = rules.patterns().map(|(pattern, _, _)| pattern.to_owned()).collect();
-        let known = self.known.entry((place, patterns)).or_insert_with(|| name.clone()).clone();
+        let known = self.known.entry((place, patterns, only.clone())).or_insert_with(|| name.clone()).clone();
         if known != name {
             return Ok(known);
         }
         warn(rules.warnings());
-        let scan = scan(dir, rules, &ScanOptions::default()).map_err(|error| Usage::new(causes(&error)))?;
-        warn(scan.warnings());
-        let totals = scan.totals();
-        tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");
-        self.trees.push(Arc::new(Tree { name: name.clone(), dir: dir.to_owned(), scan }));
+        let (dir, rules) = (dir.to_owned(), rules.clone());
+        self.trees.push(Arc::new(Tree::scan(name.clone(), dir, rules, only)?));
         Ok(name)
+    }
+
+    /// Makes these trees complete, as the service wants them.
+    pub(crate) fn widen(&mut self, names: &[String]) -> Result<(), Usage> {
+        for tree in self.trees.iter_mut().filter(|tree| names.contains(&tree.name) && !tree.only.is_empty()) {
+            *tree = Arc::new(Tree::scan(tree.name.clone(), tree.dir.clone(), tree.rules.clone(), Vec::new())?);
+        }
+        Ok(())
     }
 
     fn add_dockerfile(&mut self, name: String, path: &Path) -> Result<String, Usage> {
@@ -104,8 +126,18 @@ impl Roots {
             return Ok(same.name.clone());
         }
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-        self.trees.push(Arc::new(Tree { name: name.clone(), dir, scan }));
+        self.trees.push(Arc::new(Tree { name: name.clone(), dir, scan, only: Vec::new(), rules: Rules::none() }));
         Ok(name)
+    }
+}
+
+impl Tree {
+    fn scan(name: String, dir: PathBuf, rules: Rules, only: Vec<String>) -> Result<Self, Usage> {
+        let scan = scan(&dir, &rules, &narrow::options(&only)).map_err(|error| Usage::new(causes(&error)))?;
+        warn(scan.warnings());
+        let totals = scan.totals();
+        tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");
+        Ok(Self { name, dir, scan, only, rules })
     }
 }
 

@@ -36,6 +36,7 @@ impl Prepared {
         let roots = self.roots.trees().iter().map(|tree| Root {
             name: tree.name.clone(),
             digest: tree.scan.digest().as_bytes().to_vec(),
+            narrowed_to: tree.only.clone(),
             ..Root::default()
         });
         SubmitRequest {
@@ -47,15 +48,28 @@ impl Prepared {
     }
 }
 
+/// What the service makes of a request.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// A job, and the names of the roots that it lacks.
+    Job(Job, Vec<String>),
+    /// No job: these roots have to be complete.
+    Widen(Vec<String>),
+}
+
 /// Creates the job. With the same request id a repeated call gives the same job, so a broken connection makes no second one.
-pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<(Job, Vec<String>), ServiceError> {
+pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<Submitted, ServiceError> {
     let call = || {
         let (mut jobs, request) = (client.jobs(), timed(request.clone(), LONG_CALL));
         async move { jobs.submit(request).await }
     };
     let answer = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
+    if !answer.widen_roots.is_empty() {
+        return Ok(Submitted::Widen(answer.widen_roots));
+    }
     let job = answer.job.filter(|job| !job.id.is_empty());
-    Ok((job.ok_or_else(|| client.malformed("a submitted job without an id"))?, answer.missing_roots))
+    let job = job.ok_or_else(|| client.malformed("a submitted job without an id"))?;
+    Ok(Submitted::Job(job, answer.missing_roots))
 }
 
 fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
