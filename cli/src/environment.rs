@@ -25,6 +25,7 @@ pub(crate) const OKTETO_NAMESPACE: &str = "OKTETO_NAMESPACE";
 pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 /// `true`: commands run remotely, whatever the manifest leaves open.
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 const HOME: &str = "HOME";
 
@@ -53,10 +54,18 @@ impl Environment {
 
     /// Where `slipway login` keeps what it learns.
     pub(crate) fn contexts_file(&self) -> Option<PathBuf> {
+        Some(self.base(XDG_CONFIG_HOME, ".config")?.join("slipway").join("contexts.json"))
+    }
+
+    /// Where scans of contexts remember what files held.
+    pub(crate) fn scan_cache(&self) -> Option<PathBuf> {
+        Some(self.base(XDG_CACHE_HOME, ".cache")?.join("slipway").join("contexts"))
+    }
+
+    fn base(&self, name: &str, below_home: &str) -> Option<PathBuf> {
         // A relative XDG_CONFIG_HOME is to be ignored, says its specification.
-        let xdg = self.get(XDG_CONFIG_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(".config")))?;
-        Some(base.join("slipway").join("contexts.json"))
+        let xdg = self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        xdg.or_else(|| self.get(HOME).map(|home| PathBuf::from(home).join(below_home)))
     }
 }
 
@@ -81,5 +90,9 @@ mod tests {
             "/h/.config/slipway/contexts.json"
         );
         assert_eq!(path(Environment::default()), None);
+        let cache = Environment::from([("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]).scan_cache();
+        assert_eq!(cache.unwrap(), PathBuf::from("/x/slipway/contexts"));
+        let cache = Environment::from([("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]).scan_cache();
+        assert_eq!(cache.unwrap(), PathBuf::from("/h/.cache/slipway/contexts"));
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Project {
     pub(crate) root: PathBuf,
     /// The application's name where the manifest has none.
     pub(crate) application: String,
+    /// Where scans remember what files held.
+    pub(crate) scan_cache: Option<PathBuf>,
     variables: Variables,
 }
 
@@ -48,7 +50,8 @@ impl Project {
             }
             variables = variables.with_dotenv(dotenv);
         }
-        Ok(Self { manifest, application: directory_name(&root), root, variables })
+        let scan_cache = settings.environment.scan_cache();
+        Ok(Self { manifest, application: directory_name(&root), scan_cache, root, variables })
     }
 
     /// The plan for a selection, expanded. Warnings are printed.

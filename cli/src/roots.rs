@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use slipway_context::{OktetoContext, Rules, Scan, Section, Warning, scan, scan_dockerfile};
+use slipway_context::{OktetoContext, Rules, Scan, ScanOptions, Section, Warning, scan, scan_dockerfile};
 use slipway_manifest::plan::{BuildPlan, CommandsPlan};
 
 use crate::error::{Usage, causes};
@@ -45,11 +45,18 @@ pub(crate) struct Tree {
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     trees: Vec<Arc<Tree>>,
+    /// Where scans remember what files held.
+    scan_cache: Option<PathBuf>,
     /// By place, patterns and paths.
     known: HashMap<(PathBuf, Vec<String>, Vec<String>), String>,
 }
 
 impl Roots {
+    /// None yet.
+    pub(crate) fn new(scan_cache: Option<PathBuf>) -> Self {
+        Self { scan_cache, ..Self::default() }
+    }
+
     /// The trees, in the order of their first use.
     pub(crate) fn trees(&self) -> &[Arc<Tree>] {
         &self.trees
@@ -106,14 +113,15 @@ impl Roots {
         }
         warn(rules.warnings());
         let (dir, rules) = (dir.to_owned(), rules.clone());
-        self.trees.push(Arc::new(Tree::scan(name.clone(), dir, rules, only)?));
+        self.trees.push(Arc::new(Tree::scan(name.clone(), dir, rules, only, self.scan_cache.clone())?));
         Ok(name)
     }
 
     /// Makes these trees complete, as the service wants them.
     pub(crate) fn widen(&mut self, names: &[String]) -> Result<(), Usage> {
+        let cache = self.scan_cache.clone();
         for tree in self.trees.iter_mut().filter(|tree| names.contains(&tree.name) && !tree.only.is_empty()) {
-            *tree = Arc::new(Tree::scan(tree.name.clone(), tree.dir.clone(), tree.rules.clone(), Vec::new())?);
+            *tree = Arc::new(Tree::scan(tree.name.clone(), tree.dir.clone(), tree.rules.clone(), Vec::new(), cache.clone())?);
         }
         Ok(())
     }
@@ -132,8 +140,15 @@ impl Roots {
 }
 
 impl Tree {
-    fn scan(name: String, dir: PathBuf, rules: Rules, only: Vec<String>) -> Result<Self, Usage> {
-        let scan = scan(&dir, &rules, &narrow::options(&only)).map_err(|error| Usage::new(causes(&error)))?;
+    fn scan(
+        name: String,
+        dir: PathBuf,
+        rules: Rules,
+        only: Vec<String>,
+        cache_dir: Option<PathBuf>,
+    ) -> Result<Self, Usage> {
+        let options = ScanOptions { cache_dir, only: only.clone(), ..ScanOptions::default() };
+        let scan = scan(&dir, &rules, &options).map_err(|error| Usage::new(causes(&error)))?;
         warn(scan.warnings());
         let totals = scan.totals();
         tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");

@@ -33,7 +33,7 @@ pub(crate) struct Ending<'a> {
 
 /// Finds and scans everything that a plan reads. Blocks.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
-    let mut roots = Roots::default();
+    let mut roots = Roots::new(project.scan_cache.clone());
     let mut builds = Vec::with_capacity(plan.builds.len());
     for (index, build) in plan.builds.iter().enumerate() {
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);

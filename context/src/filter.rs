@@ -44,6 +44,13 @@ pub enum Verdict {
     Prune,
 }
 
+/// What a directory matched, for the verdicts on what is beneath it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Below {
+    include: Option<ParentMatches>,
+    exclude: Option<ParentMatches>,
+}
+
 /// A walk over one tree. `D` is what the caller wants back of a directory that is emitted late.
 #[derive(Debug)]
 pub struct FilterWalk<'f, D> {
@@ -56,8 +63,7 @@ pub struct FilterWalk<'f, D> {
 struct Visited<D> {
     /// With a slash at the end.
     prefix: String,
-    include: Option<ParentMatches>,
-    exclude: Option<ParentMatches>,
+    below: Below,
     /// `None` once it was emitted.
     pending: Option<D>,
 }
@@ -88,6 +94,47 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Whether some include patterns start with `!`.
+    pub(crate) fn has_include_exceptions(&self) -> bool {
+        self.include.as_ref().is_some_and(PatternMatcher::has_exceptions)
+    }
+
+    /// The verdict on an entry, and what to judge those beneath it by. `above` is what came with the verdict on its parent
+    /// directory, nothing for an entry of the root. Needs no order; that a directory that is out has something that is in,
+    /// and is in after all, is for the caller to see.
+    pub(crate) fn judge(
+        &self,
+        path: &str,
+        is_directory: bool,
+        above: Option<&Below>,
+    ) -> Result<(Verdict, Below), FilterError> {
+        let mut below = Below::default();
+        let mut skip = false;
+        if let Some(matcher) = &self.include {
+            let above = above.and_then(|above| above.include.as_ref());
+            let (matched, matches) = matcher.matches_below(path, above).map_err(FilterError::Include)?;
+            below.include = Some(matches);
+            if !matched {
+                if is_directory && self.plain_includes && !any_below(matcher, path, false) {
+                    return Ok((Verdict::Prune, below));
+                }
+                skip = true;
+            }
+        }
+        if let Some(matcher) = &self.exclude {
+            let above = above.and_then(|above| above.exclude.as_ref());
+            let (matched, matches) = matcher.matches_below(path, above).map_err(FilterError::Exclude)?;
+            below.exclude = Some(matches);
+            if matched {
+                if is_directory && self.plain_exceptions && !any_below(matcher, path, true) {
+                    return Ok((Verdict::Prune, below));
+                }
+                skip = true;
+            }
+        }
+        Ok((if skip { Verdict::Skip } else { Verdict::Include }, below))
+    }
+
     /// A walk from the root of a tree.
     pub fn walk<D>(&self) -> FilterWalk<'_, D> {
         FilterWalk { filter: self, above: Vec::new() }
@@ -103,37 +150,15 @@ impl<D> FilterWalk<'_, D> {
         while self.above.last().is_some_and(|last| !path.starts_with(&last.prefix)) {
             self.above.pop();
         }
-        let parent = self.above.last();
-        let is_directory = directory.is_some();
-        let (mut include, mut exclude) = (None, None);
-        let mut skip = false;
-        if let Some(matcher) = &self.filter.include {
-            let above = parent.and_then(|parent| parent.include.as_ref());
-            let (matched, below) = matcher.matches_below(path, above).map_err(FilterError::Include)?;
-            include = Some(below);
-            if !matched {
-                if is_directory && self.filter.plain_includes && !any_below(matcher, path, false) {
-                    return Ok(Verdict::Prune);
-                }
-                skip = true;
-            }
+        let above = self.above.last().map(|above| &above.below);
+        let (verdict, below) = self.filter.judge(path, directory.is_some(), above)?;
+        if let Some(directory) = directory
+            && verdict != Verdict::Prune
+        {
+            let pending = (verdict == Verdict::Skip).then_some(directory);
+            self.above.push(Visited { prefix: format!("{path}/"), below, pending });
         }
-        if let Some(matcher) = &self.filter.exclude {
-            let above = parent.and_then(|parent| parent.exclude.as_ref());
-            let (matched, below) = matcher.matches_below(path, above).map_err(FilterError::Exclude)?;
-            exclude = Some(below);
-            if matched {
-                if is_directory && self.filter.plain_exceptions && !any_below(matcher, path, true) {
-                    return Ok(Verdict::Prune);
-                }
-                skip = true;
-            }
-        }
-        if let Some(directory) = directory {
-            let pending = skip.then_some(directory);
-            self.above.push(Visited { prefix: format!("{path}/"), include, exclude, pending });
-        }
-        Ok(if skip { Verdict::Skip } else { Verdict::Include })
+        Ok(verdict)
     }
 
     /// The directories above the entry just included that have not been emitted yet, outermost first. They count as

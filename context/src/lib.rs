@@ -18,12 +18,14 @@
 //! | [`follow`] | what COPY sources lead to, for `followpaths` |
 //! | [`walk`] | a directory on disk, filtered |
 //! | [`snapshot`] | a directory on disk as a snapshot: [`scan`], [`scan_dockerfile`] |
+//! | [`chunk`] | pieces of large files |
 //! | [`tree`] | directories of a snapshot: encoding, checking, walking |
 //! | [`digest`] | SHA-256 names |
 //! | [`dockerfile`] | what a Dockerfile needs: paths of its context, base images |
 //! | [`mode`] | mode bits, here and in Go |
 //! | [`warning`] | what is worth saying but stops nothing |
 
+pub mod chunk;
 pub mod digest;
 pub mod dockerfile;
 pub mod filter;
@@ -38,12 +40,15 @@ pub mod tree;
 pub mod walk;
 pub mod warning;
 
+pub use chunk::{Chunk, ChunkList, InvalidChunkList};
 pub use digest::{Digest, Hasher, InvalidDigest};
 pub use filter::{Filter, FilterError, FilterWalk, Verdict};
 pub use follow::{FilterRequest, FollowError};
 pub use oktetoignore::Section;
 pub use rules::{OktetoContext, Rules, RulesError};
-pub use snapshot::{Content, PathEntry, PathNode, Scan, ScanOptions, Source, Totals, scan, scan_dockerfile};
+pub use snapshot::{
+    Content, NodeBlob, PathEntry, PathNode, Paths, Scan, ScanOptions, Source, Totals, scan, scan_dockerfile,
+};
 pub use tree::{Directory, Entry, InvalidDirectory, MerkleTree, Node, TreeEntry, TreeWalk};
 pub use walk::WalkError;
 pub use warning::Warning;

@@ -38,6 +38,8 @@ pub struct Rules {
     filter: Filter,
     /// Where each pattern comes from, in the filter's order.
     lines: Vec<Origin>,
+    /// The ignore file to add lines to.
+    file: Option<PathBuf>,
     warnings: Vec<Warning>,
 }
 
@@ -113,8 +115,10 @@ impl Rules {
         let beside = dockerignore_of(dockerfile);
         if let Some(text) = read(&beside)? {
             builder.add_file(&beside, &text)?;
+            builder.file = Some(beside);
         } else {
             let file = context_dir.join(DOCKERIGNORE);
+            builder.file = Some(file.clone());
             // As BuildKit sees it: a link can't lead out of the context.
             match scoped::resolve(context_dir, DOCKERIGNORE) {
                 Some(resolved) => {
@@ -141,6 +145,7 @@ impl Rules {
             }
         }
         let file = context.context_dir.join(OKTETOIGNORE);
+        builder.file = Some(file.clone());
         if let Some(text) = read(&file)? {
             let parsed = OktetoIgnore::parse(&text).map_err(|error| RulesError::Line { file: file.clone(), error })?;
             builder.add_lines(&file, parsed.rules(&context.section).cloned());
@@ -165,6 +170,11 @@ impl Rules {
         self.lines.iter().map(|origin| (origin.line.pattern.as_str(), &*origin.file, origin.line.line))
     }
 
+    /// The ignore file that another rule would go into; it need not be there yet.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// What looked like a mistake in the ignore files.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -184,6 +194,7 @@ impl Rules {
 #[derive(Default)]
 struct Builder {
     lines: Vec<Origin>,
+    file: Option<PathBuf>,
     warnings: Vec<Warning>,
 }
 
@@ -204,7 +215,7 @@ impl Builder {
     fn build(self) -> Result<Rules, RulesError> {
         let patterns: Vec<&str> = self.lines.iter().map(|origin| origin.line.pattern.as_str()).collect();
         let filter = Filter::new::<&str, _>(&[], &patterns).map_err(|error| locate(&self.lines, error))?;
-        Ok(Rules { filter, lines: self.lines, warnings: self.warnings })
+        Ok(Rules { filter, lines: self.lines, file: self.file, warnings: self.warnings })
     }
 }
 

@@ -7,30 +7,48 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Cursor, Read};
-use std::path::Path;
+use std::io::{self, Cursor, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::digest::Digest;
+use crate::chunk::{ChunkList, MAX_CHUNK};
+use crate::digest::{Digest, Hasher};
 use crate::rules::{self, Rules};
 use crate::tree::MerkleTree;
-use crate::walk::{FoundKind, Root, Walk, WalkError};
+use crate::walk::{Root, WalkError};
 use crate::warning::Warning;
 
 mod build;
+mod cache;
 mod hash;
+mod narrow;
+mod paths;
+mod suspects;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 use build::Builder;
+use cache::StatCache;
+use survey::{Item, ItemKind, Survey};
 
-/// The largest Dockerfile.
+pub use paths::{PathEntry, PathNode, Paths};
+
+/// The largest Dockerfile or ignore file of one.
 const MAX_DOCKERFILE: u64 = 16 << 20;
 
 /// How to scan.
 #[derive(Debug, Clone, Default)]
 pub struct ScanOptions {
-    /// How many threads hash files; unset, as many as there are processors, between 2 and 8.
+    /// How many threads walk and hash; unset, as many as there are processors, between 2 and 8.
     pub threads: Option<usize>,
+    /// Where to remember what files held, so that those that are as they were aren't read again; unset, nowhere. It is made
+    /// with mode 0700. It has to be the caller's own: what is in it is believed.
+    pub cache_dir: Option<PathBuf>,
+    /// Scan only what these paths lead to: `followpaths`, as `BuildKit` asks for them (wildcards and symlinks are followed),
+    /// within what the rules leave. Empty: everything. More than asked for is in if it can't be told what they lead to.
+    pub only: Vec<String>,
 }
 
 /// A snapshot of a directory, and where its contents are.
@@ -38,52 +56,34 @@ pub struct ScanOptions {
 pub struct Scan {
     root: Option<Root>,
     digest: Digest,
-    directories: BTreeMap<Digest, Vec<u8>>,
+    nodes: BTreeMap<Digest, NodeBlob>,
     sources: BTreeMap<Digest, Source>,
     /// Contents that are kept in memory.
     inline: BTreeMap<Digest, Vec<u8>>,
-    paths: Vec<PathEntry>,
     totals: Totals,
     warnings: Vec<Warning>,
 }
 
-/// A file that has a content, when several may have it.
+/// A blob that tells what a snapshot consists of: an encoded directory, or an encoded chunk list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Path below the root.
-    pub path: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// When it was last changed, in whole seconds since 1970.
+pub struct NodeBlob {
+    /// Its bytes.
+    pub bytes: Box<[u8]>,
+    /// Of a chunk list: when its file was last changed, in whole seconds since 1970. Of a directory: 0.
     pub mtime_seconds: i64,
 }
 
-/// A file or symlink of a snapshot.
+/// Where a content is, when several places may have it: a whole file, or a chunk of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathEntry {
+pub struct Source {
     /// Path below the root.
-    pub path: String,
-    /// Permissions, setuid, setgid and sticky bits.
-    pub mode: u32,
-    /// What it is.
-    pub node: PathNode,
-}
-
-/// What a [`PathEntry`] is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathNode {
-    /// A regular file.
-    File {
-        /// Digest of its bytes.
-        digest: Digest,
-        /// How many bytes.
-        size: u64,
-    },
-    /// A symlink.
-    Symlink {
-        /// Where it points.
-        target: String,
-    },
+    pub path: Arc<Path>,
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// When the file was last changed, in whole seconds since 1970.
+    pub mtime_seconds: i64,
 }
 
 /// What a snapshot holds in all.
@@ -99,40 +99,44 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-/// The bytes of a content, opened again.
+/// The bytes of a content, opened again: as many as it had, at most.
 #[derive(Debug)]
 pub enum Content {
     /// From a file. It may have changed since the scan: verify the digest.
-    File(File),
+    File(io::Take<File>),
     /// From memory.
     Bytes(Cursor<Vec<u8>>),
 }
 
 /// Makes a snapshot of the directory `root` after `rules`.
 pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, WalkError> {
+    let cache = StatCache::load(options.cache_dir.as_deref(), root, rules, &options.only);
     let root = Root::open(root)?;
-    let mut walk = Walk::new(&root, rules)?;
-    let found = walk.by_ref().collect::<Result<Vec<_>, _>>()?;
-    let warnings = walk.take_warnings();
-    let files: Vec<&str> = found
-        .iter()
-        .filter(|found| matches!(found.kind, FoundKind::File { .. }))
-        .map(|found| found.path.as_str())
-        .collect();
-    let mut hashed = hash::hash_files(&root, &files, options.threads)?.into_iter();
-    let mut builder = Builder::default();
-    for found in found {
-        match found.kind {
-            FoundKind::Directory => builder.directory(&root, &found.path, found.mode)?,
-            FoundKind::Symlink { target } => builder.symlink(&root, &found.path, found.mode, target)?,
-            FoundKind::File { .. } => {
-                // There is one for each file, in the same order.
-                let Some(file) = hashed.next() else { break };
-                builder.file(&root, &found.path, found.mode, file)?;
-            }
+    let only = narrow::filter(&root, rules, &options.only)?;
+    let survey = Survey { root: &root, rules, only: only.as_ref(), cache: &cache, threads: options.threads };
+    let survey::Surveyed { listings, mut warnings, known, fresh } = survey.run()?;
+    let changed = fresh > 0 || known != cache.entries();
+    let settled = cache.settled();
+    let mut writer = if changed { cache.rewrite() } else { None };
+    let keep = |path: &Path, items: &[Item]| {
+        let files = items.iter().filter_map(|item| match &item.kind {
+            ItemKind::File(Some(content)) if settled.includes(&content.stamp) => Some((&*item.name, content)),
+            _ => None,
+        });
+        // Without a cache the next scan takes longer, and that is all.
+        if let Some(open) = &mut writer
+            && open.directory(path, files).is_err()
+        {
+            writer = None;
         }
+    };
+    let mut builder = Builder::default();
+    let digest = builder.listings(&root, listings, keep)?;
+    if let Some(writer) = writer {
+        let _ = writer.finish();
     }
-    builder.finish(root, warnings)
+    warnings.extend(builder.warning(rules));
+    Ok(builder.into_scan(Some(root), digest, BTreeMap::new(), warnings))
 }
 
 /// Makes a snapshot of a Dockerfile and, if there is one, of its `<Dockerfile>.dockerignore`: under their own names, with
@@ -168,7 +172,6 @@ pub fn scan_dockerfile(dockerfile: &Path) -> Result<Scan, WalkError> {
 }
 
 fn mtime(metadata: &fs::Metadata) -> i64 {
-    use std::os::unix::fs::MetadataExt as _;
     metadata.mtime()
 }
 
@@ -180,19 +183,19 @@ impl Scan {
         self.digest
     }
 
-    /// Encoded directories by digest, each once.
-    pub fn directories(&self) -> &BTreeMap<Digest, Vec<u8>> {
-        &self.directories
+    /// Encoded directories and chunk lists by digest, each once.
+    pub fn nodes(&self) -> &BTreeMap<Digest, NodeBlob> {
+        &self.nodes
     }
 
-    /// Contents by digest, each once, with a file that has it.
+    /// Contents by digest, each once, with a place that has it: small files as a whole, large ones chunk by chunk.
     pub fn sources(&self) -> &BTreeMap<Digest, Source> {
         &self.sources
     }
 
     /// Files and symlinks, sorted by the bytes of their paths; directories aren't listed.
-    pub fn paths(&self) -> impl ExactSizeIterator<Item = &PathEntry> {
-        self.paths.iter()
+    pub fn paths(&self) -> Paths<'_> {
+        Paths::new(self)
     }
 
     /// What it holds in all.
@@ -200,25 +203,64 @@ impl Scan {
         self.totals
     }
 
-    /// What was skipped. The rules have warnings of their own.
+    /// What was skipped, and what looks unintended. The rules have warnings of their own.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
     /// The snapshot as a tree that can be looked into and walked.
-    pub fn tree(&self) -> MerkleTree<&BTreeMap<Digest, Vec<u8>>> {
-        MerkleTree { root: self.digest, store: &self.directories }
+    pub fn tree(&self) -> MerkleTree<&BTreeMap<Digest, NodeBlob>> {
+        MerkleTree { root: self.digest, store: &self.nodes }
     }
 
-    /// Opens a content for upload, without following symlinks; `None` if it isn't part of the snapshot.
+    /// Opens a content for upload, without following symlinks; `None` if it isn't part of the snapshot. A file whose size
+    /// tells that it isn't what was scanned is [`WalkError::Changed`].
     pub fn open(&self, digest: &Digest) -> Result<Option<Content>, WalkError> {
         if let Some(bytes) = self.inline.get(digest) {
             return Ok(Some(Content::Bytes(Cursor::new(bytes.clone()))));
         }
-        match (&self.root, self.sources.get(digest)) {
-            (Some(root), Some(source)) => Ok(Some(Content::File(root.open_file(Path::new(&source.path))?))),
-            _ => Ok(None),
+        let (Some(root), Some(source)) = (&self.root, self.sources.get(digest)) else { return Ok(None) };
+        let mut file = root.open_file(&source.path)?;
+        let read = |source_error| WalkError::Read { path: root.full(&source.path), source: source_error };
+        let length = file.metadata().map_err(read)?.len();
+        // A whole file is no longer than its content; one in chunks is long enough for each.
+        let whole = source.offset == 0 && length <= MAX_CHUNK.into();
+        if length < source.offset + source.size || whole && length != source.size {
+            return Err(WalkError::Changed { path: root.full(&source.path) });
         }
+        file.seek(SeekFrom::Start(source.offset)).map_err(read)?;
+        Ok(Some(Content::File(file.take(source.size))))
+    }
+
+    /// SHA-256 of all bytes of a file of the snapshot, which is read again if it is kept in chunks.
+    pub fn whole_digest(&self, file: &PathEntry) -> Result<Option<Digest>, WalkError> {
+        let (list, size) = match file.node {
+            PathNode::File { digest, size, chunked: true } => (digest, size),
+            PathNode::File { digest, .. } => return Ok(Some(digest)),
+            PathNode::Symlink { .. } => return Ok(None),
+        };
+        let path = Path::new(&file.path);
+        let full = || self.root.as_ref().map_or_else(|| path.to_owned(), |root| root.full(path));
+        let changed = || WalkError::Changed { path: full() };
+        let list = self.nodes.get(&list).and_then(|node| ChunkList::decode(&node.bytes, size).ok()).ok_or_else(changed)?;
+        let mut whole = Hasher::default();
+        let mut bytes = Vec::new();
+        for chunk in list.chunks() {
+            bytes.clear();
+            let mut content = self.open(&chunk.digest)?.ok_or_else(changed)?;
+            content.read_to_end(&mut bytes).map_err(|source| WalkError::Read { path: full(), source })?;
+            if Digest::of(&bytes) != chunk.digest {
+                return Err(changed());
+            }
+            whole.update(&bytes);
+        }
+        Ok(Some(whole.finish()))
+    }
+}
+
+impl AsRef<[u8]> for NodeBlob {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -7,11 +7,12 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | kind: `f` file, `d` directory, `l` symlink | 1 |
+//! | kind: `f` file, `c` file in chunks, `d` directory, `l` symlink | 1 |
 //! | mode | 2 |
 //! | length of the name, 1 to 255 | 1 |
 //! | name, UTF-8 | as said |
 //! | `f`: size, then digest of the content | 8 + 32 |
+//! | `c`: size, then digest of the encoded [chunk list](crate::chunk) | 8 + 32 |
 //! | `d`: digest of the encoded directory | 32 |
 //! | `l`: length of the target, then the target, UTF-8 | 2 + as said |
 //!
@@ -40,7 +41,7 @@ pub const MAX_PATH: usize = 4095;
 /// Longest symlink target, in bytes.
 pub const MAX_TARGET: usize = 4095;
 
-/// Longest encoded directory, in bytes: room for some 400,000 files.
+/// Longest encoded directory or chunk list, in bytes: room for some 400,000 files, or for a file of some 450 GB.
 pub const MAX_ENCODED: usize = 32 << 20;
 
 /// One directory of a snapshot.
@@ -67,10 +68,12 @@ pub struct Entry {
 pub enum Node {
     /// A regular file.
     File {
-        /// Digest of its bytes.
+        /// Digest of its bytes, or of its encoded chunk list.
         digest: Digest,
-        /// How many bytes.
+        /// How many bytes it has.
         size: u64,
+        /// Whether it is kept in chunks.
+        chunked: bool,
     },
     /// A directory.
     Directory {

@@ -1,59 +1,32 @@
-//! Walking a directory: every entry that the rules leave, in walk order.
+//! Reading a directory tree: what may be opened, what an entry is, and what a context can't hold.
 //!
-//! Parents come before children, siblings in byte order. Symlinks are recorded, never followed. Hard links are files
-//! like any other. Sockets, devices and fifos are skipped with a warning. What a context can't hold is an error that
-//! names it: a name or link target that isn't UTF-8, an entry that can't be read or that vanished meanwhile. Entries
-//! that the rules leave out can be any of these.
+//! Symlinks are recorded, never followed. Hard links are files like any other. Sockets, devices and fifos are skipped with
+//! a warning. What a context can't hold is an error that names it: a name or link target that isn't UTF-8, an entry that
+//! can't be read or that vanished meanwhile. Entries that the rules leave out can be any of these.
+//!
+//! The walk itself is [`snapshot`](crate::snapshot)'s, on several threads. Walk order, wherever it is spoken of: parents
+//! come before children, siblings in byte order.
 
-use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::cmp::Ordering;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::vec;
 
-use crate::filter::{FilterWalk, Verdict};
-use crate::ignorefile::lossy;
-use crate::mode::SYMLINK_MODE;
-use crate::rules::{Rules, RulesError};
+use rustix::io::Errno;
+
+use crate::rules::RulesError;
 use crate::tree::{MAX_NAME, MAX_PATH, MAX_TARGET};
-use crate::warning::Warning;
 
 mod root;
 #[cfg(test)]
+pub(crate) mod serial;
+mod stamp;
+#[cfg(test)]
 mod tests;
 
-use root::{Listed, ListedKind};
-
-pub(crate) use root::Root;
-
-/// An entry of a directory tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Path below the root, slash-separated.
-    pub(crate) path: String,
-    /// Permissions, setuid, setgid and sticky bits.
-    pub(crate) mode: u32,
-    /// What it is.
-    pub(crate) kind: FoundKind,
-}
-
-/// What an entry of a directory tree is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FoundKind {
-    /// A regular file.
-    File {
-        /// Its size when it was listed.
-        size: u64,
-    },
-    /// A directory.
-    Directory,
-    /// A symlink.
-    Symlink {
-        /// Where it points.
-        target: String,
-    },
-}
+pub(crate) use root::{Listed, ListedKind, Root};
+pub(crate) use stamp::{Stamp, Time};
 
 /// Why a tree can't be walked or read.
 #[derive(Debug, thiserror::Error)]
@@ -125,133 +98,40 @@ pub enum WalkError {
     Rules(#[from] RulesError),
 }
 
-/// A walk: an iterator of the entries that the rules leave.
-#[derive(Debug)]
-pub(crate) struct Walk<'r> {
-    root: &'r Root,
-    rules: &'r Rules,
-    filter: FilterWalk<'r, Listed>,
-    /// The directories that the walk is in, and what is left of them.
-    open: Vec<OpenDirectory>,
-    ready: VecDeque<Found>,
-    warnings: Vec<Warning>,
-    failed: bool,
-}
+// === impl WalkError ===
 
-#[derive(Debug)]
-struct OpenDirectory {
-    /// Path below the root; empty for the root.
-    path: PathBuf,
-    entries: vec::IntoIter<Listed>,
-}
-
-// === impl Walk ===
-
-impl<'r> Walk<'r> {
-    /// Starts at the root.
-    pub(crate) fn new(root: &'r Root, rules: &'r Rules) -> Result<Self, WalkError> {
-        let entries = root.list(Path::new(""))?.into_iter();
-        let open = vec![OpenDirectory { path: PathBuf::new(), entries }];
-        let filter = rules.filter().walk();
-        Ok(Self { root, rules, filter, open, ready: VecDeque::new(), warnings: Vec::new(), failed: false })
-    }
-
-    /// What was skipped so far.
-    pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
-        std::mem::take(&mut self.warnings)
-    }
-
-    /// Takes the next entry. `false`: there is none.
-    fn step(&mut self) -> Result<bool, WalkError> {
-        let Some(directory) = self.open.last_mut() else { return Ok(false) };
-        let Some(entry) = directory.entries.next() else {
-            self.open.pop();
-            return Ok(true);
-        };
-        let path = directory.path.join(&entry.name);
-        let text = lossy(path.as_os_str().as_bytes());
-        let is_directory = matches!(entry.kind, ListedKind::Directory);
-        let verdict =
-            self.filter.enter(&text, is_directory.then(|| entry.clone())).map_err(|error| self.rules.locate(error))?;
-        if verdict == Verdict::Include {
-            let kind = entry.kind.special();
-            if let Some(kind) = kind {
-                self.warnings.push(Warning::SpecialFile { path: text, kind });
-                return Ok(true);
-            }
-            let parents: Vec<(String, Listed)> = self.filter.take_parents().collect();
-            for (parent, listed) in parents {
-                let found = self.found(Path::new(&parent), listed)?;
-                self.ready.push_back(found);
-            }
-            let found = self.found(&path, entry)?;
-            self.ready.push_back(found);
-        }
-        if is_directory && verdict != Verdict::Prune {
-            match self.root.list(&path) {
-                Ok(entries) => self.open.push(OpenDirectory { path, entries: entries.into_iter() }),
-                // A directory that is out may be unreadable or gone, for nothing of it is wanted.
-                Err(WalkError::Read { source, .. })
-                    if verdict == Verdict::Skip && source.kind() == io::ErrorKind::PermissionDenied => {}
-                Err(WalkError::Vanished { .. }) if verdict == Verdict::Skip => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
-    fn found(&self, path: &Path, entry: Listed) -> Result<Found, WalkError> {
-        let full = || self.root.full(path);
-        let text = path.to_str().ok_or_else(|| WalkError::Name { path: full() })?;
-        check_length(&entry.name, "name", MAX_NAME, full)?;
-        check_length(path.as_os_str(), "path", MAX_PATH, full)?;
-        let mut mode = entry.mode.map_err(|error| self.root.error(path, error))?;
-        let kind = match entry.kind {
-            ListedKind::Directory => FoundKind::Directory,
-            ListedKind::Symlink(target) => {
-                mode = SYMLINK_MODE;
-                let target = target.map_err(|error| self.root.error(path, error))?;
-                check_length(&target, "target", MAX_TARGET, full)?;
-                let target = target.into_string().map_err(|_| WalkError::Target { path: full() })?;
-                FoundKind::Symlink { target }
-            }
-            ListedKind::File { size } => FoundKind::File { size },
-            // Special files don't get here; those whose kind is unknown have failed for want of a mode.
-            ListedKind::Special(_) => return Err(WalkError::Changed { path: full() }),
-        };
-        Ok(Found { path: text.to_owned(), mode, kind })
-    }
-}
-
-impl Iterator for Walk<'_> {
-    type Item = Result<Found, WalkError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(found) = self.ready.pop_front() {
-                return Some(Ok(found));
-            }
-            if self.failed {
-                return None;
-            }
-            match self.step() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    self.failed = true;
-                    self.ready.clear();
-                    return Some(Err(error));
-                }
-            }
+impl WalkError {
+    /// Whether a directory of which nothing is wanted may be like that.
+    pub(crate) fn is_tolerable(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Vanished { .. } => true,
+            _ => false,
         }
     }
 }
 
-fn check_length(
-    text: &OsStr,
-    what: &'static str,
-    limit: usize,
-    path: impl FnOnce() -> PathBuf,
-) -> Result<(), WalkError> {
-    if text.len() > limit { Err(WalkError::TooLong { path: path(), what, limit }) } else { Ok(()) }
+/// The path of an entry that is in, if a snapshot can hold it.
+pub(crate) fn check_path<'p>(root: &Root, path: &'p Path) -> Result<&'p str, WalkError> {
+    let text = path.to_str().ok_or_else(|| WalkError::Name { path: root.full(path) })?;
+    check_length(root, path, path.file_name().map_or(0, |name| name.len()), "name", MAX_NAME)?;
+    check_length(root, path, text.len(), "path", MAX_PATH)?;
+    Ok(text)
+}
+
+/// The target of a symlink that is in, if a snapshot can hold it.
+pub(crate) fn check_target(root: &Root, path: &Path, target: Result<OsString, Errno>) -> Result<String, WalkError> {
+    let target = target.map_err(|error| root.error(path, error))?;
+    check_length(root, path, target.len(), "target", MAX_TARGET)?;
+    target.into_string().map_err(|_| WalkError::Target { path: root.full(path) })
+}
+
+fn check_length(root: &Root, path: &Path, length: usize, what: &'static str, limit: usize) -> Result<(), WalkError> {
+    if length > limit { Err(WalkError::TooLong { path: root.full(path), what, limit }) } else { Ok(()) }
+}
+
+/// The order in which a walk meets two paths: that of their components.
+pub(crate) fn walk_order<'p>(a: &'p Path, b: &'p Path) -> Ordering {
+    let names = |path: &'p Path| path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+    names(a).cmp(names(b))
 }

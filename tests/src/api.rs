@@ -54,7 +54,7 @@ impl SmallTree {
         let entry = |(name, content): &(&str, &[u8])| Entry {
             name: (*name).to_owned(),
             mode: 0o644,
-            node: Node::File { digest: Digest::of(content), size: content.len() as u64 },
+            node: Node::File { digest: Digest::of(content), size: content.len() as u64, chunked: false },
         };
         let encoded = Directory::new(files.iter().map(entry).collect()).expect("a directory").encode();
         let root = Digest::of(&encoded);

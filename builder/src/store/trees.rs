@@ -50,23 +50,18 @@ pub enum TreeError {
 pub struct Checked {
     /// What it holds.
     pub tree: CheckedTree,
-    /// Contents and directory nodes that are missing.
+    /// Directory nodes, chunk lists and contents that are missing.
     pub missing: Vec<Digest>,
 }
 
-/// Checks a whole tree, contents by presence and size. A tree with a missing directory node ends there: the rest can't be known.
+/// Checks a whole tree, contents by presence and size. What is beneath a missing node can't be known.
 pub fn check(blobs: &Blobs, root: &Digest) -> Result<Checked, TreeError> {
     let fetch = |digest: &Digest| match blobs.read_all(digest, tree::MAX_ENCODED as u64) {
         Err(BlobError::Missing(_)) => Ok(None),
         bytes => bytes.map(Some),
     };
-    let tree = match tree::check(root, &TreeLimits::default(), fetch) {
-        Err(CheckError::Missing { digest }) => {
-            return Ok(Checked { tree: CheckedTree::default(), missing: vec![digest] });
-        }
-        tree => tree?,
-    };
-    let mut missing = Vec::new();
+    let tree = tree::check(root, &TreeLimits::default(), fetch)?;
+    let mut missing = tree.missing_nodes.clone();
     for (digest, size) in &tree.contents {
         match blobs.stat(digest) {
             Ok((bytes, _)) if bytes == *size => {}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
-use slipway_context::{PathEntry, PathNode, Rules, Scan, Section};
+use slipway_context::{Digest, PathEntry, PathNode, Rules, Scan, Section};
 use slipway_manifest::{Plan, Selection, plan::BuildMode};
 
 use crate::args::FilesArgs;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &FilesArgs, settings: &Settings) -> Result<ExitStatus> {
         output::note(format_args!("listing {purpose}; --for chooses another"));
     }
     let (dir, rules) = purpose_of(&project, &purpose, settings)?;
-    let mut roots = Roots::default();
+    let mut roots = Roots::new(project.scan_cache.clone());
     roots.add("files".to_owned(), &dir, &rules)?;
     if let Some(tree) = roots.tree("files") {
         print(&tree.scan, args.long, settings.output)?;
@@ -99,30 +99,32 @@ fn deploy_context(project: &Project, namespace: Option<&str>) -> Result<String> 
     Ok(commands.map_or_else(|| ".".to_owned(), |commands| commands.context))
 }
 
-fn print(scan: &Scan, long: bool, output: Output) -> io::Result<()> {
+fn print(scan: &Scan, long: bool, output: Output) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
+    // That of all bytes, as everybody else has it, not that of a list of chunks.
+    let digest = |entry: &PathEntry| scan.whole_digest(entry).map_err(|error| Usage::new(causes(&error)));
     for entry in scan.paths() {
         match output {
             Output::Json => {
-                serde_json::to_writer(&mut out, &view(entry))?;
+                serde_json::to_writer(&mut out, &view(&entry, digest(&entry)?)).map_err(io::Error::from)?;
                 out.write_all(b"\n")?;
             }
-            Output::Plain if long => writeln!(out, "{}", long_line(entry))?,
+            Output::Plain if long => writeln!(out, "{}", long_line(&entry, digest(&entry)?))?,
             Output::Plain => writeln!(out, "{}", entry.path)?,
         }
     }
-    out.flush()
+    Ok(out.flush()?)
 }
 
-fn view(entry: &PathEntry) -> View<'_> {
+fn view(entry: &PathEntry, digest: Option<Digest>) -> View<'_> {
     let mode = format!("{:04o}", entry.mode);
     match &entry.node {
-        PathNode::File { digest, size } => View {
+        PathNode::File { size, .. } => View {
             path: &entry.path,
             kind: "file",
             mode,
             size: Some(*size),
-            digest: Some(digest.to_string()),
+            digest: digest.map(|digest| digest.to_string()),
             target: None,
         },
         PathNode::Symlink { target } => {
@@ -132,10 +134,13 @@ fn view(entry: &PathEntry) -> View<'_> {
 }
 
 /// Mode, size, digest and path, in columns; a symlink has no digest.
-fn long_line(entry: &PathEntry) -> String {
+fn long_line(entry: &PathEntry, digest: Option<Digest>) -> String {
     let PathEntry { path, mode, node } = entry;
     match node {
-        PathNode::File { digest, size } => format!("-{} {size:>12} {digest} {path}", permissions(*mode)),
+        PathNode::File { size, .. } => {
+            let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+            format!("-{} {size:>12} {digest} {path}", permissions(*mode))
+        }
         PathNode::Symlink { target } => {
             format!("l{} {:>12} {:71} {path} -> {target}", permissions(*mode), target.len(), "-")
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use slipway_context::ScanOptions;
 use slipway_context::dockerfile::{ContextPaths, Input, analyse};
 use slipway_manifest::image_env::variable_names;
 use slipway_manifest::plan::BuildPlan;
@@ -39,11 +38,6 @@ pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan])
             Vec::new()
         }
     }
-}
-
-/// How to scan what these paths lead to.
-pub(super) fn options(only: &[String]) -> ScanOptions {
-    ScanOptions { only: only.to_vec(), ..ScanOptions::default() }
 }
 
 /// The arguments, as far as they are known before the service completes them.

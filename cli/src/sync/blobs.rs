@@ -22,9 +22,12 @@ pub(crate) struct Blob {
 /// What a content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BlobKind {
-    /// An encoded directory.
-    Directory,
-    /// A file's bytes, which are read again when they are sent.
+    /// An encoded directory or chunk list.
+    Node {
+        /// When the file of a chunk list was last changed; 0 for a directory.
+        seconds: i64,
+    },
+    /// Bytes of a file, which are read again when they are sent.
     File {
         /// When the file was last changed.
         seconds: i64,
@@ -46,8 +49,8 @@ pub(crate) struct Blobs(BTreeMap<Digest, Blob>);
 impl Blobs {
     /// Adds everything that a tree consists of.
     pub(crate) fn add(&mut self, tree: &Arc<Tree>) {
-        for (digest, bytes) in tree.scan.directories() {
-            self.insert(tree, *digest, bytes.len() as u64, BlobKind::Directory);
+        for (digest, node) in tree.scan.nodes() {
+            self.insert(tree, *digest, node.bytes.len() as u64, BlobKind::Node { seconds: node.mtime_seconds });
         }
         for (digest, source) in tree.scan.sources() {
             self.insert(tree, *digest, source.size, BlobKind::File { seconds: source.mtime_seconds });

@@ -51,9 +51,9 @@ fn pack(blobs: &[Blob], first: UploadRequest, sender: &mpsc::Sender<UploadReques
     let mut buffer = vec![0; FRAME];
     for blob in blobs {
         match blob.kind {
-            BlobKind::Directory => {
-                let bytes = blob.tree.scan.directories().get(&blob.digest).map(Vec::as_slice).unwrap_or_default();
-                frames.record(&blob.digest, bytes.len() as u64, 0)?;
+            BlobKind::Node { seconds } => {
+                let bytes = blob.tree.scan.nodes().get(&blob.digest).map(AsRef::as_ref).unwrap_or_default();
+                frames.record(&blob.digest, bytes.len() as u64, seconds)?;
                 frames.write(bytes)?;
             }
             BlobKind::File { seconds } => {
@@ -150,6 +150,7 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
+    use slipway_context::chunk::MAX_CHUNK;
     use slipway_context::{Rules, ScanOptions, scan};
 
     use super::*;
@@ -178,8 +179,8 @@ mod tests {
                 if changed.len() == size && size == 0 {
                     continue;
                 }
-                // What is behind the end of a file is not part of what was scanned, and only small files are looked at there.
-                let unseen = changed.len() > size && size >= FRAME;
+                // What is behind the last chunk of a large file is not part of what was scanned, and isn't looked at.
+                let unseen = changed.len() > size && size as u64 > u64::from(MAX_CHUNK);
                 fs::write(&path, changed).unwrap();
                 let result = packed();
                 let named =

@@ -1,117 +1,187 @@
-//! Building the directories of a snapshot from entries in walk order.
+//! Building the directories of a snapshot from what a survey found.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::hash::Hashed;
-use super::{PathEntry, PathNode, Scan, Source, Totals};
+use super::hash::Content;
+use super::survey::{Item, ItemKind, Listing};
+use super::suspects::Suspects;
+use super::{NodeBlob, Scan, Source, Totals};
+use crate::chunk::ChunkList;
 use crate::digest::Digest;
+use crate::rules::Rules;
 use crate::tree::{Directory, Entry, InvalidDirectory, Node};
-use crate::walk::{Root, WalkError};
+use crate::walk::{Root, Stamp, Time, WalkError, walk_order};
 use crate::warning::Warning;
 
 /// Mode of what is in a snapshot that was not made from a tree.
 const PLAIN_MODE: u32 = 0o644;
 
-/// Takes entries in walk order.
+/// What a snapshot consists of, as far as it is built.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
-    /// Entries of the root, then the directories that are being filled, outermost first.
-    entries: Vec<Entry>,
-    open: Vec<Open>,
-    directories: BTreeMap<Digest, Vec<u8>>,
+    nodes: BTreeMap<Digest, NodeBlob>,
     sources: BTreeMap<Digest, Source>,
-    paths: Vec<PathEntry>,
     totals: Totals,
+    suspects: Suspects,
 }
 
-#[derive(Debug)]
-struct Open {
-    path: String,
-    mode: u32,
-    /// What was in its parent before it.
-    siblings: Vec<Entry>,
+/// A directory that is built.
+#[derive(Debug, Clone, Copy)]
+struct Built {
+    digest: Digest,
+    bytes: u64,
+    empty: bool,
+    /// The rules leave something beneath it, wanted or not.
+    occupied: bool,
 }
 
 // === impl Builder ===
 
 impl Builder {
-    pub(super) fn directory(&mut self, root: &Root, path: &str, mode: u32) -> Result<(), WalkError> {
-        self.close(path).map_err(|error| error.at(root))?;
-        self.totals.directories += 1;
-        let siblings = std::mem::take(&mut self.entries);
-        self.open.push(Open { path: path.to_owned(), mode, siblings });
-        Ok(())
-    }
-
-    pub(super) fn symlink(&mut self, root: &Root, path: &str, mode: u32, target: String) -> Result<(), WalkError> {
-        self.close(path).map_err(|error| error.at(root))?;
-        self.totals.symlinks += 1;
-        self.entries.push(Entry { name: name(path), mode, node: Node::Symlink { target: target.clone() } });
-        self.paths.push(PathEntry { path: path.to_owned(), mode, node: PathNode::Symlink { target } });
-        Ok(())
-    }
-
-    pub(super) fn file(&mut self, root: &Root, path: &str, mode: u32, file: Hashed) -> Result<(), WalkError> {
-        self.close(path).map_err(|error| error.at(root))?;
-        self.add_file(path, mode, file);
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self, root: Root, warnings: Vec<Warning>) -> Result<Scan, WalkError> {
-        match self.close_root() {
-            Ok(digest) => Ok(self.into_scan(Some(root), digest, BTreeMap::new(), warnings)),
-            Err(error) => Err(error.at(&root)),
+    /// Builds from the listings of a survey; gives the root's digest, and the files to `keep`.
+    pub(super) fn listings(
+        &mut self,
+        root: &Root,
+        listings: Vec<Listing>,
+        mut keep: impl FnMut(&Path, &[Item]),
+    ) -> Result<Digest, WalkError> {
+        let mut built: Vec<Built> = Vec::with_capacity(listings.len());
+        let last = listings.len().saturating_sub(1);
+        // From the last to the first: what is in a directory comes after it.
+        for listing in listings.into_iter().rev() {
+            keep(&listing.path, &listing.items);
+            let inner = |number: u32| last.checked_sub(number as usize).and_then(|at| built.get(at)).copied();
+            let directory = self.directory(root, listing, inner)?;
+            built.push(directory);
+        }
+        match built.last() {
+            Some(root) => Ok(root.digest),
+            None => Err(WalkError::Changed { path: root.full(Path::new("")) }),
         }
     }
 
-    fn add_file(&mut self, path: &str, mode: u32, file: Hashed) {
-        let Hashed { digest, size, mtime_seconds } = file;
+    fn directory(
+        &mut self,
+        root: &Root,
+        listing: Listing,
+        inner: impl Fn(u32) -> Option<Built>,
+    ) -> Result<Built, WalkError> {
+        let Listing { path, items, mut occupied } = listing;
+        let mut entries = Vec::with_capacity(items.len());
+        let mut bytes = 0;
+        for Item { name, mode, kind } in items {
+            let node = match kind {
+                ItemKind::Symlink(target) => {
+                    self.totals.symlinks += 1;
+                    Node::Symlink { target: target.into() }
+                }
+                ItemKind::File(Some(content)) => {
+                    bytes += content.stamp.size;
+                    let path = path.join(&*name);
+                    self.suspects.file(&path, content.stamp.size);
+                    self.file(&path, content)
+                }
+                // All have been read, or there was an error.
+                ItemKind::File(None) => return Err(WalkError::Changed { path: root.full(&path.join(&*name)) }),
+                ItemKind::Directory { listing, ruled_in, wanted, problem } => {
+                    let Some(inner) = inner(listing) else { continue };
+                    occupied |= inner.occupied;
+                    // One that is out is in after all if something in it is.
+                    if inner.empty && !(wanted && (ruled_in || inner.occupied)) {
+                        continue;
+                    }
+                    if let Some(problem) = problem {
+                        return Err(*problem);
+                    }
+                    if inner.empty {
+                        self.store(&Directory::default());
+                    }
+                    bytes += inner.bytes;
+                    self.totals.directories += 1;
+                    self.suspects.directory(&path.join(&*name), inner.bytes);
+                    Node::Directory { digest: inner.digest }
+                }
+            };
+            entries.push(Entry { name: name.into(), mode, node });
+        }
+        let empty = entries.is_empty();
+        let is_root = path.as_os_str().is_empty();
+        let directory = Directory::new(entries).map_err(|error| bad_directory(root.full(&path), &error))?;
+        // An empty one may turn out not to be in.
+        let digest = if empty && !is_root { directory.digest() } else { self.store(&directory) };
+        Ok(Built { digest, bytes, empty, occupied })
+    }
+
+    fn file(&mut self, path: &Path, content: Content) -> Node {
+        let Content { digest, stamp, chunks } = content;
+        let mtime_seconds = stamp.modified.seconds;
         self.totals.files += 1;
-        self.totals.bytes += size;
-        self.entries.push(Entry { name: name(path), mode, node: Node::File { digest, size } });
-        self.paths.push(PathEntry { path: path.to_owned(), mode, node: PathNode::File { digest, size } });
-        self.sources.entry(digest).or_insert_with(|| Source { path: path.to_owned(), size, mtime_seconds });
-    }
-
-    /// Closes the directories that `path` isn't in.
-    fn close(&mut self, path: &str) -> Result<(), BadDirectory> {
-        while let Some(last) = self.open.last() {
-            if path.strip_prefix(&last.path).is_some_and(|rest| rest.starts_with('/')) {
-                break;
-            }
-            let Some(last) = self.open.pop() else { break };
-            let entries = std::mem::replace(&mut self.entries, last.siblings);
-            let digest = self.store(entries).map_err(|error| BadDirectory { path: last.path.clone(), error })?;
-            self.entries.push(Entry { name: name(&last.path), mode: last.mode, node: Node::Directory { digest } });
+        self.totals.bytes += stamp.size;
+        let Some(list) = chunks else {
+            self.source(digest, path, || path.into(), 0, stamp.size, mtime_seconds);
+            return Node::File { digest, size: stamp.size, chunked: false };
+        };
+        let shared: Arc<Path> = path.into();
+        let mut offset = 0;
+        for chunk in ChunkList::decode(&list, stamp.size).iter().flat_map(ChunkList::chunks) {
+            self.source(chunk.digest, path, || shared.clone(), offset, chunk.size.into(), mtime_seconds);
+            offset += u64::from(chunk.size);
         }
-        Ok(())
+        // Of several equal files the oldest, so that nothing depends on who was first.
+        let node = self.nodes.entry(digest).or_insert_with(|| NodeBlob { bytes: list.into(), mtime_seconds });
+        node.mtime_seconds = node.mtime_seconds.min(mtime_seconds);
+        Node::File { digest, size: stamp.size, chunked: true }
     }
 
-    fn close_root(&mut self) -> Result<Digest, BadDirectory> {
-        // No path is below this one, so that all directories are closed.
-        self.close("")?;
-        let entries = std::mem::take(&mut self.entries);
-        self.store(entries).map_err(|error| BadDirectory { path: String::new(), error })
+    /// Notes where a content is; the first place in walk order counts.
+    fn source(
+        &mut self,
+        digest: Digest,
+        path: &Path,
+        shared: impl Fn() -> Arc<Path>,
+        offset: u64,
+        size: u64,
+        mtime_seconds: i64,
+    ) {
+        let new = || Source { path: shared(), offset, size, mtime_seconds };
+        match self.sources.entry(digest) {
+            Occupied(mut known) => {
+                let order = walk_order(path, &known.get().path).then(offset.cmp(&known.get().offset));
+                if order == Ordering::Less {
+                    known.insert(new());
+                }
+            }
+            Vacant(place) => {
+                place.insert(new());
+            }
+        }
     }
 
-    fn store(&mut self, entries: Vec<Entry>) -> Result<Digest, InvalidDirectory> {
-        let bytes = Directory::new(entries)?.encode();
+    /// What looks unintended.
+    pub(super) fn warning(&mut self, rules: &Rules) -> Option<Warning> {
+        std::mem::take(&mut self.suspects).warning(self.totals.bytes, rules)
+    }
+
+    fn store(&mut self, directory: &Directory) -> Digest {
+        let bytes = directory.encode();
         let digest = Digest::of(&bytes);
-        self.directories.insert(digest, bytes);
-        Ok(digest)
+        self.nodes.entry(digest).or_insert(NodeBlob { bytes: bytes.into(), mtime_seconds: 0 });
+        digest
     }
 
-    fn into_scan(
-        mut self,
+    pub(super) fn into_scan(
+        self,
         root: Option<Root>,
         digest: Digest,
         inline: BTreeMap<Digest, Vec<u8>>,
         warnings: Vec<Warning>,
     ) -> Scan {
-        self.paths.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let Self { directories, sources, paths, totals, .. } = self;
-        Scan { root, digest, directories, sources, inline, paths, totals, warnings }
+        let Self { nodes, sources, totals, .. } = self;
+        Scan { root, digest, nodes, sources, inline, totals, warnings }
     }
 }
 
@@ -126,40 +196,25 @@ pub(super) fn in_memory(files: Vec<(PathBuf, Vec<u8>, i64)>) -> Result<Scan, Wal
         named.insert(name, (bytes, mtime));
     }
     let mut builder = Builder::default();
-    let mut inline = BTreeMap::new();
-    for (name, (bytes, mtime_seconds)) in named {
+    let (mut inline, mut entries) = (BTreeMap::new(), Vec::new());
+    for (name, (bytes, seconds)) in named {
         let digest = Digest::of(&bytes);
-        builder.add_file(&name, PLAIN_MODE, Hashed { digest, size: bytes.len() as u64, mtime_seconds });
+        let size = bytes.len() as u64;
+        let stamp = Stamp { size, modified: Time { seconds, nanos: 0 }, ..Stamp::default() };
+        // Kept whole whatever its size: it is never more than a few MiB.
+        let node = builder.file(Path::new(&name), Content { digest, stamp, chunks: None });
+        entries.push(Entry { name, mode: PLAIN_MODE, node });
         inline.insert(digest, bytes);
     }
-    match builder.close_root() {
-        Ok(digest) => Ok(builder.into_scan(None, digest, inline, Vec::new())),
-        Err(error) => Err(error.into_walk_error(&directory)),
-    }
+    let root = Directory::new(entries).map_err(|error| bad_directory(directory, &error))?;
+    let digest = builder.store(&root);
+    Ok(builder.into_scan(None, digest, inline, Vec::new()))
 }
 
-struct BadDirectory {
-    path: String,
-    error: InvalidDirectory,
-}
-
-// === impl BadDirectory ===
-
-impl BadDirectory {
-    fn at(self, root: &Root) -> WalkError {
-        self.into_walk_error(&root.full(Path::new("")))
+fn bad_directory(path: PathBuf, error: &InvalidDirectory) -> WalkError {
+    match error {
+        InvalidDirectory::TooLarge => WalkError::TooManyEntries { path },
+        // The survey yields valid entries in order; should it ever not, the tree has changed under it.
+        _ => WalkError::Changed { path },
     }
-
-    fn into_walk_error(self, root: &Path) -> WalkError {
-        let path = root.join(self.path);
-        match self.error {
-            InvalidDirectory::TooLarge => WalkError::TooManyEntries { path },
-            // The walk yields valid entries in order; should it ever not, the tree has changed under it.
-            _ => WalkError::Changed { path },
-        }
-    }
-}
-
-fn name(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or(path).to_owned()
 }

@@ -1,113 +1,93 @@
-//! Hashing many files on a few threads, with little memory whatever their size.
+//! The content of one file at one moment, with little memory whatever its size.
 
-use std::fs::{File, Metadata};
-use std::io::{Seek as _, SeekFrom};
-use std::num::NonZero;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
-use crate::digest::{Digest, Hasher};
-use crate::walk::{Root, WalkError};
+use crate::chunk::{self, ChunkList, MAX_CHUNK};
+use crate::digest::Digest;
+use crate::walk::{Root, Stamp, WalkError};
 
-/// Bytes read at a time, a thread.
-const BUFFER: usize = 128 * 1024;
-
-/// Files a thread takes at a time: neighbours, so that their directory is opened once.
-const BATCH: usize = 16;
-
-/// A file's content at one moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Hashed {
+/// What a file holds, and the state it was in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Of its bytes, or of its chunk list.
     pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) mtime_seconds: i64,
+    pub(super) stamp: Stamp,
+    /// The encoded chunk list of a file that is kept in chunks.
+    pub(super) chunks: Option<Box<[u8]>>,
 }
 
-/// The content of every file, in the order given. Of several errors, the one of the first file that has one.
-pub(super) fn hash_files(root: &Root, files: &[&str], threads: Option<usize>) -> Result<Vec<Hashed>, WalkError> {
-    let processors = || thread::available_parallelism().map_or(2, NonZero::get).clamp(2, 8);
-    let threads = threads.unwrap_or_else(processors).clamp(1, files.len().div_ceil(BATCH).max(1));
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let work = || {
-        let mut worker = Worker { root, directory: None, buffer: vec![0; BUFFER] };
-        let mut results = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
-            let start = next.fetch_add(BATCH, Ordering::Relaxed);
-            let Some(batch) = files.get(start..files.len().min(start + BATCH)).filter(|batch| !batch.is_empty()) else {
-                break;
-            };
-            for (at, file) in batch.iter().enumerate() {
-                let result = worker.hash(Path::new(file));
-                if result.is_err() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                results.push((start + at, result));
-            }
-        }
-        results
-    };
-    let mut results = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut results = work();
-        for other in others {
-            match other.join() {
-                Ok(more) => results.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    });
-    results.sort_unstable_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
+/// Reads files one after another; its buffers are used again.
+#[derive(Debug, Default)]
+pub(super) struct ContentReader {
+    whole: Vec<u8>,
+    chunked: Vec<u8>,
 }
 
-struct Worker<'r> {
-    root: &'r Root,
-    /// The directory of the last file.
-    directory: Option<(PathBuf, OwnedFd)>,
-    buffer: Vec<u8>,
-}
+// === impl ContentReader ===
 
-// === impl Worker ===
-
-impl Worker<'_> {
-    fn hash(&mut self, path: &Path) -> Result<Hashed, WalkError> {
-        let full = || self.root.full(path);
-        let parent = path.parent().unwrap_or(Path::new(""));
-        if self.directory.as_ref().is_none_or(|(open, _)| open != parent) {
-            self.directory = Some((parent.to_owned(), self.root.open_directory(parent)?));
-        }
-        let Some((_, directory)) = &self.directory else { return Err(WalkError::Changed { path: full() }) };
-        let mut file = self.root.open_in(directory.as_fd(), path)?;
+impl ContentReader {
+    /// The content of a file in an open directory.
+    pub(super) fn read(
+        &mut self,
+        root: &Root,
+        directory: BorrowedFd<'_>,
+        path: &Path,
+    ) -> Result<Content, WalkError> {
+        let mut file = root.open_in(directory, path)?;
         // A file that is being written is read once more; if it still changes, nobody knows what was meant.
         for _ in 0..2 {
-            match hash_once(&mut file, &mut self.buffer) {
-                Ok(Some(hashed)) => return Ok(hashed),
+            match self.read_once(&mut file) {
+                Ok(Some(content)) => return Ok(content),
                 Ok(None) => {}
-                Err(source) => return Err(WalkError::Read { path: full(), source }),
+                Err(source) => return Err(WalkError::Read { path: root.full(path), source }),
             }
         }
-        Err(WalkError::Changed { path: full() })
+        Err(WalkError::Changed { path: root.full(path) })
+    }
+
+    /// `None` if it changed meanwhile or is no regular file.
+    fn read_once(&mut self, file: &mut File) -> io::Result<Option<Content>> {
+        let before = file.metadata()?;
+        if !before.is_file() {
+            return Ok(None);
+        }
+        let stamp = Stamp::from(&before);
+        let (digest, chunks) = if stamp.size <= MAX_CHUNK.into() {
+            let Some(bytes) = read_whole(file, stamp.size as usize, &mut self.whole)? else { return Ok(None) };
+            (Digest::of(bytes), None)
+        } else {
+            file.seek(SeekFrom::Start(0))?;
+            let chunks = chunk::cut(file, &mut self.chunked)?;
+            let list = ChunkList::new(chunks).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            if list.size() != stamp.size {
+                return Ok(None);
+            }
+            let list = list.encode();
+            (Digest::of(&list), Some(list.into_boxed_slice()))
+        };
+        let unchanged = stamp == Stamp::from(&file.metadata()?);
+        Ok(unchanged.then_some(Content { digest, stamp, chunks }))
     }
 }
 
-/// The content of a file; `None` if it changed meanwhile or is no regular file.
-fn hash_once(file: &mut File, buffer: &mut [u8]) -> std::io::Result<Option<Hashed>> {
-    let before = file.metadata()?;
-    if !before.is_file() {
-        return Ok(None);
+/// All bytes of a small file; `None` if it has not `size` of them.
+fn read_whole<'b>(file: &mut File, size: usize, buffer: &'b mut Vec<u8>) -> io::Result<Option<&'b [u8]>> {
+    if buffer.is_empty() {
+        // One more, to see that a file has grown.
+        buffer.resize(MAX_CHUNK as usize + 1, 0);
     }
     file.seek(SeekFrom::Start(0))?;
-    let mut hasher = Hasher::default();
-    let size = hasher.update_from(file, buffer)?;
-    let after = file.metadata()?;
-    let unchanged = size == after.len() && stamp(&before) == stamp(&after);
-    Ok(unchanged.then(|| Hashed { digest: hasher.finish(), size, mtime_seconds: after.mtime() }))
-}
-
-fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
-    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    let mut length = 0;
+    while length <= size {
+        match file.read(&mut buffer[length..=size]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((length == size).then_some(&buffer[..size]))
 }

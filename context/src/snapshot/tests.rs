@@ -1,3 +1,4 @@
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
@@ -38,21 +39,22 @@ fn everything_of_a_small_tree() {
     assert_eq!(scan.totals(), Totals { files: 4, directories: 3, symlinks: 1, bytes: 4 });
     assert_eq!(walked(&scan, &Filter::default()), ["a", "a/b", "a/b/one", "a/copy", "a-b", "empty", "link", "void"]);
     // By the bytes of whole paths: `-` comes before `/`.
-    let paths: Vec<&str> = scan.paths().map(|entry| entry.path.as_str()).collect();
+    let paths: Vec<String> = scan.paths().map(|entry| entry.path).collect();
     assert_eq!(paths, ["a-b", "a/b/one", "a/copy", "empty", "link"]);
     let one = Digest::of(b"1");
-    assert_eq!(scan.paths().nth(1).unwrap().node, PathNode::File { digest: one, size: 1 });
+    assert_eq!(scan.paths().nth(1).unwrap().node, PathNode::File { digest: one, size: 1, chunked: false });
     assert_eq!(scan.sources().len(), 3);
-    assert_eq!(scan.sources()[&one].path, "a/b/one");
+    assert_eq!(&*scan.sources()[&one].path, Path::new("a/b/one"));
     assert!(scan.sources()[&one].mtime_seconds > 1_600_000_000);
     assert_eq!(text(&scan, &one), "1");
     assert!(scan.open(&Digest::of(b"other")).unwrap().is_none());
-    assert_eq!(scan.directories().len(), 4);
-    for (digest, bytes) in scan.directories() {
-        assert_eq!(Directory::decode(bytes).unwrap().digest(), *digest);
+    assert_eq!(scan.nodes().len(), 4);
+    for (digest, node) in scan.nodes() {
+        assert_eq!(Directory::decode(&node.bytes).unwrap().digest(), *digest);
+        assert_eq!(node.mtime_seconds, 0);
     }
     let checked = crate::tree::check(&scan.digest(), &crate::tree::TreeLimits::default(), |digest| {
-        Ok::<_, io::Error>(scan.directories().get(digest).cloned())
+        Ok::<_, io::Error>(scan.nodes().get(digest).map(|node| node.bytes.to_vec()))
     });
     let checked = checked.unwrap();
     assert_eq!((checked.files, checked.bytes, checked.entries), (4, 4, 8));
@@ -90,7 +92,7 @@ fn many_files_on_any_number_of_threads() {
         write(dir.path(), &format!("d{}/f{at}", at % 7), &at.to_string());
     }
     let digests = [1, 2, 8].map(|threads| {
-        let scan = scan(dir.path(), &Rules::none(), &ScanOptions { threads: Some(threads) }).unwrap();
+        let scan = scan(dir.path(), &Rules::none(), &ScanOptions { threads: Some(threads), ..ScanOptions::default() }).unwrap();
         assert_eq!(scan.sources().len(), 300);
         scan.digest()
     });
@@ -104,11 +106,13 @@ fn what_vanishes_before_it_is_hashed_is_named() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "a", "x");
     let root = Root::open(dir.path()).unwrap();
-    let error = hash::hash_files(&root, &["a", "b", "c"], None).unwrap_err();
-    assert!(matches!(error, WalkError::Vanished { path } if path == dir.path().join("b")));
+    let directory = root.open_directory(Path::new("")).unwrap();
+    let mut reader = hash::ContentReader::default();
+    let mut read = |name: &str| reader.read(&root, directory.as_fd(), Path::new(name));
+    assert_eq!(read("a").unwrap().digest, Digest::of(b"x"));
+    assert!(matches!(read("b").unwrap_err(), WalkError::Vanished { path } if path == dir.path().join("b")));
     fs::create_dir(dir.path().join("b")).unwrap();
-    let error = hash::hash_files(&root, &["b"], None).unwrap_err();
-    assert!(matches!(error, WalkError::Changed { path } if path == dir.path().join("b")));
+    assert!(matches!(read("b").unwrap_err(), WalkError::Changed { path } if path == dir.path().join("b")));
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn a_dockerfile_and_its_ignore_file() {
     let error = scan_dockerfile(&dockerfile).unwrap_err();
     assert_eq!(error.to_string(), format!("read `{}`", dockerfile.display()));
     write(dir.path(), "dockerfile", "FROM lower");
-    let paths = |scan: &Scan| scan.paths().map(|entry| entry.path.clone()).collect::<Vec<_>>();
+    let paths = |scan: &Scan| scan.paths().map(|entry| entry.path).collect::<Vec<_>>();
     assert_eq!(paths(&scan_dockerfile(&dockerfile).unwrap()), ["dockerfile"]);
     write(dir.path(), "real", "FROM scratch");
     symlink("real", &dockerfile).unwrap();

@@ -1,8 +1,9 @@
 //! Checking a whole tree that someone sent, before anything walks it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Directory, InvalidDirectory, MAX_PATH, Node};
+use crate::chunk::{ChunkList, InvalidChunkList};
 use crate::digest::Digest;
 
 /// How much a tree may hold.
@@ -18,7 +19,7 @@ impl Default for TreeLimits {
     }
 }
 
-/// What a valid tree holds. Entries are counted as often as they appear.
+/// What a valid tree holds. Entries are counted as often as they appear; what is beneath a missing node isn't counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckedTree {
     /// All entries.
@@ -27,26 +28,22 @@ pub struct CheckedTree {
     pub files: u64,
     /// Bytes of all files.
     pub bytes: u64,
-    /// Every content that the tree needs, once, with its size.
+    /// Every content that the tree needs, once, with its size: files that are kept whole, and chunks.
     pub contents: BTreeMap<Digest, u64>,
+    /// Directories and chunk lists that aren't there. Nothing beneath them is known.
+    pub missing_nodes: Vec<Digest>,
 }
 
 /// Why a tree can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError<E> {
-    /// A directory could not be fetched.
-    #[error("fetch directory {digest}")]
+    /// A directory or chunk list could not be fetched.
+    #[error("fetch node {digest}")]
     Fetch {
-        /// The directory.
+        /// The node.
         digest: Digest,
         /// Why.
         source: E,
-    },
-    /// A directory isn't there.
-    #[error("directory {digest} is missing")]
-    Missing {
-        /// The directory.
-        digest: Digest,
     },
     /// A directory's bytes are not what they should be.
     #[error("directory {digest}")]
@@ -56,8 +53,16 @@ pub enum CheckError<E> {
         /// What is wrong.
         source: InvalidDirectory,
     },
-    /// A directory's bytes don't have the digest that it goes by.
-    #[error("directory {digest} has other content than its digest says")]
+    /// A chunk list's bytes are not what they should be.
+    #[error("chunk list {digest}")]
+    Chunks {
+        /// The list.
+        digest: Digest,
+        /// What is wrong.
+        source: InvalidChunkList,
+    },
+    /// A node's bytes don't have the digest that it goes by.
+    #[error("node {digest} has other content than its digest says")]
     Digest {
         /// The digest it goes by.
         digest: Digest,
@@ -80,7 +85,7 @@ pub enum CheckError<E> {
 }
 
 /// What is beneath one directory.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Totals {
     entries: u64,
     files: u64,
@@ -90,16 +95,22 @@ struct Totals {
 }
 
 /// Checks everything beneath `root`, each distinct directory once, so that a small message can't stand for a huge tree.
-/// `fetch` gives the encoded bytes of a directory, which aren't trusted.
+/// `fetch` gives the encoded bytes of a directory or chunk list, which aren't trusted. What is missing doesn't end it.
 pub fn check<E>(
     root: &Digest,
     limits: &TreeLimits,
-    mut fetch: impl FnMut(&Digest) -> Result<Option<Vec<u8>>, E>,
+    fetch: impl FnMut(&Digest) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<CheckedTree, CheckError<E>> {
+    let mut found = Found {
+        fetch,
+        limit: limits.entries,
+        contents: BTreeMap::new(),
+        lists: HashSet::new(),
+        missing: BTreeSet::new(),
+    };
     let mut done: HashMap<Digest, Totals> = HashMap::new();
-    let mut contents = BTreeMap::new();
     // Directories being looked at, outermost first, each with the subdirectories that are still to be counted.
-    let mut open = vec![load(root, &mut fetch, &mut contents)?];
+    let mut open = vec![found.load(root)?];
     loop {
         let depth = open.len();
         let Some(current) = open.last_mut() else { break };
@@ -111,10 +122,10 @@ pub fn check<E>(
                 return Err(CheckError::TooDeep);
             } else {
                 let child = *child;
-                open.push(load(&child, &mut fetch, &mut contents)?);
+                open.push(found.load(&child)?);
             }
         } else if let Some(finished) = open.pop() {
-            if finished.totals.entries > limits.entries || contents.len() as u64 > limits.entries {
+            if finished.totals.entries > limits.entries {
                 return Err(CheckError::TooMany { limit: limits.entries });
             }
             if finished.totals.path > MAX_PATH {
@@ -124,8 +135,9 @@ pub fn check<E>(
         }
     }
     // The root was finished last.
-    let Some(totals) = done.get(root) else { return Err(CheckError::Missing { digest: *root }) };
-    Ok(CheckedTree { entries: totals.entries, files: totals.files, bytes: totals.bytes, contents })
+    let Totals { entries, files, bytes, .. } = done.get(root).copied().unwrap_or_default();
+    let missing_nodes = found.missing.into_iter().collect();
+    Ok(CheckedTree { entries, files, bytes, contents: found.contents, missing_nodes })
 }
 
 struct Open {
@@ -135,35 +147,73 @@ struct Open {
     waiting: Vec<(usize, Digest)>,
 }
 
-fn load<E>(
-    digest: &Digest,
-    fetch: &mut impl FnMut(&Digest) -> Result<Option<Vec<u8>>, E>,
-    contents: &mut BTreeMap<Digest, u64>,
-) -> Result<Open, CheckError<E>> {
-    let bytes = fetch(digest)
-        .map_err(|source| CheckError::Fetch { digest: *digest, source })?
-        .ok_or(CheckError::Missing { digest: *digest })?;
-    if Digest::of(&bytes) != *digest {
-        return Err(CheckError::Digest { digest: *digest });
-    }
-    let directory = Directory::decode(&bytes).map_err(|source| CheckError::Invalid { digest: *digest, source })?;
-    let mut totals = Totals { entries: directory.entries().len() as u64, files: 0, bytes: 0, path: 0 };
-    let mut waiting = Vec::new();
-    for entry in directory.entries() {
-        totals.path = totals.path.max(entry.name.len());
-        match &entry.node {
-            Node::File { digest, size } => {
-                totals.files += 1;
-                totals.bytes = totals.bytes.saturating_add(*size);
-                if *contents.entry(*digest).or_insert(*size) != *size {
-                    return Err(CheckError::Sizes { digest: *digest });
+/// What was seen so far.
+struct Found<F> {
+    fetch: F,
+    limit: u64,
+    contents: BTreeMap<Digest, u64>,
+    /// Chunk lists that were looked at, each with the size it was looked at for.
+    lists: HashSet<(Digest, u64)>,
+    missing: BTreeSet<Digest>,
+}
+
+// === impl Found ===
+
+impl<E, F: FnMut(&Digest) -> Result<Option<Vec<u8>>, E>> Found<F> {
+    /// A directory; a missing one is as if it were empty.
+    fn load(&mut self, digest: &Digest) -> Result<Open, CheckError<E>> {
+        let mut open = Open { digest: *digest, totals: Totals::default(), waiting: Vec::new() };
+        let Some(bytes) = self.node(digest)? else { return Ok(open) };
+        let directory = Directory::decode(&bytes).map_err(|source| CheckError::Invalid { digest: *digest, source })?;
+        open.totals.entries = directory.entries().len() as u64;
+        for entry in directory.entries() {
+            open.totals.path = open.totals.path.max(entry.name.len());
+            match &entry.node {
+                Node::File { digest, size, chunked } => {
+                    open.totals.files += 1;
+                    open.totals.bytes = open.totals.bytes.saturating_add(*size);
+                    if *chunked { self.chunks(digest, *size)? } else { self.content(*digest, *size)? }
                 }
+                Node::Directory { digest } => open.waiting.push((entry.name.len(), *digest)),
+                Node::Symlink { .. } => {}
             }
-            Node::Directory { digest } => waiting.push((entry.name.len(), *digest)),
-            Node::Symlink { .. } => {}
+        }
+        Ok(open)
+    }
+
+    fn chunks(&mut self, digest: &Digest, size: u64) -> Result<(), CheckError<E>> {
+        if !self.lists.insert((*digest, size)) {
+            return Ok(());
+        }
+        let Some(bytes) = self.node(digest)? else { return Ok(()) };
+        let list =
+            ChunkList::decode(&bytes, size).map_err(|source| CheckError::Chunks { digest: *digest, source })?;
+        list.chunks().iter().try_for_each(|chunk| self.content(chunk.digest, chunk.size.into()))
+    }
+
+    fn content(&mut self, digest: Digest, size: u64) -> Result<(), CheckError<E>> {
+        if *self.contents.entry(digest).or_insert(size) != size {
+            return Err(CheckError::Sizes { digest });
+        }
+        self.bounded(self.contents.len())
+    }
+
+    /// The bytes of a node, which has that digest; `None`, and noted, if it is missing.
+    fn node(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>, CheckError<E>> {
+        match (self.fetch)(digest).map_err(|source| CheckError::Fetch { digest: *digest, source })? {
+            Some(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes)),
+            Some(_) => Err(CheckError::Digest { digest: *digest }),
+            None => {
+                self.missing.insert(*digest);
+                self.bounded(self.missing.len())?;
+                Ok(None)
+            }
         }
     }
-    Ok(Open { digest: *digest, totals, waiting })
+
+    fn bounded(&self, count: usize) -> Result<(), CheckError<E>> {
+        if count as u64 > self.limit { Err(CheckError::TooMany { limit: self.limit }) } else { Ok(()) }
+    }
 }
 
 // === impl Totals ===

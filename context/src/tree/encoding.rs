@@ -6,6 +6,7 @@ use crate::digest::Digest;
 pub(super) const MAGIC: &[u8; 16] = b"slipway-dir-v1\n\0";
 
 const FILE: u8 = b'f';
+const CHUNKED: u8 = b'c';
 const DIRECTORY: u8 = b'd';
 const SYMLINK: u8 = b'l';
 
@@ -56,7 +57,8 @@ impl Entry {
 
     fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.push(match self.node {
-            Node::File { .. } => FILE,
+            Node::File { chunked: false, .. } => FILE,
+            Node::File { chunked: true, .. } => CHUNKED,
             Node::Directory { .. } => DIRECTORY,
             Node::Symlink { .. } => SYMLINK,
         });
@@ -65,7 +67,7 @@ impl Entry {
         bytes.push(self.name.len() as u8);
         bytes.extend(self.name.as_bytes());
         match &self.node {
-            Node::File { digest, size } => {
+            Node::File { digest, size, .. } => {
                 bytes.extend(size.to_be_bytes());
                 bytes.extend(digest.as_bytes());
             }
@@ -83,9 +85,9 @@ impl Entry {
         let [length] = take(rest)?;
         let name = take_text(rest, length.into())?;
         let node = match kind {
-            FILE => {
+            FILE | CHUNKED => {
                 let size = u64::from_be_bytes(take(rest)?);
-                Node::File { size, digest: Digest::from_bytes(take(rest)?) }
+                Node::File { size, digest: Digest::from_bytes(take(rest)?), chunked: kind == CHUNKED }
             }
             DIRECTORY => Node::Directory { digest: Digest::from_bytes(take(rest)?) },
             SYMLINK => {

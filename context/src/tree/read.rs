@@ -34,12 +34,12 @@ impl<S: DirectoryStore + ?Sized> DirectoryStore for &S {
 }
 
 /// Encoded directories in memory, as a scan yields them.
-impl DirectoryStore for BTreeMap<Digest, Vec<u8>> {
+impl<B: AsRef<[u8]>> DirectoryStore for BTreeMap<Digest, B> {
     type Error = InvalidDirectory;
 
     fn directory(&self, digest: &Digest) -> Result<Arc<Directory>, InvalidDirectory> {
         let bytes = self.get(digest).ok_or(InvalidDirectory::Truncated)?;
-        Directory::decode(bytes).map(Arc::new)
+        Directory::decode(bytes.as_ref()).map(Arc::new)
     }
 }
 

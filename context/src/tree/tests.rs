@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn file(name: &str, content: &str) -> Entry {
-    let node = Node::File { digest: Digest::of(content.as_bytes()), size: content.len() as u64 };
+    let node = Node::File { digest: Digest::of(content.as_bytes()), size: content.len() as u64, chunked: false };
     Entry { name: name.to_owned(), mode: 0o644, node }
 }
 
@@ -37,7 +37,7 @@ fn encoding_is_fixed() {
 fn refuses_entries_that_no_directory_has() {
     use InvalidDirectory as E;
     let mode = |mode| Entry { mode, ..file("x", "") };
-    let size = |size| Entry { node: Node::File { digest: Digest::of(b""), size }, ..file("x", "") };
+    let size = |size| Entry { node: Node::File { digest: Digest::of(b""), size, chunked: false }, ..file("x", "") };
     let name = |name: &str| E::Name { name: name.to_owned() };
     let long = "n".repeat(256);
     let cases = [
@@ -92,8 +92,8 @@ fn refuses_other_bytes() {
 
 fn any_entry() -> impl Strategy<Value = Entry> {
     let node = prop_oneof![
-        (any::<[u8; 32]>(), 0..=i64::MAX as u64)
-            .prop_map(|(digest, size)| Node::File { digest: Digest::from_bytes(digest), size }),
+        (any::<[u8; 32]>(), 0..=i64::MAX as u64, any::<bool>())
+            .prop_map(|(digest, size, chunked)| Node::File { digest: Digest::from_bytes(digest), size, chunked }),
         any::<[u8; 32]>().prop_map(|digest| Node::Directory { digest: Digest::from_bytes(digest) }),
         "[^\0]{1,20}".prop_map(|target| Node::Symlink { target }),
     ];
@@ -164,15 +164,55 @@ fn checks_whole_trees() {
     assert!(matches!(store.check(&root, 8), Err(CheckError::TooMany { limit: 8 })));
 
     let lone = store.add(vec![subdirectory("gone", Digest::of(b"gone"))]);
-    assert!(matches!(store.check(&lone, 9), Err(CheckError::Missing { .. })));
+    assert_eq!(store.check(&lone, 9).unwrap().missing_nodes, [Digest::of(b"gone")]);
     store.0.insert(Digest::of(b"gone"), Directory::default().encode());
     assert!(matches!(store.check(&lone, 9), Err(CheckError::Digest { .. })));
     store.0.insert(Digest::of(b"junk"), b"junk".to_vec());
     assert!(matches!(store.check(&Digest::of(b"junk"), 9), Err(CheckError::Invalid { .. })));
     let mut lie = file("z", "1");
-    lie.node = Node::File { digest: Digest::of(b"1"), size: 2 };
+    lie.node = Node::File { digest: Digest::of(b"1"), size: 2, chunked: false };
     let sizes = store.add(vec![file("a", "1"), lie]);
     assert!(matches!(store.check(&sizes, 9), Err(CheckError::Sizes { .. })));
+}
+
+fn in_chunks(name: &str, list: Digest, size: u64) -> Entry {
+    Entry { name: name.to_owned(), mode: 0o644, node: Node::File { digest: list, size, chunked: true } }
+}
+
+#[test]
+fn everything_that_is_missing_is_named_at_once() {
+    let mut store = Store::default();
+    let (gone, list) = (Digest::of(b"gone"), Digest::of(b"list"));
+    let there = store.add(vec![file("x", "1"), subdirectory("y", gone)]);
+    let root = store.add(vec![in_chunks("a", list, 7), subdirectory("b", gone), subdirectory("c", there)]);
+    let checked = store.check(&root, 9).unwrap();
+    let mut missing = vec![gone, list];
+    missing.sort();
+    assert_eq!(checked.missing_nodes, missing);
+    assert_eq!(checked.contents.keys().collect::<Vec<_>>(), [&Digest::of(b"1")]);
+    assert_eq!(store.check(&gone, 9).unwrap().missing_nodes, [gone]);
+}
+
+#[test]
+fn chunk_lists_have_to_add_up() {
+    let mut store = Store::default();
+    let chunk = |content: &[u8]| crate::Chunk { digest: Digest::of(content), size: content.len() as u32 };
+    let list = crate::ChunkList::new(vec![chunk(b"one"), chunk(b"three"), chunk(b"one")]).unwrap().encode();
+    let digest = Digest::of(&list);
+    store.0.insert(digest, list);
+    let root = store.add(vec![in_chunks("a", digest, 11), in_chunks("b", digest, 11)]);
+    let checked = store.check(&root, 9).unwrap();
+    assert_eq!((checked.files, checked.bytes, checked.contents.len()), (2, 22, 2));
+    assert_eq!(checked.contents[&Digest::of(b"three")], 5);
+    let root = store.add(vec![in_chunks("a", digest, 11), in_chunks("b", digest, 12)]);
+    assert!(matches!(store.check(&root, 9), Err(CheckError::Chunks { .. })));
+    // Many chunks may hide behind few entries.
+    let many: Vec<_> = (0..20_u8).map(|n| chunk(&[n])).collect();
+    let list = crate::ChunkList::new(many).unwrap().encode();
+    let root = store.add(vec![in_chunks("a", Digest::of(&list), 20)]);
+    store.0.insert(Digest::of(&list), list);
+    assert!(store.check(&root, 20).is_ok());
+    assert!(matches!(store.check(&root, 19), Err(CheckError::TooMany { .. })));
 }
 
 #[test]

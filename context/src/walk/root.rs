@@ -10,8 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::WalkError;
-use crate::mode::MODE_BITS;
+use super::{Stamp, WalkError};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -27,16 +26,16 @@ pub(crate) struct Root {
 
 /// An entry of a directory.
 #[derive(Debug, Clone)]
-pub(super) struct Listed {
-    pub(super) name: OsString,
+pub(crate) struct Listed {
+    pub(crate) name: OsString,
     /// An error is kept until it is known whether the entry is wanted.
-    pub(super) mode: Result<u32, Errno>,
-    pub(super) kind: ListedKind,
+    pub(crate) mode: Result<u32, Errno>,
+    pub(crate) kind: ListedKind,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum ListedKind {
-    File { size: u64 },
+pub(crate) enum ListedKind {
+    File(Stamp),
     Directory,
     Symlink(Result<OsString, Errno>),
     Special(&'static str),
@@ -60,11 +59,16 @@ impl Root {
     }
 
     /// What is in a directory, in byte order.
+    #[cfg(test)]
     pub(super) fn list(&self, path: &Path) -> Result<Vec<Listed>, WalkError> {
+        self.list_in(self.open_directory(path)?.as_fd(), path)
+    }
+
+    /// What is in an open directory, in byte order.
+    pub(crate) fn list_in(&self, fd: BorrowedFd<'_>, path: &Path) -> Result<Vec<Listed>, WalkError> {
         let error = |error| self.error(path, error);
-        let fd = self.open_directory(path)?;
         let mut entries = Vec::new();
-        for entry in Dir::read_from(&fd).map_err(error)? {
+        for entry in Dir::read_from(fd).map_err(error)? {
             let entry = entry.map_err(error)?;
             let name = entry.file_name();
             if name != c"." && name != c".." {
@@ -72,7 +76,7 @@ impl Root {
             }
         }
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries.into_iter().map(|(name, file_type)| Listed::new(fd.as_fd(), name, file_type)).collect())
+        Ok(entries.into_iter().map(|(name, file_type)| Listed::new(fd, name, file_type)).collect())
     }
 
     /// Opens a directory below the root, component by component.
@@ -86,6 +90,23 @@ impl Root {
             directory = self.open_at(directory.as_fd(), name, DIRECTORY, path)?;
         }
         Ok(directory)
+    }
+
+    /// Opens a directory in its parent, which [`Root::open_directory`] or this gave.
+    pub(crate) fn open_directory_in(&self, parent: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, WalkError> {
+        let Some(Component::Normal(name)) = path.components().next_back() else {
+            return Err(WalkError::Escapes { path: path.to_owned() });
+        };
+        self.open_at(parent, name, DIRECTORY, path)
+    }
+
+    /// What is at a path now; no symlink on the way is followed, nor one that it is.
+    pub(crate) fn look_at(&self, path: &Path) -> Result<Listed, WalkError> {
+        let parent = self.open_directory(path.parent().unwrap_or(Path::new("")))?;
+        let Some(Component::Normal(name)) = path.components().next_back() else {
+            return Err(WalkError::Escapes { path: path.to_owned() });
+        };
+        Ok(Listed::new(parent.as_fd(), name.to_owned(), FileType::Unknown))
     }
 
     /// Opens a file in a directory that [`Root::open_directory`] gave. The caller checks what it is.
@@ -108,7 +129,7 @@ impl Root {
     }
 
     /// The error for an entry that could not be read.
-    pub(super) fn error(&self, path: &Path, error: Errno) -> WalkError {
+    pub(crate) fn error(&self, path: &Path, error: Errno) -> WalkError {
         let path = self.full(path);
         match error {
             Errno::NOENT => WalkError::Vanished { path },
@@ -133,11 +154,9 @@ impl Listed {
     fn new(directory: BorrowedFd<'_>, name: OsString, hint: FileType) -> Self {
         match rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {
-                // Their types differ between platforms.
-                #[allow(clippy::useless_conversion, reason = "`st_mode` is not a `u32` everywhere")]
-                let mode = u32::from(stat.st_mode) & MODE_BITS;
+                let stamp = Stamp::from(&stat);
                 let kind = match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::RegularFile => ListedKind::File { size: stat.st_size as u64 },
+                    FileType::RegularFile => ListedKind::File(stamp),
                     FileType::Directory => ListedKind::Directory,
                     FileType::Symlink => ListedKind::Symlink(
                         rustix::fs::readlinkat(directory, &name, Vec::new())
@@ -146,11 +165,11 @@ impl Listed {
                     ),
                     other => ListedKind::Special(special_name(other)),
                 };
-                Self { name, mode: Ok(mode), kind }
+                Self { name, mode: Ok(stamp.mode), kind }
             }
             Err(error) => {
-                let kind =
-                    if hint == FileType::Directory { ListedKind::Directory } else { ListedKind::File { size: 0 } };
+                let file = || ListedKind::File(Stamp::default());
+                let kind = if hint == FileType::Directory { ListedKind::Directory } else { file() };
                 Self { name, mode: Err(error), kind }
             }
         }
@@ -161,7 +180,7 @@ impl Listed {
 
 impl ListedKind {
     /// What it is called, if no context can hold it.
-    pub(super) fn special(&self) -> Option<&'static str> {
+    pub(crate) fn special(&self) -> Option<&'static str> {
         match self {
             Self::Special(name) => Some(name),
             _ => None,

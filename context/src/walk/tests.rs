@@ -3,7 +3,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 
+use super::serial::{Found, FoundKind, Walk};
 use super::*;
+use crate::{Rules, Warning};
 
 fn walk(root: &Path, rules: &str) -> Result<(Vec<Found>, Vec<Warning>), WalkError> {
     let rules = Rules::from_text(Path::new("rules"), rules.as_bytes())?;

@@ -16,7 +16,8 @@ use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use slipway_context::Digest;
 use slipway_context::follow::FilterRequest;
 use slipway_context::mode::{FileType, go_file_mode};
-use slipway_context::tree::{MerkleTree, Node, TreeLimits, TreeWalk};
+use slipway_context::tree::{MAX_ENCODED, MerkleTree, Node, TreeLimits, TreeWalk};
+use slipway_context::{Chunk, ChunkList};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 
@@ -44,6 +45,8 @@ type Contents = Arc<Mutex<Vec<(u32, Content)>>>;
 #[derive(Debug, Clone)]
 enum Content {
     Blob(Digest),
+    /// A chunk list, and the size of its file.
+    Chunks(Digest, u64),
     Local,
 }
 
@@ -145,11 +148,11 @@ fn walk(transfer: &Transfer, contents: &Contents, packets: &Sender) -> Result<()
                 let mut found = Stat { path: entry.path, mode: go_file_mode(file_type, mode), ..Stat::default() };
                 let mut content = None;
                 match entry.entry.node {
-                    Node::File { digest, size } => {
+                    Node::File { digest, size, chunked } => {
                         let (_, seconds) = transfer.blobs.stat(&digest).map_err(failed)?;
                         found.size = size as i64;
                         found.mod_time = times(seconds, &digest);
-                        content = Some(Content::Blob(digest));
+                        content = Some(if chunked { Content::Chunks(digest, size) } else { Content::Blob(digest) });
                     }
                     Node::Directory { digest } => {
                         let (_, seconds) = transfer.blobs.stat(&digest).map_err(failed)?;
@@ -190,20 +193,48 @@ fn send_contents(
             // Found: only regular files may be asked for, and their stats have been sent.
             at.ok().map(|at| contents[at].1.clone())
         };
-        let mut file = match (content, &transfer.local) {
-            (Some(Content::Blob(digest)), _) => transfer.blobs.read(&digest).map_err(failed)?,
-            (Some(Content::Local), Local::File { path, .. }) => File::open(path).map_err(failed)?,
-            _ => return Err(Ended::Failed(format!("BuildKit asked for entry {id}, which is no file"))),
-        };
-        loop {
-            let n = file.read(&mut buffer).map_err(failed)?;
-            transfer.sent.fetch_add(n as u64, Ordering::Relaxed);
-            // An empty packet ends the file.
-            send(packets, packet(PacketType::PacketData, id, buffer[..n].to_vec()))?;
-            if n == 0 {
-                break;
+        match (content, &transfer.local) {
+            (Some(Content::Blob(digest)), _) => {
+                let mut file = transfer.blobs.read(&digest).map_err(failed)?;
+                send_bytes(transfer, id, &mut file, &mut buffer, packets)?;
             }
+            (Some(Content::Chunks(digest, size)), _) => {
+                let list = transfer.blobs.read_all(&digest, MAX_ENCODED as u64).map_err(failed)?;
+                for Chunk { digest, size } in ChunkList::decode(&list, size).map_err(failed)?.chunks() {
+                    let mut file = transfer.blobs.read(digest).map_err(failed)?;
+                    if send_bytes(transfer, id, &mut file, &mut buffer, packets)? != u64::from(*size) {
+                        return Err(Ended::Failed(format!("chunk {digest} is damaged")));
+                    }
+                }
+            }
+            (Some(Content::Local), Local::File { path, .. }) => {
+                let mut file = File::open(path).map_err(failed)?;
+                send_bytes(transfer, id, &mut file, &mut buffer, packets)?;
+            }
+            _ => return Err(Ended::Failed(format!("BuildKit asked for entry {id}, which is no file"))),
         }
+        // An empty packet ends the file.
+        send(packets, packet(PacketType::PacketData, id, Vec::new()))?;
     }
     Ok(())
+}
+
+/// Sends all of a file as it is read, and says how much that was.
+fn send_bytes(
+    transfer: &Transfer,
+    id: u32,
+    file: &mut File,
+    buffer: &mut [u8],
+    packets: &Sender,
+) -> Result<u64, Ended> {
+    let mut total = 0;
+    loop {
+        let n = file.read(buffer).map_err(failed)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        total += n as u64;
+        transfer.sent.fetch_add(n as u64, Ordering::Relaxed);
+        send(packets, packet(PacketType::PacketData, id, buffer[..n].to_vec()))?;
+    }
 }
