@@ -121,7 +121,13 @@ impl Roots {
     pub(crate) fn widen(&mut self, names: &[String]) -> Result<(), Usage> {
         let cache = self.scan_cache.clone();
         for tree in self.trees.iter_mut().filter(|tree| names.contains(&tree.name) && !tree.only.is_empty()) {
-            *tree = Arc::new(Tree::scan(tree.name.clone(), tree.dir.clone(), tree.rules.clone(), Vec::new(), cache.clone())?);
+            *tree = Arc::new(Tree::scan(
+                tree.name.clone(),
+                tree.dir.clone(),
+                tree.rules.clone(),
+                Vec::new(),
+                cache.clone(),
+            )?);
         }
         Ok(())
     }
@@ -134,12 +140,17 @@ impl Roots {
             return Ok(same.name.clone());
         }
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-        self.trees.push(Arc::new(Tree { name: name.clone(), dir, scan, only: Vec::new(), rules: Rules::none() }));
+        self.trees.push(Arc::new(Tree::complete(name.clone(), dir, scan)));
         Ok(name)
     }
 }
 
 impl Tree {
+    /// A tree without rules.
+    pub(crate) fn complete(name: String, dir: PathBuf, scan: Scan) -> Self {
+        Self { name, dir, scan, only: Vec::new(), rules: Rules::none() }
+    }
+
     fn scan(
         name: String,
         dir: PathBuf,

@@ -1,12 +1,14 @@
 //! From a plan and its roots to a job that the service has in its queue.
 
+use std::io::Read as _;
+
 use slipway_manifest::plan::{BuildPlan, CommandsPlan, JobKind, Plan};
 use slipway_proto::v1;
-use slipway_proto::v1::{Job, KeyValue, Root, SubmitRequest};
+use slipway_proto::v1::{InlineBlob, Job, KeyValue, Root, SubmitRequest};
 use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
-use crate::roots::{BuildRoots, Roots};
+use crate::roots::{BuildRoots, Roots, Tree};
 
 /// A plan, the trees that it reads, and which build reads which.
 #[derive(Debug)]
@@ -36,8 +38,8 @@ impl Prepared {
         let roots = self.roots.trees().iter().map(|tree| Root {
             name: tree.name.clone(),
             digest: tree.scan.digest().as_bytes().to_vec(),
+            inline: if tree.name.starts_with("dockerfile:") { inline(tree) } else { Vec::new() },
             narrowed_to: tree.only.clone(),
-            ..Root::default()
         });
         SubmitRequest {
             request_id: Uuid::now_v7().to_string(),
@@ -46,6 +48,27 @@ impl Prepared {
             roots: roots.collect(),
         }
     }
+}
+
+/// All blobs of a small tree.
+fn inline(tree: &Tree) -> Vec<InlineBlob> {
+    const MOST: u64 = 16 << 10;
+    let mut blobs = Vec::new();
+    if tree.scan.totals().bytes > MOST {
+        return blobs;
+    }
+    for node in tree.scan.nodes().values() {
+        blobs.push(InlineBlob { content: node.bytes.to_vec(), seconds: node.mtime_seconds });
+    }
+    for (digest, source) in tree.scan.sources() {
+        let mut content = Vec::new();
+        let Ok(Some(mut file)) = tree.scan.open(digest) else { return Vec::new() };
+        if file.read_to_end(&mut content).is_err() {
+            return Vec::new();
+        }
+        blobs.push(InlineBlob { content, seconds: source.mtime_seconds });
+    }
+    blobs
 }
 
 /// What the service makes of a request.

@@ -24,8 +24,8 @@ mod cache;
 mod hash;
 mod narrow;
 mod paths;
-mod suspects;
 mod survey;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
@@ -242,7 +242,8 @@ impl Scan {
         let path = Path::new(&file.path);
         let full = || self.root.as_ref().map_or_else(|| path.to_owned(), |root| root.full(path));
         let changed = || WalkError::Changed { path: full() };
-        let list = self.nodes.get(&list).and_then(|node| ChunkList::decode(&node.bytes, size).ok()).ok_or_else(changed)?;
+        let list =
+            self.nodes.get(&list).and_then(|node| ChunkList::decode(&node.bytes, size).ok()).ok_or_else(changed)?;
         let mut whole = Hasher::default();
         let mut bytes = Vec::new();
         for chunk in list.chunks() {

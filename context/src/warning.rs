@@ -64,7 +64,10 @@ impl fmt::Display for Warning {
                 let megabytes = bytes / 1_000_000;
                 // Rounded down: 100 is all of it.
                 let percent = u128::from(*bytes) * 100 / u128::from((*total).max(1));
-                write!(f, "`{path}` is {megabytes} MB, {percent}% of what is sent; if that isn't meant, add the line `{path}` to ")?;
+                write!(
+                    f,
+                    "`{path}` is {megabytes} MB, {percent}% of what is sent; if that isn't meant, add the line `{path}` to "
+                )?;
                 match ignore_file {
                     Some(file) => write!(f, "`{}`", file.display()),
                     None => f.write_str("the ignore file"),

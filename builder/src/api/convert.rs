@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::jobs::spec::BuildRoots;
 use crate::jobs::state::JobState;
-use crate::jobs::sync::Submission;
+use crate::jobs::sync::{InlineBlob, MAX_INLINE, Submission};
 use crate::names::Namespace;
 use crate::store::db::jobs::JobRow;
 
@@ -57,10 +57,19 @@ impl TryFrom<api::SubmitRequest> for Submission {
     type Error = InvalidMessage;
 
     fn try_from(request: api::SubmitRequest) -> Result<Self, InvalidMessage> {
-        let mut roots = BTreeMap::new();
+        let (mut roots, mut inline, mut inline_bytes) = (BTreeMap::new(), BTreeMap::new(), 0);
         let mut narrowed = BTreeMap::new();
         for root in request.roots {
+            inline_bytes += root.inline.iter().map(|blob| blob.content.len()).sum::<usize>();
+            if inline_bytes > MAX_INLINE {
+                return Err(invalid("roots", format!("more than {MAX_INLINE} bytes of blobs in the request itself")));
+            }
             check_narrowed(&root)?;
+            let blobs = root.inline.into_iter().map(|blob| InlineBlob { content: blob.content, seconds: blob.seconds });
+            let blobs: Vec<_> = blobs.collect();
+            if !blobs.is_empty() {
+                inline.insert(root.name.clone(), blobs);
+            }
             narrowed.insert(root.name.clone(), root.narrowed_to);
             let at = digest(&format!("roots `{}`", root.name), &root.digest)?;
             if roots.insert(root.name.clone(), at).is_some() {
@@ -92,6 +101,7 @@ impl TryFrom<api::SubmitRequest> for Submission {
             context_roots: plan.builds.iter().map(|build| build.context_root.clone()).collect(),
             plan: plan_from(plan)?,
             roots,
+            inline,
             builds,
             commands,
         })

@@ -27,7 +27,7 @@ impl JobService for JobApi {
         let submitted = self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
         Ok(Response::new(match submitted {
             Submitted::Job { row, missing_roots } => {
-                api::SubmitResponse { job: Some(row.into()), missing_roots, widen_roots: Vec::new() }
+                api::SubmitResponse { job: Some((*row).into()), missing_roots, widen_roots: Vec::new() }
             }
             Submitted::Widen(widen_roots) => api::SubmitResponse { widen_roots, ..Default::default() },
         }))

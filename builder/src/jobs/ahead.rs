@@ -1,8 +1,9 @@
 //! What is known of a job before it begins: which images are there already, so that nothing is sent for them and no engine
 //! is asked; and which contexts were narrowed too far.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::{BuildPlan, Plan};
 use slipway_proto::v1::SyncDone;
@@ -13,6 +14,7 @@ use super::event_log::EventLogWriter;
 use super::process::JobLock;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
+use super::sync::InlineBlob;
 use super::{Jobs, JobsError, io};
 use crate::auth::Caller;
 use crate::names::Namespace;
@@ -29,6 +31,18 @@ pub(super) struct Ahead {
     pub(super) skipped: BTreeMap<ServiceName, Skipped>,
     /// The client's names of the roots that have to be complete.
     pub(super) widen: Vec<String>,
+}
+
+/// What a submission says of its builds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) plan: &'a Plan,
+    /// Their trees.
+    pub(super) builds: &'a BTreeMap<ServiceName, BuildRoots>,
+    /// The client's names for their contexts, in the plan's order.
+    pub(super) context_roots: &'a [String],
+    /// Blobs that came with it.
+    pub(super) inline: &'a BTreeMap<String, Vec<InlineBlob>>,
 }
 
 /// What is asked about each build.
@@ -48,10 +62,9 @@ impl Jobs {
         &self,
         caller: &Caller,
         namespace: &Namespace,
-        plan: &Plan,
-        builds: &BTreeMap<ServiceName, BuildRoots>,
-        context_roots: &[String],
+        asked: Asked<'_>,
     ) -> Result<Ahead, JobsError> {
+        let Asked { plan, builds, context_roots, inline } = asked;
         let mut ahead = Ahead::default();
         if plan.builds.is_empty() {
             return Ok(ahead);
@@ -64,10 +77,16 @@ impl Jobs {
             }
         };
         let blobs = Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))?;
+        let inline: HashMap<Digest, &[u8]> =
+            inline.values().flatten().map(|blob| (Digest::of(&blob.content), blob.content.as_slice())).collect();
+        let read = |digest: &Digest, limit| match inline.get(digest) {
+            Some(content) => Some(content.to_vec()),
+            None => blobs.read_all(digest, limit).ok(),
+        };
         let mut before = Before::default();
         for (build, context_root) in plan.builds.iter().zip(context_roots) {
             let Some(roots) = builds.get(&build.service) else { continue };
-            let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| blobs.read_all(digest, limit).ok());
+            let text = skip::dockerfile(build, &roots.dockerfile, read);
             let dockerfile = text.as_deref();
             let names = build
                 .images(&plan.name, &before.env)

@@ -13,7 +13,7 @@ use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobQueued, SyncDone};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Asked};
 use super::event_log::EventLogWriter;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
@@ -32,6 +32,18 @@ const UPLOADS: usize = 4;
 /// Missing blobs named by a commit.
 const MAX_NAMED: usize = 1000;
 
+/// Contents' bytes in one request.
+pub const MAX_INLINE: usize = 256 << 10;
+
+/// A blob of a small root; its digest is its name.
+#[derive(Debug, Clone)]
+pub struct InlineBlob {
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// The file's modification time, whole seconds since 1970.
+    pub seconds: i64,
+}
+
 /// A job as it was asked for.
 #[derive(Debug, Clone)]
 pub struct Submission {
@@ -43,6 +55,8 @@ pub struct Submission {
     pub plan: Plan,
     /// Its trees by the client's names for them.
     pub roots: BTreeMap<String, Digest>,
+    /// Blobs of small roots, by the client's names for these.
+    pub inline: BTreeMap<String, Vec<InlineBlob>>,
     /// The trees of every build.
     pub builds: BTreeMap<ServiceName, BuildRoots>,
     /// The client's name for the context of each build of the plan, in its order.
@@ -57,7 +71,7 @@ pub enum Submitted {
     /// A job.
     Job {
         /// As it is now.
-        row: JobRow,
+        row: Box<JobRow>,
         /// The client's names of the roots that have to be sent.
         missing_roots: Vec<String>,
     },
@@ -109,7 +123,7 @@ impl SyncSession {
 impl Jobs {
     /// Creates a job, or gives the one that the same request created.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
-        let Submission { request_id, namespace, plan, roots, builds, context_roots, commands } = submission;
+        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands } = submission;
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -119,10 +133,11 @@ impl Jobs {
             return Err(JobsError::Invalid("request_id: expected 1 to 128 characters".to_owned()));
         }
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
-        let ahead = match self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
-            true => Ahead::default(),
-            false => self.look_ahead(caller, &namespace, &plan, &builds, &context_roots).await?,
-        };
+        let mut ahead = Ahead::default();
+        if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
+            let asked = Asked { plan: &plan, builds: &builds, context_roots: &context_roots, inline: &inline };
+            ahead = self.look_ahead(caller, &namespace, asked).await?;
+        }
         if !ahead.widen.is_empty() {
             return Ok(Submitted::Widen(ahead.widen));
         }
@@ -157,10 +172,10 @@ impl Jobs {
             std::fs::remove_dir_all(unused.path()).map_err(io("remove an unused folder"))?;
         }
         if row.state != JobState::Syncing {
-            return Ok(Submitted::Job { row, missing_roots: Vec::new() });
+            return Ok(Submitted::Job { row: row.into(), missing_roots: Vec::new() });
         }
         if inserted && spec.has_nothing_to_do() {
-            return Ok(Submitted::Job { row: self.end_skipped(row, &spec).await?, missing_roots: Vec::new() });
+            return Ok(Submitted::Job { row: self.end_skipped(row, &spec).await?.into(), missing_roots: Vec::new() });
         }
         // Of a job that an earlier call made, the earlier answer counts.
         let spec = if inserted { spec } else { self.dir(row.id).spec().map_err(io("read the job's specification"))? };
@@ -175,9 +190,9 @@ impl Jobs {
         if missing.is_empty() {
             self.commit_row(&row).await?;
             let row = self.inner.db.job(row.id).await?.unwrap_or(row);
-            return Ok(Submitted::Job { row, missing_roots: missing });
+            return Ok(Submitted::Job { row: row.into(), missing_roots: missing });
         }
-        Ok(Submitted::Job { row, missing_roots: missing })
+        Ok(Submitted::Job { row: row.into(), missing_roots: missing })
     }
 
     /// Those of the digests that the job's namespace does not have.

@@ -178,7 +178,7 @@ impl Inputs<'_> {
             .collect();
         let finding = async {
             let mut found = Vec::with_capacity(analysis.base_images.len() + 1);
-            for (name, from) in self.images(&analysis) {
+            for (name, from) in Self::images(&analysis) {
                 let base = self.base(bases, name, from).await?;
                 found.push((name.to_owned(), base.digest.to_string()));
             }
@@ -208,7 +208,7 @@ impl Inputs<'_> {
         }
     }
 
-    fn images<'i>(&self, analysis: &'i Analysis) -> impl Iterator<Item = (&'i str, bool)> {
+    fn images(analysis: &Analysis) -> impl Iterator<Item = (&str, bool)> {
         let images = analysis.base_images.iter().map(|image| (image.name.as_str(), image.from));
         images.chain(analysis.frontend.as_deref().map(|name| (name, false)))
     }
@@ -311,7 +311,9 @@ impl Fields {
     fn list(&mut self, items: impl Iterator<Item = impl AsRef<str>>) {
         let items: Vec<_> = items.collect();
         self.count(items.len());
-        items.iter().for_each(|item| self.field(item));
+        for item in items {
+            self.field(item);
+        }
     }
 
     fn pairs(&mut self, pairs: &[(String, String)]) {

@@ -171,7 +171,7 @@ pub fn dockerfile(build: &BuildPlan, root: &Digest, read: impl Fn(&Digest, u64) 
     let name = file_name(build);
     // As BuildKit does it.
     let entry = directory.get(name).or_else(|| directory.get("dockerfile").filter(|_| name == "Dockerfile"))?;
-    let Node::File { digest, .. } = &entry.node else { return None };
+    let Node::File { digest, chunked: false, .. } = &entry.node else { return None };
     String::from_utf8(read(digest, MAX_DOCKERFILE)?).ok()
 }
 

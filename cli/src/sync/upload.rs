@@ -165,7 +165,7 @@ mod tests {
             fs::write(&path, vec![b'x'; size]).unwrap();
             let scan = scan(dir.path(), &Rules::none(), &ScanOptions::default()).unwrap();
             let mut blobs = Blobs::default();
-            blobs.add(&Arc::new(Tree { name: "t".to_owned(), dir: dir.path().to_owned(), scan }));
+            blobs.add(&Arc::new(Tree::complete("t".to_owned(), dir.path().to_owned(), scan)));
             let all: Vec<Blob> = blobs.digests().map(|digest| blobs.get(digest).unwrap().clone()).collect();
             let packed = || {
                 let (sender, mut receiver) = mpsc::channel(READ_AHEAD + 1);

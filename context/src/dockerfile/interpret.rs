@@ -297,8 +297,7 @@ impl Walk<'_, '_> {
     fn mount(&mut self, fields: &[(String, Option<&str>)], line: usize) {
         let expand = |text: &str| self.scope.expand(text, self.dockerfile.escape);
         let kind = last(fields, &["type"]).map_or(Ok("bind".to_owned()), expand);
-        let source: Result<String, Unresolved> =
-            last(fields, &["source", "src"]).map_or(Ok(String::new()), |text| expand(text));
+        let source: Result<String, Unresolved> = last(fields, &["source", "src"]).map_or(Ok(String::new()), expand);
         if let Some(from) = mount_from(fields) {
             let origin = mount_origin(self.names, from);
             return self.origin(origin, line);
@@ -329,8 +328,8 @@ fn is_git(source: &str) -> bool {
 
 /// Whether a git reference names a commit, which is always the same.
 fn has_commit(source: &str) -> bool {
-    let git = |url: &str| is_git(source) && (!url.starts_with("http") || url.ends_with(".git"));
     let Some((url, reference)) = source.split_once('#') else { return false };
+    let is_repository = is_git(source) && (!url.starts_with("http") || url.strip_suffix(".git").is_some());
     let commit = reference.split(':').next().unwrap_or_default();
-    git(url) && commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+    is_repository && commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -30,12 +30,7 @@ pub(super) struct ContentReader {
 
 impl ContentReader {
     /// The content of a file in an open directory.
-    pub(super) fn read(
-        &mut self,
-        root: &Root,
-        directory: BorrowedFd<'_>,
-        path: &Path,
-    ) -> Result<Content, WalkError> {
+    pub(super) fn read(&mut self, root: &Root, directory: BorrowedFd<'_>, path: &Path) -> Result<Content, WalkError> {
         let mut file = root.open_in(directory, path)?;
         // A file that is being written is read once more; if it still changes, nobody knows what was meant.
         for _ in 0..2 {

@@ -84,7 +84,8 @@ fn name(path: &Path) -> Option<&str> {
 
 fn is_unintended_file(name: &str) -> bool {
     let dump = name.strip_prefix("core").is_some_and(|rest| {
-        rest.is_empty() || rest.strip_prefix('.').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
+        rest.is_empty()
+            || rest.strip_prefix('.').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
     });
     dump || ENDS.iter().any(|end| name.ends_with(end))
 }

@@ -92,7 +92,8 @@ fn many_files_on_any_number_of_threads() {
         write(dir.path(), &format!("d{}/f{at}", at % 7), &at.to_string());
     }
     let digests = [1, 2, 8].map(|threads| {
-        let scan = scan(dir.path(), &Rules::none(), &ScanOptions { threads: Some(threads), ..ScanOptions::default() }).unwrap();
+        let scan = scan(dir.path(), &Rules::none(), &ScanOptions { threads: Some(threads), ..ScanOptions::default() })
+            .unwrap();
         assert_eq!(scan.sources().len(), 300);
         scan.digest()
     });

@@ -186,8 +186,7 @@ impl<E, F: FnMut(&Digest) -> Result<Option<Vec<u8>>, E>> Found<F> {
             return Ok(());
         }
         let Some(bytes) = self.node(digest)? else { return Ok(()) };
-        let list =
-            ChunkList::decode(&bytes, size).map_err(|source| CheckError::Chunks { digest: *digest, source })?;
+        let list = ChunkList::decode(&bytes, size).map_err(|source| CheckError::Chunks { digest: *digest, source })?;
         list.chunks().iter().try_for_each(|chunk| self.content(chunk.digest, chunk.size.into()))
     }
 

@@ -92,8 +92,11 @@ fn refuses_other_bytes() {
 
 fn any_entry() -> impl Strategy<Value = Entry> {
     let node = prop_oneof![
-        (any::<[u8; 32]>(), 0..=i64::MAX as u64, any::<bool>())
-            .prop_map(|(digest, size, chunked)| Node::File { digest: Digest::from_bytes(digest), size, chunked }),
+        (any::<[u8; 32]>(), 0..=i64::MAX as u64, any::<bool>()).prop_map(|(digest, size, chunked)| Node::File {
+            digest: Digest::from_bytes(digest),
+            size,
+            chunked
+        }),
         any::<[u8; 32]>().prop_map(|digest| Node::Directory { digest: Digest::from_bytes(digest) }),
         "[^\0]{1,20}".prop_map(|target| Node::Symlink { target }),
     ];
