@@ -174,10 +174,7 @@ fn any_input_that_changes_is_built_again() {
         (
             "an argument more",
             |project| {
-                drop(
-                    project
-                        .manifest("build:\n  app:\n    context: .\n    args:\n      COLOUR: blue\n      MORE: \"\"\n"),
-                )
+                project.manifest("build:\n  app:\n    context: .\n    args:\n      COLOUR: blue\n      MORE: \"\"\n");
             },
             &[],
         ),
@@ -185,10 +182,7 @@ fn any_input_that_changes_is_built_again() {
         (
             "the target",
             |project| {
-                drop(
-                    project
-                        .manifest("build:\n  app:\n    context: .\n    target: part\n    args:\n      COLOUR: blue\n"),
-                )
+                project.manifest("build:\n  app:\n    context: .\n    target: part\n    args:\n      COLOUR: blue\n");
             },
             &[],
         ),
