@@ -15,6 +15,7 @@
 //! | [`error`] | what a failed solve says: the vertex, the line, the exit code |
 //! | [`llb`] | definitions that we write ourselves |
 //! | [`gateway`] | a container whose processes we start |
+//! | [`mirrors`] | the mirrors that it takes images from |
 //! | [`policy`] | which images a namespace may use as sources |
 
 pub mod address;
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod error;
 pub mod gateway;
 pub mod llb;
+pub mod mirrors;
 pub mod policy;
 pub mod progress;
 pub mod session;

@@ -8,12 +8,14 @@
 //! | [`state`] | kinds and states |
 //! | [`spec`] | the job's folder and what its process needs to know |
 //! | [`event_log`] | the events on disk |
+//! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
 //! | [`process`] | the process of a job: start, lock, cancel |
 //! | `cleaning` | which blobs nobody needs any more |
 //! | `supervisor` | follows a running job to its end, also one that an earlier service started |
 
+mod ahead;
 mod cleaning;
 pub mod event_log;
 pub mod process;
@@ -42,6 +44,7 @@ use self::state::JobState;
 use self::sync::SyncSession;
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::pipeline::looking::Looking;
 use crate::stop::Stop;
 use crate::store::db::DbError;
 use crate::store::db::jobs::{JobFailure, JobRow};
@@ -144,6 +147,7 @@ struct Inner {
     db: Db,
     data_dir: PathBuf,
     config: Config,
+    bases: Looking,
     /// Arguments that make a `slipwayd` read the configuration that we read.
     process_args: Vec<std::ffi::OsString>,
     syncs: Mutex<HashMap<JobId, Arc<SyncSession>>>,
@@ -157,9 +161,18 @@ struct Inner {
 
 impl Jobs {
     /// Over this database and data directory; [`Jobs::run`] makes them move.
-    pub fn new(db: Db, data_dir: PathBuf, config: Config, process_args: Vec<std::ffi::OsString>, stop: Stop) -> Self {
+    pub fn new(
+        db: Db,
+        data_dir: PathBuf,
+        config: Config,
+        bases: Looking,
+        process_args: Vec<std::ffi::OsString>,
+        stop: Stop,
+    ) -> Self {
         let (syncs, sweeps, wake, tracker) = (Mutex::default(), Mutex::default(), Notify::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { db, data_dir, config, process_args, syncs, sweeps, wake, tracker, stop }) }
+        Self {
+            inner: Arc::new(Inner { db, data_dir, config, bases, process_args, syncs, sweeps, wake, tracker, stop }),
+        }
     }
 
     /// The job, for a caller who may see it.

@@ -10,6 +10,9 @@ pub mod commands;
 pub mod events;
 pub mod failure;
 pub mod image;
+pub mod input;
+pub mod looking;
+pub mod skip;
 mod text;
 
 use std::collections::BTreeMap;
@@ -19,16 +22,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use slipway_manifest::ImageEnv;
 use slipway_proto::v1::JobStarted;
 use slipway_proto::v1::event::Kind;
 use tokio_util::sync::CancellationToken;
 
 use self::events::Events;
 use self::failure::Failure;
+use self::input::Before;
 use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
-use crate::registry::Registry;
+use crate::registry::{BaseImages, Registry};
 use crate::store::Blobs;
 
 /// How long what may be tried again is tried again.
@@ -46,6 +49,8 @@ pub struct Pipeline {
     pub blobs: Blobs,
     /// Where images go.
     pub registry: Arc<Registry>,
+    /// What builds start from.
+    pub bases: Arc<BaseImages>,
     /// The engine.
     pub engine: engine::Config,
     /// Where locks on sharing keys are.
@@ -71,11 +76,12 @@ impl Pipeline {
     pub async fn run(&self) -> Result<(), Failure> {
         let engine = self.again(|| self.connect()).await?;
         self.events.emit(Kind::JobStarted(JobStarted { engine: engine.address().to_string() }));
-        let mut images = ImageEnv::default();
+        let mut before = Before::default();
         for build in &self.spec.plan.builds {
-            let image = self.again(|| self.build(&engine, build, &images)).await?;
-            images.extend(&build.service, &image.to_string()).map_err(Failure::internal)?;
+            let (image, names) = self.again(|| self.build(&engine, build, &before)).await?;
+            before.add(&build.service, &image, names).map_err(Failure::internal)?;
         }
+        let images = before.env;
         match &self.spec.plan.commands {
             Some(commands) if !commands.commands.is_empty() => self.run_commands(&engine, commands, &images).await,
             _ => Ok(()),

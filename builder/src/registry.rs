@@ -5,6 +5,7 @@
 //!                       ├─ rights ── token ── signer                who may what, and the tokens that say so
 //!                       ├─ credentials: client_auth, token_for_job  managed: minted here; external: fixed
 //!                       └─ source_policy_rules                      what builds may start FROM
+//!  bases ── what a Dockerfile's images are now, through the engine's mirrors
 //!  managed ── the Distribution process, its token server is ours
 //! ```
 //!
@@ -21,9 +22,11 @@ use slipway_registry_client::{
 
 use crate::names::Namespace;
 
+pub mod bases;
 pub mod config;
 mod files;
 pub mod managed;
+pub mod mirrors;
 pub mod rights;
 pub mod signer;
 pub mod sources;
@@ -31,6 +34,7 @@ pub mod sources;
 mod tests;
 pub mod token;
 
+pub use bases::{BaseError, BaseImages};
 pub use config::{Config, ConfigProblem, Kind};
 pub use managed::{ManagedError, ManagedRegistry};
 pub use rights::{Access, Action, Rights};
@@ -52,6 +56,7 @@ pub struct Registry {
     global: Namespace,
     access: RegistryAccess,
     client: RegistryClient,
+    plain_http: Vec<RegistryHost>,
 }
 
 /// How we get into the registry.
@@ -202,7 +207,8 @@ impl Registry {
         };
         let client = RegistryClient::builder().plain_http(config.plain_http.iter().cloned()).build();
         let client = client.map_err(|source| OpenError::Client { source })?;
-        Ok(Self { host, names, global: config.global_namespace.clone(), access, client })
+        let (global, plain_http) = (config.global_namespace.clone(), config.plain_http.clone());
+        Ok(Self { host, names, global, access, client, plain_http })
     }
 
     /// The `host[:port]` in image names.
@@ -218,6 +224,11 @@ impl Registry {
     /// The client for calls to this registry and to others.
     pub fn client(&self) -> &RegistryClient {
         &self.client
+    }
+
+    /// The registries that are reached without TLS, besides loopback ones.
+    pub(crate) fn plain_http(&self) -> &[RegistryHost] {
+        &self.plain_http
     }
 
     /// The signer, if the registry is ours.

@@ -15,6 +15,7 @@ use crate::jobs::state::JobState;
 use crate::jobs::{job_done, process};
 use crate::pipeline::Pipeline;
 use crate::pipeline::events::Events;
+use crate::pipeline::looking::Looking;
 use crate::registry::Registry;
 use crate::store::Blobs;
 
@@ -35,11 +36,13 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let spec = dir.spec()?;
     let events = Events::open(&dir.events(), spec.job, cancel.clone())?;
     let registry = Arc::new(Registry::open_for_job(&config.registry, &config.data_dir)?);
+    let bases = Looking::new(config, registry.clone()).get().await?;
     let runner_image = config.runner.image();
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
         registry,
+        bases,
         engine: config.engine(),
         locks: config.data_dir.join("locks"),
         events: events.clone(),

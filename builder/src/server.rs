@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::buildkit::Engine;
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::pipeline::looking::Looking;
 use crate::registry::{self, ManagedRegistry, Registry};
 use crate::stop::Stop;
 use crate::store::Db;
@@ -55,7 +56,8 @@ pub async fn run(
     let db = Db::open(data_dir).await?;
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
     first_start(&db, data_dir, dev, &registry).await?;
-    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), process_args, stop.clone());
+    let bases = Looking::new(&config, registry.clone());
+    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), bases, process_args, stop.clone());
 
     jobs.sweep().await?;
 

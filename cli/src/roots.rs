@@ -13,6 +13,8 @@ use crate::error::{Usage, causes};
 use crate::output;
 use crate::project::tidy;
 
+mod narrow;
+
 /// Names of the two roots of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BuildRoots {
@@ -33,6 +35,10 @@ pub(crate) struct Tree {
     pub(crate) dir: PathBuf,
     /// Its snapshot.
     pub(crate) scan: Scan,
+    /// What it holds instead of everything: what these paths lead to. Empty: it is complete.
+    pub(crate) only: Vec<String>,
+    /// What leaves things out of it.
+    rules: Rules,
 }
 
 /// Scans directories, each combination of a directory and rules once.
@@ -41,7 +47,8 @@ pub(crate) struct Roots {
     trees: Vec<Arc<Tree>>,
     /// Where scans remember what files held.
     scan_cache: Option<PathBuf>,
-    known: HashMap<(PathBuf, Vec<String>), String>,
+    /// By place, patterns and paths.
+    known: HashMap<(PathBuf, Vec<String>, Vec<String>), String>,
 }
 
 impl Roots {
@@ -60,15 +67,21 @@ impl Roots {
         self.trees.iter().find(|tree| tree.name == name).map(Arc::as_ref)
     }
 
-    /// The roots of a build. `root` is the manifest's.
-    pub(crate) fn add_build(&mut self, root: &Path, build: &BuildPlan) -> Result<BuildRoots, Usage> {
+    /// The roots of a build. `root` is the manifest's, `earlier` are the builds of the plan before it.
+    pub(crate) fn add_build(
+        &mut self,
+        root: &Path,
+        build: &BuildPlan,
+        earlier: &[BuildPlan],
+    ) -> Result<BuildRoots, Usage> {
         let service = build.service.as_str();
         let dir = directory(root, &build.context, format_args!("the context of `{service}`"))?;
         let path = dockerfile(root, &dir, build)?;
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let file = file.ok_or_else(|| Usage::new(format!("`{}` can't be a Dockerfile's name", path.display())))?;
         let rules = Rules::docker(&dir, &path).map_err(|error| Usage::new(causes(&error)))?;
-        let context = self.add(format!("context:{service}"), &dir, &rules)?;
+        let only = narrow::paths(&path, build, earlier);
+        let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
         let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path)?;
         Ok(BuildRoots { context, dockerfile, file })
     }
@@ -87,21 +100,36 @@ impl Roots {
 
     /// Any other directory.
     pub(crate) fn add(&mut self, name: String, dir: &Path, rules: &Rules) -> Result<String, Usage> {
+        self.add_only(name, dir, rules, Vec::new())
+    }
+
+    fn add_only(&mut self, name: String, dir: &Path, rules: &Rules, only: Vec<String>) -> Result<String, Usage> {
         // Two ways to write a directory are one directory; should that fail, scanning says why.
         let place = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let patterns = rules.patterns().map(|(pattern, _, _)| pattern.to_owned()).collect();
-        let known = self.known.entry((place, patterns)).or_insert_with(|| name.clone()).clone();
+        let known = self.known.entry((place, patterns, only.clone())).or_insert_with(|| name.clone()).clone();
         if known != name {
             return Ok(known);
         }
         warn(rules.warnings());
-        let options = ScanOptions { cache_dir: self.scan_cache.clone(), ..ScanOptions::default() };
-        let scan = scan(dir, rules, &options).map_err(|error| Usage::new(causes(&error)))?;
-        warn(scan.warnings());
-        let totals = scan.totals();
-        tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");
-        self.trees.push(Arc::new(Tree { name: name.clone(), dir: dir.to_owned(), scan }));
+        let (dir, rules) = (dir.to_owned(), rules.clone());
+        self.trees.push(Arc::new(Tree::scan(name.clone(), dir, rules, only, self.scan_cache.clone())?));
         Ok(name)
+    }
+
+    /// Makes these trees complete, as the service wants them.
+    pub(crate) fn widen(&mut self, names: &[String]) -> Result<(), Usage> {
+        let cache = self.scan_cache.clone();
+        for tree in self.trees.iter_mut().filter(|tree| names.contains(&tree.name) && !tree.only.is_empty()) {
+            *tree = Arc::new(Tree::scan(
+                tree.name.clone(),
+                tree.dir.clone(),
+                tree.rules.clone(),
+                Vec::new(),
+                cache.clone(),
+            )?);
+        }
+        Ok(())
     }
 
     fn add_dockerfile(&mut self, name: String, path: &Path) -> Result<String, Usage> {
@@ -111,7 +139,7 @@ impl Roots {
             return Ok(same.name.clone());
         }
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-        self.trees.push(Arc::new(Tree { name: name.clone(), dir, scan }));
+        self.trees.push(Arc::new(Tree::complete(name.clone(), dir, scan)));
         Ok(name)
     }
 }
@@ -119,6 +147,28 @@ impl Roots {
 /// Whether a tree is that of a Dockerfile.
 pub(crate) fn is_dockerfile(tree: &Tree) -> bool {
     tree.name.starts_with("dockerfile:")
+}
+
+impl Tree {
+    /// A tree without rules.
+    pub(crate) fn complete(name: String, dir: PathBuf, scan: Scan) -> Self {
+        Self { name, dir, scan, only: Vec::new(), rules: Rules::none() }
+    }
+
+    fn scan(
+        name: String,
+        dir: PathBuf,
+        rules: Rules,
+        only: Vec<String>,
+        cache_dir: Option<PathBuf>,
+    ) -> Result<Self, Usage> {
+        let options = ScanOptions { cache_dir, only: only.clone(), ..ScanOptions::default() };
+        let scan = scan(&dir, &rules, &options).map_err(|error| Usage::new(causes(&error)))?;
+        warn(scan.warnings());
+        let totals = scan.totals();
+        tracing::info!(root = name, files = totals.files, bytes = totals.bytes, "scanned");
+        Ok(Self { name, dir, scan, only, rules })
+    }
 }
 
 /// The rules of a section of `.oktetoignore`.

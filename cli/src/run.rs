@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use slipway_manifest::{ImageEnv, Plan, ServiceName};
-use slipway_proto::v1::{GetJobRequest, JobState};
+use slipway_proto::v1::{GetJobRequest, Job, JobState};
 
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted};
@@ -19,7 +19,7 @@ use crate::project::Project;
 use crate::roots::Roots;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::submit::{self, Prepared};
+use crate::submit::{self, Prepared, Submitted};
 use crate::sync::{Blobs, Memory, SyncError, sync};
 
 /// What to do with a job once the service has all of it.
@@ -35,8 +35,8 @@ pub(crate) struct Ending<'a> {
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let mut roots = Roots::new(project.scan_cache.clone());
     let mut builds = Vec::with_capacity(plan.builds.len());
-    for build in &plan.builds {
-        builds.push(roots.add_build(&project.root, build)?);
+    for (index, build) in plan.builds.iter().enumerate() {
+        builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);
     }
     let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
     Ok(Prepared { plan, roots, builds, commands })
@@ -46,15 +46,14 @@ pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
 pub(crate) async fn run(
     settings: &Settings,
     session: &Session,
-    prepared: Prepared,
+    mut prepared: Prepared,
     ending: Ending<'_>,
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
     let client = &session.client;
-    let request = prepared.request(&session.namespace);
     interrupt.claim();
     let (job, missing) = tokio::select! {
-        submitted = submit::submit(client, &request) => submitted?,
+        submitted = submit_widened(client, &session.namespace, &mut prepared) => submitted?,
         () = late(interrupt) => {
             output::note("left before the service answered; if it made a job, `slipway job list` shows it and `slipway job cancel` ends it");
             return Err(Interrupted.into());
@@ -116,6 +115,21 @@ pub(crate) async fn run(
         write_env_file(path, &image_env(&followed)?)?;
     }
     Ok(status)
+}
+
+/// Submits; again with whole contexts, where a build may use more of them than its Dockerfile tells.
+async fn submit_widened(client: &Client, namespace: &str, prepared: &mut Prepared) -> Result<(Job, Vec<String>)> {
+    match submit::submit(client, &prepared.request(namespace)).await? {
+        Submitted::Job(job, missing) => return Ok((job, missing)),
+        Submitted::Widen(names) => {
+            tracing::info!(roots = names.join(", "), "scanning again, without narrowing");
+            tokio::task::block_in_place(|| prepared.roots.widen(&names))?;
+        }
+    }
+    match submit::submit(client, &prepared.request(namespace)).await? {
+        Submitted::Job(job, missing) => Ok((job, missing)),
+        Submitted::Widen(_) => Err(client.malformed("it wants complete what is complete").into()),
+    }
 }
 
 /// Some time after a signal: what was asked of the service may still come to its end, and tell us what to cancel.

@@ -39,7 +39,7 @@ impl Prepared {
             name: tree.name.clone(),
             digest: tree.scan.digest().as_bytes().to_vec(),
             inline: if is_dockerfile(tree) { inline.take(tree) } else { Vec::new() },
-            ..Root::default()
+            narrowed_to: tree.only.clone(),
         });
         SubmitRequest {
             request_id: Uuid::now_v7().to_string(),
@@ -50,15 +50,28 @@ impl Prepared {
     }
 }
 
+/// What the service makes of a request.
+#[derive(Debug)]
+pub(crate) enum Submitted {
+    /// A job, and the names of the roots that it lacks.
+    Job(Job, Vec<String>),
+    /// No job: these roots have to be complete.
+    Widen(Vec<String>),
+}
+
 /// Creates the job. With the same request id a repeated call gives the same job, so a broken connection makes no second one.
-pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<(Job, Vec<String>), ServiceError> {
+pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<Submitted, ServiceError> {
     let call = || {
         let (mut jobs, request) = (client.jobs(), timed(request.clone(), LONG_CALL));
         async move { jobs.submit(request).await }
     };
     let answer = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
+    if !answer.widen_roots.is_empty() {
+        return Ok(Submitted::Widen(answer.widen_roots));
+    }
     let job = answer.job.filter(|job| !job.id.is_empty());
-    Ok((job.ok_or_else(|| client.malformed("a submitted job without an id"))?, answer.missing_roots))
+    let job = job.ok_or_else(|| client.malformed("a submitted job without an id"))?;
+    Ok(Submitted::Job(job, answer.missing_roots))
 }
 
 fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
@@ -78,7 +91,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
         context_root: roots.context.clone(),
         dockerfile_root: roots.dockerfile.clone(),
         build_args,
-        no_skip: plan.no_cache,
+        no_skip: plan.no_skip,
     }
 }
 

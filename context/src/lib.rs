@@ -21,11 +21,13 @@
 //! | [`chunk`] | pieces of large files |
 //! | [`tree`] | directories of a snapshot: encoding, checking, walking |
 //! | [`digest`] | SHA-256 names |
+//! | [`dockerfile`] | what a Dockerfile needs: paths of its context, base images |
 //! | [`mode`] | mode bits, here and in Go |
 //! | [`warning`] | what is worth saying but stops nothing |
 
 pub mod chunk;
 pub mod digest;
+pub mod dockerfile;
 pub mod filter;
 pub mod follow;
 pub mod ignorefile;

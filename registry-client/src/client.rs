@@ -24,6 +24,7 @@ use transport::{Call, Transport};
 
 /// The largest manifest, index or configuration that is read; registries refuse larger manifests too.
 pub(crate) const MANIFEST_LIMIT: usize = 4 << 20;
+const READ_CONFIG: &str = "read configuration of";
 const MAX_TAGS: usize = 20_000;
 const TAGS_PER_PAGE: usize = 1000;
 
@@ -124,11 +125,26 @@ impl RegistryClient {
         platform: &Platform,
         auth: &Auth,
     ) -> Result<Option<ImageConfiguration>, RegistryError> {
-        const OPERATION: &str = "read configuration of";
+        let malformed = |error| RegistryError::Protocol {
+            operation: READ_CONFIG,
+            target: image.to_string(),
+            problem: format!("its configuration is malformed: {error}"),
+        };
+        let bytes = self.config_bytes(image, platform, auth).await?;
+        bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(malformed)).transpose()
+    }
+
+    /// The same as it is stored, with what Docker keeps there beyond the OCI specification (`OnBuild`).
+    pub async fn config_bytes(
+        &self,
+        image: &ImageRef,
+        platform: &Platform,
+        auth: &Auth,
+    ) -> Result<Option<bytes::Bytes>, RegistryError> {
         let Some(mut raw) = self.manifest(image, auth).await? else {
             return Ok(None);
         };
-        let protocol = |problem| RegistryError::Protocol { operation: OPERATION, target: image.to_string(), problem };
+        let protocol = |problem| RegistryError::Protocol { operation: READ_CONFIG, target: image.to_string(), problem };
         if raw.is_index() {
             let index: ImageIndex = raw.parse().map_err(protocol)?;
             let Some(chosen) = platform.choose(&index) else {
@@ -151,16 +167,14 @@ impl RegistryClient {
         let call = Call {
             path: format!("{}/blobs/{digest}", image.repository()),
             accept: None,
-            ..manifest_call(OPERATION, Method::GET, image, auth)
+            ..manifest_call(READ_CONFIG, Method::GET, image, auth)
         };
         let bytes = self.transport.fetch(&call, MANIFEST_LIMIT).await?.bytes;
         let actual = Digest::of(&bytes);
         if actual != digest {
             return Err(call.mismatch(digest, actual));
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| protocol(format!("its configuration is malformed: {error}")))
+        Ok(Some(bytes))
     }
 
     /// A repository's tags, as the registry orders them; none if there is no such repository.

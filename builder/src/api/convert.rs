@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use slipway_context::Digest;
+use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::ServiceName;
 use slipway_manifest::expand::Template;
 use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
@@ -14,6 +15,9 @@ use crate::jobs::state::JobState;
 use crate::jobs::sync::{InlineBlob, MAX_INLINE, Submission};
 use crate::names::Namespace;
 use crate::store::db::jobs::JobRow;
+
+/// Paths that a root is narrowed to.
+const MAX_NARROWED: usize = 2000;
 
 /// What is wrong with a message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,16 +58,19 @@ impl TryFrom<api::SubmitRequest> for Submission {
 
     fn try_from(request: api::SubmitRequest) -> Result<Self, InvalidMessage> {
         let (mut roots, mut inline, mut inline_bytes) = (BTreeMap::new(), BTreeMap::new(), 0);
+        let mut narrowed = BTreeMap::new();
         for root in request.roots {
             inline_bytes += root.inline.iter().map(|blob| blob.content.len()).sum::<usize>();
             if inline_bytes > MAX_INLINE {
                 return Err(invalid("roots", format!("more than {MAX_INLINE} bytes of blobs in the request itself")));
             }
+            check_narrowed(&root)?;
             let blobs = root.inline.into_iter().map(|blob| InlineBlob { content: blob.content, seconds: blob.seconds });
             let blobs: Vec<_> = blobs.collect();
             if !blobs.is_empty() {
                 inline.insert(root.name.clone(), blobs);
             }
+            narrowed.insert(root.name.clone(), root.narrowed_to);
             let at = digest(&format!("roots `{}`", root.name), &root.digest)?;
             if roots.insert(root.name.clone(), at).is_some() {
                 return Err(invalid("roots", format!("`{}` is there twice", root.name)));
@@ -78,21 +85,38 @@ impl TryFrom<api::SubmitRequest> for Submission {
             let place = |name: &str| format!("plan.builds `{}`.{name}", build.service);
             let context = find(place("context_root"), &build.context_root)?;
             let dockerfile = find(place("dockerfile_root"), &build.dockerfile_root)?;
-            builds.insert(service(&build.service)?, BuildRoots { context, dockerfile });
+            let narrowed_to = narrowed.get(&build.context_root).cloned().unwrap_or_default();
+            builds.insert(service(&build.service)?, BuildRoots { context, narrowed_to, dockerfile });
         }
         let commands = match &plan.commands {
+            Some(commands) if narrowed.get(&commands.root).is_some_and(|paths| !paths.is_empty()) => {
+                return Err(invalid("plan.commands.root", "commands need a complete root"));
+            }
             Some(commands) => Some(find("plan.commands.root".to_owned(), &commands.root)?),
             None => None,
         };
         Ok(Self {
             request_id: request.request_id,
             namespace: namespace(&request.namespace)?,
+            context_roots: plan.builds.iter().map(|build| build.context_root.clone()).collect(),
             plan: plan_from(plan)?,
             roots,
             inline,
             builds,
             commands,
         })
+    }
+}
+
+/// Paths as `BuildKit` would ask for them.
+fn check_narrowed(root: &api::Root) -> Result<(), InvalidMessage> {
+    let place = || format!("roots `{}`.narrowed_to", root.name);
+    if root.narrowed_to.len() > MAX_NARROWED {
+        return Err(invalid(place(), format!("more than {MAX_NARROWED} paths")));
+    }
+    match root.narrowed_to.iter().find(|path| !ContextPaths::is_clean(path)) {
+        Some(path) => Err(invalid(place(), format!("{path:?} is no clean relative path"))),
+        None => Ok(()),
     }
 }
 
@@ -130,6 +154,7 @@ fn build_from(build: api::BuildPlan) -> Result<BuildPlan, InvalidMessage> {
         depends_on: build.depends_on.iter().map(|name| service(name)).collect::<Result<_, _>>()?,
         platforms: build.platforms,
         no_cache: build.no_cache,
+        no_skip: build.no_skip || build.no_cache,
         only_if_missing: build.only_if_missing,
     })
 }

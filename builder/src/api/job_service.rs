@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::convert::namespace;
 use super::status::from_jobs;
 use super::{State, open};
+use crate::jobs::sync::Submitted;
 
 /// Batches of events on their way to one watcher.
 const QUEUE: usize = 4;
@@ -23,8 +24,13 @@ impl JobService for JobApi {
     async fn submit(&self, request: Request<api::SubmitRequest>) -> Result<Response<api::SubmitResponse>, Status> {
         let (caller, request) = open(&self.0, request).await?;
         let submission = request.try_into()?;
-        let (row, missing_roots) = self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
-        Ok(Response::new(api::SubmitResponse { job: Some(row.into()), missing_roots, widen_roots: Vec::new() }))
+        let submitted = self.0.jobs.submit(&caller, submission).await.map_err(|error| from_jobs(&error))?;
+        Ok(Response::new(match submitted {
+            Submitted::Job { row, missing_roots } => {
+                api::SubmitResponse { job: Some((*row).into()), missing_roots, widen_roots: Vec::new() }
+            }
+            Submitted::Widen(widen_roots) => api::SubmitResponse { widen_roots, ..Default::default() },
+        }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<api::WatchResponse, Status>> + Send>>;

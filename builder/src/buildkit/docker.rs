@@ -22,6 +22,15 @@ pub(super) struct Info {
     pub(super) driver: String,
     #[serde(default)]
     driver_status: Option<Vec<(String, String)>>,
+    #[serde(default)]
+    registry_config: Option<RegistryConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RegistryConfig {
+    #[serde(default)]
+    mirrors: Option<Vec<String>>,
 }
 
 impl Info {
@@ -29,6 +38,13 @@ impl Info {
     pub(super) fn containerd_image_store(&self) -> bool {
         let status = self.driver_status.as_deref().unwrap_or_default();
         status.iter().any(|(key, value)| key == "driver-type" && value.starts_with("io.containerd.snapshotter"))
+    }
+}
+
+impl Info {
+    /// URLs of the mirrors of Docker Hub.
+    pub(super) fn mirrors(self) -> Vec<String> {
+        self.registry_config.and_then(|config| config.mirrors).unwrap_or_default()
     }
 }
 

@@ -10,9 +10,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
-use slipway_manifest::plan::Plan;
+use slipway_manifest::plan::{JobKind, Plan};
 
 use crate::names::{JobId, Namespace};
+use crate::pipeline::skip::Skipped;
 
 const TOKEN: &str = "token.json";
 
@@ -21,6 +22,9 @@ const TOKEN: &str = "token.json";
 pub struct BuildRoots {
     /// The build context, after its ignore rules.
     pub context: Digest,
+    /// The paths that the context was narrowed to; none: it is complete.
+    #[serde(default)]
+    pub narrowed_to: Vec<String>,
     /// The Dockerfile and its ignore file.
     pub dockerfile: Digest,
 }
@@ -40,15 +44,28 @@ pub struct JobSpec {
     pub plan: Plan,
     /// The trees of every build.
     pub builds: BTreeMap<ServiceName, BuildRoots>,
+    /// Builds that were found to be unnecessary when the job was submitted: their trees need not be there.
+    #[serde(default)]
+    pub skipped: BTreeMap<ServiceName, Skipped>,
     /// The working directory of the commands.
     pub commands: Option<Digest>,
 }
 
 impl JobSpec {
+    /// Every image is there, and nothing else was asked for.
+    pub fn has_nothing_to_do(&self) -> bool {
+        let Plan { kind, builds, commands, .. } = &self.plan;
+        // An environment is written down by those who follow a job that runs.
+        *kind == JobKind::Build
+            && commands.is_none()
+            && builds.iter().all(|build| self.skipped.contains_key(&build.service))
+    }
+
     /// Every tree that the job reads, once.
     pub fn roots(&self) -> Vec<Digest> {
+        let needed = self.builds.iter().filter(|(service, _)| !self.skipped.contains_key(*service));
         let mut roots: Vec<_> =
-            self.builds.values().flat_map(|roots| [roots.context, roots.dockerfile]).chain(self.commands).collect();
+            needed.flat_map(|(_, roots)| [roots.context, roots.dockerfile]).chain(self.commands).collect();
         roots.sort_unstable();
         roots.dedup();
         roots

@@ -22,6 +22,7 @@ use slipway_proto::v1::{JobQueued, SyncDone};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::{Ahead, Asked};
 use super::event_log::EventLogWriter;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
@@ -59,8 +60,24 @@ pub struct Submission {
     pub inline: BTreeMap<String, Vec<InlineBlob>>,
     /// The trees of every build.
     pub builds: BTreeMap<ServiceName, BuildRoots>,
+    /// The client's name for the context of each build of the plan, in its order.
+    pub context_roots: Vec<String>,
     /// The working directory of the commands.
     pub commands: Option<Digest>,
+}
+
+/// What came of a submission.
+#[derive(Debug)]
+pub enum Submitted {
+    /// A job.
+    Job {
+        /// As it is now.
+        row: Box<JobRow>,
+        /// The client's names of the roots that have to be sent.
+        missing_roots: Vec<String>,
+    },
+    /// No job: these roots have to be complete.
+    Widen(Vec<String>),
 }
 
 /// What a service remembers of a job that is syncing. Lost with the service, and nothing is lost with it.
@@ -124,9 +141,9 @@ pub(super) struct Lacking {
 }
 
 impl Jobs {
-    /// Creates a job, or gives the one that the same request created; with the names of the roots that have to be sent.
-    pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<(JobRow, Vec<String>), JobsError> {
-        let Submission { request_id, namespace, plan, roots, inline, builds, commands } = submission;
+    /// Creates a job, or gives the one that the same request created.
+    pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
+        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands } = submission;
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -136,6 +153,14 @@ impl Jobs {
             return Err(JobsError::Invalid("request_id: expected 1 to 128 characters".to_owned()));
         }
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
+        let mut ahead = Ahead::default();
+        if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
+            let asked = Asked { plan: &plan, builds: &builds, context_roots: &context_roots, inline: &inline };
+            ahead = self.look_ahead(caller, &namespace, asked).await?;
+        }
+        if !ahead.widen.is_empty() {
+            return Ok(Submitted::Widen(ahead.widen));
+        }
         let row = JobRow {
             id: JobId::new(),
             namespace: namespace.clone(),
@@ -156,6 +181,7 @@ impl Jobs {
             admin: caller.admin,
             plan,
             builds,
+            skipped: ahead.skipped,
             commands,
         };
         // The folder comes first: a row without one could never run.
@@ -166,13 +192,19 @@ impl Jobs {
             std::fs::remove_dir_all(unused.path()).map_err(io("remove an unused folder"))?;
         }
         if row.state != JobState::Syncing {
-            return Ok((row, Vec::new()));
+            return Ok(Submitted::Job { row: row.into(), missing_roots: Vec::new() });
         }
+        if inserted && spec.has_nothing_to_do() {
+            return Ok(Submitted::Job { row: self.end_skipped(row, &spec).await?.into(), missing_roots: Vec::new() });
+        }
+        // Of a job that an earlier call made, the earlier answer counts.
+        let spec = if inserted { spec } else { self.dir(row.id).spec().map_err(io("read the job's specification"))? };
+        let needed = spec.roots();
         let with_blobs: Vec<String> = inline.keys().cloned().collect();
         self.store_inline(&row, inline.into_values().flatten().collect()).await?;
         let mut missing = Vec::new();
         let blobs = self.blobs(&namespace)?;
-        for (name, root) in &roots {
+        for (name, root) in roots.iter().filter(|(_, root)| needed.contains(root)) {
             if snapshot_is_complete(&self.inner.db, &blobs, &namespace, root).await?.is_none()
                 && !(with_blobs.contains(name) && self.is_complete(&namespace, *root).await?)
             {
@@ -182,9 +214,10 @@ impl Jobs {
         self.session(row.id);
         if missing.is_empty() {
             self.commit_row(&row).await?;
-            return Ok((self.inner.db.job(row.id).await?.unwrap_or(row), missing));
+            let row = self.inner.db.job(row.id).await?.unwrap_or(row);
+            return Ok(Submitted::Job { row: row.into(), missing_roots: missing });
         }
-        Ok((row, missing))
+        Ok(Submitted::Job { row: row.into(), missing_roots: missing })
     }
 
     /// Checks that everything is there and queues the job; else tells what is missing.

@@ -45,6 +45,22 @@ pub enum Failure {
         /// Why.
         source: Box<PushRefused>,
     },
+    /// A context lacks what the build wants.
+    #[error("build of service `{service}` failed: {message}")]
+    Context {
+        /// Which.
+        service: ServiceName,
+        /// What is missing, and what to do.
+        message: String,
+    },
+    /// An image that was there when the job was submitted is not any more.
+    #[error("service `{service}`: the registry had `{image}` when the job was submitted, and has it no more")]
+    Gone {
+        /// Which.
+        service: ServiceName,
+        /// Its image.
+        image: String,
+    },
     /// The registry did not answer well.
     #[error("registry: {0}")]
     Registry(String),
@@ -113,6 +129,8 @@ impl Failure {
             Self::Build { .. } => ("engine_lost", None),
             Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),
             Self::Push { .. } => ("push_refused", None),
+            Self::Context { .. } => ("build_failed", None),
+            Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),
             Self::Command { .. } => ("command_failed", None),

@@ -9,15 +9,16 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 use secrecy::ExposeSecret as _;
 use slipway_context::Digest;
-use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{BuildDone, BuildSkipped, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning};
-use slipway_registry_client::{Auth as ClientAuth, Digest as ImageDigest, ImageRef, Tag};
+use slipway_proto::v1::{BuildDone, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning};
+use slipway_registry_client::ImageRef;
 use tokio::sync::mpsc;
 
 use super::Pipeline;
 use super::failure::Failure;
+use super::input::{Before, Inputs};
+use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::Pieces;
 use crate::buildkit::Engine;
 use crate::buildkit::progress::StepEvent;
@@ -26,7 +27,6 @@ use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::solve::{self, ImageBuild};
-use crate::registry::Action;
 
 /// Step events on their way to the log.
 const QUEUE: usize = 256;
@@ -34,31 +34,38 @@ const QUEUE: usize = 256;
 const SLOTS: u32 = 64;
 
 impl Pipeline {
-    /// Builds the image, or finds that it need not; gives its reference with its digest.
+    /// Builds the image, or finds that it need not; gives its reference with its digest, and its names.
     pub(super) async fn build(
         &self,
         engine: &Engine,
         build: &BuildPlan,
-        images: &ImageEnv,
-    ) -> Result<ImageRef, Failure> {
+        before: &Before,
+    ) -> Result<(ImageRef, Vec<ImageRef>), Failure> {
         let service = build.service.to_string();
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
-        let names = build.images(&self.spec.plan.name, images).map_err(plan)?;
+        let names = build.images(&self.spec.plan.name, &before.env).map_err(plan)?;
         let targets = self.targets(build, &names)?;
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
-        if build.only_if_missing
-            && let Some(image) = self.existing(first).await?
-        {
-            let digest = image.digest().map(ToString::to_string).unwrap_or_default();
-            let reason = "the registry has the image".to_owned();
-            self.events.emit(Kind::BuildSkipped(BuildSkipped { service, reason, image: image.to_string(), digest }));
-            return Ok(image);
+        if let Some(skipped) = self.found_before(build, first).await? {
+            self.skip(build, &skipped);
+            return Ok((skipped.image, targets));
         }
+        let roots = self.spec.builds.get(&build.service).ok_or_else(|| Failure::internal("a build without a tree"))?;
+        let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| self.blobs.read_all(digest, limit).ok());
+        let text = text.unwrap_or_default();
+        let (namespace, of_plan) = (&self.spec.namespace, &self.spec.plan);
+        let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, before };
+        let input = match skip::decide(&self.bases, &inputs, &targets).await {
+            Decision::Skip(skipped) => {
+                self.skip(build, &skipped);
+                return Ok((skipped.image, targets));
+            }
+            Decision::Build(input) => input,
+        };
         self.events.emit(Kind::BuildStarted(BuildStarted { service: service.clone() }));
         let began = Instant::now();
-        let roots = self.spec.builds.get(&build.service).ok_or_else(|| Failure::internal("a build without a tree"))?;
         let locals = BTreeMap::from([
-            ("context".to_owned(), Local::Tree(roots.context)),
+            ("context".to_owned(), Local::context(roots.context, &roots.narrowed_to)),
             ("dockerfile".to_owned(), Local::Tree(roots.dockerfile)),
         ]);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
@@ -67,7 +74,7 @@ impl Pipeline {
         let key = SharedKey::take(&self.locks, &self.shared_key(&service, "build"))?;
         let request = ImageBuild {
             shared_key: key.name.clone(),
-            frontend_attrs: frontend_attrs(build, &build.complete_args(images).map_err(plan)?),
+            frontend_attrs: frontend_attrs(build, &build.complete_args(&before.env).map_err(plan)?),
             names: targets.iter().map(ToString::to_string).collect(),
             insecure: self.registry.client().is_plain_http(first.registry()),
             sources: self.source_rules(),
@@ -80,38 +87,52 @@ impl Pipeline {
             result
         };
         let (result, ()) = tokio::join!(building, telling);
+        if let Some(message) = files.refused() {
+            return Err(Failure::Context { service: build.service.clone(), message });
+        }
         let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source })?;
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
-        let image = pinned(first, digest);
+        let image = skip::pinned(first, digest);
+        let duration_ms = began.elapsed().as_millis() as u64;
+        if let Some(input) = input {
+            skip::remember(&self.bases, &inputs, input, &image).await;
+        }
         self.events.emit(Kind::BuildDone(BuildDone {
             service,
             image: image.to_string(),
             digest: pushed.digest,
-            duration_ms: began.elapsed().as_millis() as u64,
+            duration_ms,
             engine_bytes: files.sent(),
         }));
-        Ok(image)
+        Ok((image, targets))
+    }
+
+    /// What was found when the job was submitted, or is there under a name that is all that counts.
+    async fn found_before(&self, build: &BuildPlan, name: &ImageRef) -> Result<Option<Skipped>, Failure> {
+        let registry = |error: AskError| Failure::Registry(error.to_string());
+        if let Some(skipped) = self.spec.skipped.get(&build.service) {
+            return match skip::existing(&self.registry, &skipped.image).await.map_err(registry)? {
+                Some(_) => Ok(Some(skipped.clone())),
+                None => Err(Failure::Gone { service: build.service.clone(), image: skipped.image.to_string() }),
+            };
+        }
+        if !build.only_if_missing {
+            return Ok(None);
+        }
+        let image = skip::existing(&self.registry, name).await.map_err(registry)?;
+        Ok(image.map(|image| Skipped { image, reason: skip::IS_THERE.to_owned() }))
+    }
+
+    fn skip(&self, build: &BuildPlan, skipped: &Skipped) {
+        self.events.emit(skipped.event(&build.service));
     }
 
     /// Where the image is pushed; every name must be one that the job may push to.
     fn targets(&self, build: &BuildPlan, names: &[String]) -> Result<Vec<ImageRef>, Failure> {
-        let resolve = |name: &String| {
-            let image = self.registry.image_ref(&self.spec.namespace, name);
-            let image = image.map_err(|error| Failure::Image(error.to_string()))?;
-            self.registry
-                .allowed_push(&self.spec.namespace, self.spec.admin, &image)
-                .map_err(|source| Failure::Push { service: build.service.clone(), source: Box::new(source) })?;
-            Ok(if image.tag().is_none() { image.with_tag(Tag::latest()) } else { image })
-        };
-        names.iter().map(resolve).collect()
-    }
-
-    /// The image with its digest, when the registry has it.
-    async fn existing(&self, image: &ImageRef) -> Result<Option<ImageRef>, Failure> {
-        let auth: ClientAuth = self.registry.client_auth(image, &[Action::Pull]).map_err(Failure::internal)?;
-        let digest = self.registry.client().resolve_digest(image, &auth).await;
-        let digest = digest.map_err(|error| Failure::Registry(error.to_string()))?;
-        Ok(digest.map(|digest| pinned(image, digest)))
+        skip::names(&self.registry, &self.spec.namespace, self.spec.admin, names).map_err(|error| match error {
+            NameError::Image(message) => Failure::Image(message),
+            NameError::Push(source) => Failure::Push { service: build.service.clone(), source },
+        })
     }
 
     /// The engine gets into our registry with tokens for what the job may do, and for no longer than it runs.
@@ -189,15 +210,9 @@ impl Pipeline {
     }
 }
 
-/// The image by its digest alone: what the variables name.
-fn pinned(image: &ImageRef, digest: ImageDigest) -> ImageRef {
-    ImageRef::new(image.registry().clone(), image.repository().clone()).with_digest(digest)
-}
-
 /// Options of the `dockerfile.v0` frontend (BuildKit, `frontend/dockerfile/builder`).
 fn frontend_attrs(build: &BuildPlan, args: &[(String, String)]) -> HashMap<String, String> {
-    let file_name = Path::new(&build.dockerfile).file_name().and_then(|name| name.to_str()).unwrap_or("Dockerfile");
-    let mut attrs = HashMap::from([("filename".to_owned(), file_name.to_owned())]);
+    let mut attrs = HashMap::from([("filename".to_owned(), skip::file_name(build).to_owned())]);
     attrs.extend(args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
     if let Some(target) = &build.target {
         attrs.insert("target".to_owned(), target.clone());

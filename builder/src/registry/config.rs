@@ -1,11 +1,14 @@
 //! The `[registry]` section.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 use serde::Deserialize;
 use slipway_registry_client::RegistryHost;
+
+use super::mirrors::{InvalidMirror, Mirrors};
 
 use crate::names::Namespace;
 
@@ -33,6 +36,9 @@ pub struct Config {
     pub global_namespace: Namespace,
     /// Registries that are reached without TLS; loopback ones always are.
     pub plain_http: Vec<RegistryHost>,
+    /// Where images of other registries are looked up: by registry, the URLs of its mirrors in order
+    /// (`"docker.io" = ["https://mirror.example.com"]`). Default: those that the engine uses.
+    pub mirrors: BTreeMap<String, Vec<String>>,
 }
 
 /// Whose registry it is.
@@ -80,6 +86,9 @@ pub enum ConfigProblem {
     /// One of the two is missing.
     #[error("registry.username: a user and a password (or password_file) belong together")]
     HalfCredentials,
+    /// No place to look up images.
+    #[error("registry.mirrors: {0}")]
+    Mirror(InvalidMirror),
 }
 
 impl Default for Config {
@@ -96,6 +105,7 @@ impl Default for Config {
             #[expect(clippy::expect_used, reason = "a constant that is a DNS label")]
             global_namespace: "okteto".parse().expect("a valid namespace"),
             plain_http: Vec::new(),
+            mirrors: BTreeMap::new(),
         }
     }
 }
@@ -105,7 +115,7 @@ impl Default for Config {
 impl Config {
     /// Everything that is wrong with these settings.
     pub fn problems(&self) -> Vec<ConfigProblem> {
-        let mut problems = Vec::new();
+        let mut problems: Vec<_> = Mirrors::parse(&self.mirrors).err().map(ConfigProblem::Mirror).into_iter().collect();
         let has_password = self.password.is_some() || self.password_file.is_some();
         match self.kind {
             Kind::Managed => {

@@ -181,7 +181,7 @@ mod tests {
         let tree = |name: &str| {
             let scan = scan(dir.path(), &Rules::none(), &ScanOptions::default()).unwrap();
             let mut blobs = Blobs::default();
-            blobs.add(&Arc::new(Tree { name: name.to_owned(), dir: dir.path().to_owned(), scan }));
+            blobs.add(&Arc::new(Tree::complete(name.to_owned(), dir.path().to_owned(), scan)));
             blobs
         };
         let memory = |server: &str, namespace: &str| Memory::new(Some(cache.path().to_owned()), server, namespace);

@@ -89,7 +89,7 @@ mod tests {
     fn blobs(dir: &std::path::Path) -> Arc<Blobs> {
         let scan = scan(dir, &Rules::none(), &ScanOptions::default()).unwrap();
         let mut blobs = Blobs::default();
-        blobs.add(&Arc::new(Tree { name: "t".to_owned(), dir: dir.to_owned(), scan }));
+        blobs.add(&Arc::new(Tree::complete("t".to_owned(), dir.to_owned(), scan)));
         Arc::new(blobs)
     }
 

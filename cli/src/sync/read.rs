@@ -134,7 +134,7 @@ mod tests {
             fs::write(&path, vec![b'x'; size]).unwrap();
             let scan = scan(dir.path(), &Rules::none(), &ScanOptions::default()).unwrap();
             let mut blobs = Blobs::default();
-            blobs.add(&Arc::new(Tree { name: "t".to_owned(), dir: dir.path().to_owned(), scan }));
+            blobs.add(&Arc::new(Tree::complete("t".to_owned(), dir.path().to_owned(), scan)));
             let packed = || read(&blobs, &blobs.items(), 0, |_| Ok(()));
             assert!(packed().is_ok(), "{size}");
             for changed in [vec![b'x'; size + 1], vec![b'y'; size]] {

@@ -210,6 +210,7 @@ impl Planner<'_> {
             depends_on: build.depends_on.iter().map(|dependency| dependency.service.clone()).collect(),
             platforms: selection.platforms.clone(),
             no_cache: selection.no_cache,
+            no_skip: selection.no_cache || self.variables.get(SMART_BUILDS).is_some_and(is_false),
             only_if_missing: selection.build == BuildMode::IfMissing,
         }
     }
@@ -303,6 +304,11 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// As Go's `strconv.ParseBool` reads it; what it can't read turns nothing off.
+fn is_false(text: &str) -> bool {
+    matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False")
 }
 
 /// Everything that a build depends on, directly or not.

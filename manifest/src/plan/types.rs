@@ -69,6 +69,10 @@ pub struct BuildPlan {
     pub platforms: Vec<String>,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// Built even if the registry has an image with the same input digest: `--no-cache`, or
+    /// `OKTETO_SMART_BUILDS_ENABLED=false`.
+    #[serde(default)]
+    pub no_skip: bool,
     /// Nothing is built where the registry has the image already, whatever is in it.
     #[serde(default)]
     pub only_if_missing: bool,

@@ -17,6 +17,7 @@ mod own_image;
 mod registries;
 mod runner_image;
 mod scale;
+mod skip;
 mod start_up;
 mod sync;
 mod tenancy_api;

@@ -9,13 +9,14 @@ mod sender;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server;
 use futures::Stream;
 use slipway_context::Digest;
+use slipway_context::dockerfile::ContextPaths;
 use slipway_context::follow::FilterRequest;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +33,13 @@ const QUEUE: usize = 64;
 pub enum Local {
     /// A tree in the store.
     Tree(Digest),
+    /// A tree in the store that was narrowed to what these paths lead to; see [`refusal`].
+    Narrowed {
+        /// The tree.
+        root: Digest,
+        /// The paths, clean and relative.
+        paths: Arc<[String]>,
+    },
     /// One executable file of ours.
     File {
         /// Its name in the directory.
@@ -43,6 +51,13 @@ pub enum Local {
     },
 }
 
+impl Local {
+    /// The context of a build.
+    pub fn context(root: Digest, narrowed_to: &[String]) -> Self {
+        if narrowed_to.is_empty() { Self::Tree(root) } else { Self::Narrowed { root, paths: narrowed_to.into() } }
+    }
+}
+
 /// Serves directories by name. Cheap to clone: clones share the counter.
 #[derive(Debug, Clone)]
 pub struct FileSync {
@@ -51,17 +66,24 @@ pub struct FileSync {
     /// The local whose contents count as sent context.
     counted: Arc<str>,
     sent: Arc<AtomicU64>,
+    /// Why a transfer was refused, the first time.
+    refused: Arc<OnceLock<String>>,
 }
 
 impl FileSync {
     /// Serves these directories; `counted` is the one that [`FileSync::sent`] is about.
     pub fn new(blobs: Blobs, locals: BTreeMap<String, Local>, counted: &str) -> Self {
-        Self { blobs, locals: Arc::new(locals), counted: counted.into(), sent: Arc::default() }
+        Self { blobs, locals: Arc::new(locals), counted: counted.into(), sent: Arc::default(), refused: Arc::default() }
     }
 
     /// Bytes of file contents that BuildKit has asked for, without the ignore file that it always reads first.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Why a transfer was refused, if one was: BuildKit wanted what is not there.
+    pub fn refused(&self) -> Option<String> {
+        self.refused.get().cloned()
     }
 }
 
@@ -83,6 +105,19 @@ impl file_sync_server::FileSync for FileSync {
             exclude_patterns: values(metadata, "exclude-patterns"),
             follow_paths: values(metadata, "followpaths"),
         };
+        let local = match local {
+            Local::Narrowed { root, paths } => {
+                if let Some(asked) = refusal(&paths, &wanted) {
+                    let message = format!(
+                        "{asked}: the Dockerfile uses more of its context than could be told beforehand; \
+                         build again with OKTETO_SMART_BUILDS_ENABLED=false, which sends all of it"
+                    );
+                    return Err(Status::failed_precondition(self.refused.get_or_init(|| message).clone()));
+                }
+                Local::Tree(root)
+            }
+            local => local,
+        };
         let counts = *name == *self.counted && wanted.follow_paths != [".dockerignore"];
         let sent = if counts { self.sent.clone() } else { Arc::default() };
         let (packets, answer) = mpsc::channel(QUEUE);
@@ -94,6 +129,18 @@ impl file_sync_server::FileSync for FileSync {
     async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
         Err(Status::unimplemented("TarStream"))
     }
+}
+
+/// What of a request a narrowed tree can't answer: a path outside of what it was narrowed to, or all.
+fn refusal(paths: &[String], wanted: &FilterRequest) -> Option<String> {
+    // Asked for before the Dockerfile is read; whether it is there was decided by who narrowed.
+    if wanted.follow_paths == [".dockerignore"] {
+        return None;
+    }
+    if wanted.follow_paths.is_empty() || !wanted.include_patterns.is_empty() {
+        return Some("the whole context".to_owned());
+    }
+    wanted.follow_paths.iter().find(|asked| !ContextPaths::covers(paths, asked)).cloned()
 }
 
 /// A key's values; with `<key>-encoded: 1` each is query-escaped (BuildKit, `session/filesync`: `decodeOpts`).
@@ -126,6 +173,21 @@ fn query_unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_narrowed_tree_answers_for_what_it_was_narrowed_to() {
+        let paths = ["src".to_owned(), "*.go".to_owned()];
+        let refused = |follow: &[&str], include: &[&str]| {
+            let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+            let (follow_paths, include_patterns) = (texts(follow), texts(include));
+            refusal(&paths, &FilterRequest { follow_paths, include_patterns, exclude_patterns: Vec::new() })
+        };
+        assert_eq!(refused(&["src", "src/a", "*.go"], &[]), None);
+        assert_eq!(refused(&[".dockerignore"], &[]), None);
+        assert_eq!(refused(&["src", "other"], &[]).as_deref(), Some("other"));
+        assert_eq!(refused(&[], &[]).as_deref(), Some("the whole context"));
+        assert_eq!(refused(&["src"], &["x"]).as_deref(), Some("the whole context"));
+    }
 
     #[test]
     fn escaped_values_are_decoded() {

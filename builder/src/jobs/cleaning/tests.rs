@@ -1,5 +1,6 @@
 use super::*;
 use crate::names::JobId;
+use crate::pipeline::looking::Looking;
 use crate::stop::Stop;
 use crate::store::Db;
 use crate::store::db::jobs::JobRow;
@@ -22,7 +23,14 @@ impl Service {
         let db = Db::open(dir.path()).await.unwrap();
         let namespace: Namespace = "dev".parse().unwrap();
         db.create_namespace(&namespace).await.unwrap();
-        let jobs = Jobs::new(db, dir.path().to_owned(), super::super::Config::default(), Vec::new(), Stop::default());
+        let jobs = Jobs::new(
+            db,
+            dir.path().to_owned(),
+            super::super::Config::default(),
+            Looking::nowhere(dir.path()),
+            Vec::new(),
+            Stop::default(),
+        );
         Self { dir, jobs, namespace }
     }
 
@@ -76,6 +84,7 @@ async fn trees_go_after_keep_days_and_those_in_use_stay() {
         admin: false,
         plan,
         builds: std::collections::BTreeMap::new(),
+        skipped: std::collections::BTreeMap::new(),
         commands: Some(of_a_job),
     };
     service.jobs.dir(job).create(&spec).unwrap();

@@ -11,6 +11,7 @@ use super::*;
 use crate::jobs::Config;
 use crate::jobs::event_log::EventLogReader;
 use crate::jobs::process::{self, JobLock};
+use crate::pipeline::looking::Looking;
 use crate::stop::Stop;
 use crate::store::Db;
 
@@ -55,7 +56,8 @@ impl Scene {
     async fn with(config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(dir.path()).await.unwrap();
-        let jobs = Jobs::new(db, dir.path().to_owned(), config, Vec::new(), Stop::default());
+        let jobs =
+            Jobs::new(db, dir.path().to_owned(), config, Looking::nowhere(dir.path()), Vec::new(), Stop::default());
         let caller = Caller { user: "ann".to_owned(), admin: true, namespaces: Vec::new() };
         Self { _dir: dir, jobs, caller }
     }
@@ -77,9 +79,17 @@ impl Scene {
 
     async fn submit(&self, tree: &Tree) -> JobRow {
         let root = api::Root { name: "r".to_owned(), digest: tree.root.as_bytes().to_vec(), ..api::Root::default() };
-        let (row, missing) = self.jobs.submit(&self.caller, Self::request(vec![root])).await.unwrap();
+        let (row, missing) = self.submitted(vec![root]).await;
         assert_eq!(missing, ["r"]);
         row
+    }
+
+    /// A job, and the roots that it lacks.
+    async fn submitted(&self, roots: Vec<api::Root>) -> (JobRow, Vec<String>) {
+        match self.jobs.submit(&self.caller, Self::request(roots)).await.unwrap() {
+            Submitted::Job { row, missing_roots } => (*row, missing_roots),
+            Submitted::Widen(roots) => panic!("it wants {roots:?}"),
+        }
     }
 
     /// One call with these messages, to its end.
@@ -253,7 +263,7 @@ async fn a_small_root_that_comes_with_the_request_needs_no_sync() {
         narrowed_to: Vec::new(),
     };
     let roots = vec![root("c", &context, Vec::new()), root("d", &own, vec![inline(&own.node), inline(dockerfile)])];
-    let (job, missing_roots) = scene.jobs.submit(&scene.caller, Scene::request(roots.clone())).await.unwrap();
+    let (job, missing_roots) = scene.submitted(roots.clone()).await;
     assert_eq!(missing_roots, ["c"]);
     let records = [record(&context.node), record(b"aa")].concat();
     let (told, _) = scene.call(&job, vec![zstd(&records), Message::Check]).await;
@@ -261,13 +271,13 @@ async fn a_small_root_that_comes_with_the_request_needs_no_sync() {
     let Kind::SyncDone(done) = &scene.events(&job)[0] else { panic!() };
     assert_eq!((done.bytes, done.sent_bytes), (28, 15), "the Dockerfile travelled once");
     // The next time all of it is there.
-    let (job, missing_roots) = scene.jobs.submit(&scene.caller, Scene::request(roots)).await.unwrap();
+    let (job, missing_roots) = scene.submitted(roots).await;
     assert!(missing_roots.is_empty());
     let Kind::SyncDone(done) = &scene.events(&job)[0] else { panic!() };
     assert_eq!((done.bytes, done.sent_bytes), (28, 0));
     // What does not belong to the root makes it no less incomplete.
     let other = tree(&[("Dockerfile", b"FROM x\n")]);
     let wrong = vec![root("c", &context, Vec::new()), root("d", &other, vec![inline(dockerfile)])];
-    let (_, missing_roots) = scene.jobs.submit(&scene.caller, Scene::request(wrong)).await.unwrap();
+    let (_, missing_roots) = scene.submitted(wrong).await;
     assert_eq!(missing_roots, ["d"]);
 }

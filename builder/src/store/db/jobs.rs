@@ -79,6 +79,13 @@ impl Db {
         Ok((from_row(&row)?, inserted))
     }
 
+    /// Whether the owner's request has made a job before.
+    pub async fn has_request(&self, owner: &str, namespace: &Namespace, request_id: &str) -> Result<bool, DbError> {
+        let query = "select 1 from jobs where owner = ? and namespace = ? and request_id = ?";
+        let query = sqlx::query(query).bind(owner).bind(namespace.as_str()).bind(request_id);
+        Ok(query.fetch_optional(&self.pool).await?.is_some())
+    }
+
     /// The job with this id.
     pub async fn job(&self, id: JobId) -> Result<Option<JobRow>, DbError> {
         let query = format!("select {COLUMNS} from jobs where id = ?");

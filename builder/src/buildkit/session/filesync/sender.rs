@@ -139,7 +139,7 @@ fn walk(transfer: &Transfer, contents: &Contents, packets: &Sender) -> Result<()
                 Stat { path: name.clone(), mode: 0o755, size: metadata.len() as i64, mod_time, ..Stat::default() };
             stat(file, Some(Content::Local))?;
         }
-        Local::Tree(root) => {
+        Local::Tree(root) | Local::Narrowed { root, .. } => {
             let tree = MerkleTree { root: *root, store: transfer.blobs.clone() };
             let filter = transfer.wanted.resolve(&tree).map_err(failed)?;
             for entry in TreeWalk::new(&tree, &filter, TreeLimits::default().entries).map_err(failed)? {

@@ -1,0 +1,170 @@
+//! What is known of a job before it begins: which images are there already, so that nothing is sent for them and no engine
+//! is asked; and which contexts were narrowed too far.
+
+use std::collections::{BTreeMap, HashMap};
+
+use slipway_context::Digest;
+use slipway_manifest::ServiceName;
+use slipway_manifest::plan::{BuildPlan, Plan};
+use slipway_proto::v1::SyncDone;
+use slipway_proto::v1::event::Kind;
+use slipway_registry_client::ImageRef;
+
+use super::event_log::EventLogWriter;
+use super::process::JobLock;
+use super::spec::{BuildRoots, JobSpec};
+use super::state::JobState;
+use super::sync::InlineBlob;
+use super::{Jobs, JobsError, io};
+use crate::auth::Caller;
+use crate::names::Namespace;
+use crate::pipeline::input::{Before, Inputs};
+use crate::pipeline::skip::{self, Decision, Skipped};
+use crate::registry::BaseImages;
+use crate::store::Blobs;
+use crate::store::db::jobs::JobRow;
+
+/// What is known before a job begins.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// Images that need not be built.
+    pub(super) skipped: BTreeMap<ServiceName, Skipped>,
+    /// The client's names of the roots that have to be complete.
+    pub(super) widen: Vec<String>,
+}
+
+/// What a submission says of its builds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) plan: &'a Plan,
+    /// Their trees.
+    pub(super) builds: &'a BTreeMap<ServiceName, BuildRoots>,
+    /// The client's names for their contexts, in the plan's order.
+    pub(super) context_roots: &'a [String],
+    /// Blobs that came with it.
+    pub(super) inline: &'a BTreeMap<String, Vec<InlineBlob>>,
+}
+
+/// What is asked about each build.
+struct Question<'a> {
+    bases: &'a BaseImages,
+    namespace: &'a Namespace,
+    plan: &'a Plan,
+    build: &'a BuildPlan,
+    roots: &'a BuildRoots,
+    dockerfile: Option<&'a str>,
+    before: &'a Before,
+}
+
+impl Jobs {
+    /// Looks at every build in the plan's order.
+    pub(super) async fn look_ahead(
+        &self,
+        caller: &Caller,
+        namespace: &Namespace,
+        asked: Asked<'_>,
+    ) -> Result<Ahead, JobsError> {
+        let Asked { plan, builds, context_roots, inline } = asked;
+        let mut ahead = Ahead::default();
+        if plan.builds.is_empty() {
+            return Ok(ahead);
+        }
+        let bases = match self.inner.bases.get().await {
+            Ok(bases) => bases,
+            Err(error) => {
+                tracing::warn!(%error, "can't look at base images");
+                return Ok(ahead);
+            }
+        };
+        let blobs = Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))?;
+        let inline: HashMap<Digest, &[u8]> =
+            inline.values().flatten().map(|blob| (Digest::of(&blob.content), blob.content.as_slice())).collect();
+        let read = |digest: &Digest, limit| match inline.get(digest) {
+            Some(content) => Some(content.to_vec()),
+            None => blobs.read_all(digest, limit).ok(),
+        };
+        let mut before = Before::default();
+        for (build, context_root) in plan.builds.iter().zip(context_roots) {
+            let Some(roots) = builds.get(&build.service) else { continue };
+            let text = skip::dockerfile(build, &roots.dockerfile, read);
+            let dockerfile = text.as_deref();
+            let names = build
+                .images(&plan.name, &before.env)
+                .ok()
+                .filter(|_| !before.leaves_names_open(build))
+                .and_then(|names| skip::names(bases.registry(), namespace, caller.admin, &names).ok())
+                .unwrap_or_default();
+            let question = Question { bases: &bases, namespace, plan, build, roots, dockerfile, before: &before };
+            let found = question.found(&names).await;
+            if found.is_none()
+                && let Some(reason) = question.too_narrow().await
+                && !ahead.widen.contains(context_root)
+            {
+                tracing::info!(build.service = %build.service, reason, "`{}` needs its whole context", build.service);
+                ahead.widen.push(context_root.clone());
+            }
+            match found {
+                Some(skipped) if before.add(&build.service, &skipped.image, names.clone()).is_ok() => {
+                    ahead.skipped.insert(build.service.clone(), skipped);
+                }
+                _ => before.add_pending(&build.service, names),
+            }
+        }
+        Ok(ahead)
+    }
+
+    /// Ends a job that has nothing to do: it never runs.
+    pub(super) async fn end_skipped(&self, row: JobRow, spec: &JobSpec) -> Result<JobRow, JobsError> {
+        let dir = self.dir(row.id);
+        if let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))? {
+            {
+                let open = EventLogWriter::open(&dir.events(), &row.id.to_string());
+                let mut log = open.map_err(io("open the event log"))?;
+                log.append(Kind::SyncDone(SyncDone::default())).map_err(io("write an event"))?;
+                for build in &spec.plan.builds {
+                    if let Some(skipped) = spec.skipped.get(&build.service) {
+                        log.append(skipped.event(&build.service)).map_err(io("write an event"))?;
+                    }
+                }
+            }
+            self.end(&row, JobState::Succeeded, None, lock).await?;
+        }
+        Ok(self.inner.db.job(row.id).await?.unwrap_or(row))
+    }
+}
+
+// === impl Question ===
+
+impl Question<'_> {
+    fn inputs<'q>(&'q self, dockerfile: &'q str) -> Inputs<'q> {
+        let Self { namespace, plan, build, roots, before, .. } = *self;
+        Inputs { namespace, plan, build, roots, dockerfile, before }
+    }
+
+    /// The image, if it need not be built.
+    async fn found(&self, names: &[ImageRef]) -> Option<Skipped> {
+        let first = names.first()?;
+        if self.build.only_if_missing
+            && let Ok(Some(image)) = skip::existing(self.bases.registry(), first).await
+        {
+            return Some(Skipped { image, reason: skip::IS_THERE.to_owned() });
+        }
+        // One that was never seen was never built.
+        let inputs = self.inputs(self.dockerfile?);
+        match skip::decide(self.bases, &inputs, names).await {
+            Decision::Skip(skipped) => Some(skipped),
+            Decision::Build(_) => None,
+        }
+    }
+
+    /// Why the build may use more than its context was narrowed to.
+    async fn too_narrow(&self) -> Option<String> {
+        if self.roots.narrowed_to.is_empty() {
+            return None;
+        }
+        match self.dockerfile {
+            Some(text) => self.inputs(text).may_use_more(self.bases).await,
+            None => Some("its Dockerfile is not known yet".to_owned()),
+        }
+    }
+}

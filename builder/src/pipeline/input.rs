@@ -1,0 +1,343 @@
+//! The input digest: one name for everything that decides what a build gives.
+//!
+//! The same on every machine, so that an image that one has built is found by another. Where something can't be known before
+//! the build there is no digest: such a build is never skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+use slipway_context::Digest;
+use slipway_context::dockerfile::{Analysis, Input, analyse};
+use slipway_manifest::image_env::variable_names;
+use slipway_manifest::plan::{BuildPlan, CompleteError, Plan};
+use slipway_manifest::{ImageEnv, InvalidReference, ServiceName};
+use slipway_registry_client::{ImageRef, Platform};
+
+use crate::jobs::spec::BuildRoots;
+use crate::names::Namespace;
+use crate::registry::bases::{Base, BaseError, BaseImages, DEADLINE};
+
+/// The version of the digest: another one finds nothing of this one's.
+const VERSION: &[u8] = b"slipway-input-v1\n\0";
+/// Arguments that every build is given; they count where the Dockerfile declares them.
+const GIVEN_TO_ALL: [&str; 2] = ["OKTETO_BUILD_", "OKTETO_SMART_BUILDS_ENABLED"];
+
+/// The digest of a build's inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputDigest(Digest);
+
+/// A build, and what is known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Where it belongs.
+    pub namespace: &'a Namespace,
+    /// What it is part of.
+    pub plan: &'a Plan,
+    /// The build.
+    pub build: &'a BuildPlan,
+    /// Its trees.
+    pub roots: &'a BuildRoots,
+    /// Its Dockerfile's text.
+    pub dockerfile: &'a str,
+    /// What the builds before it gave.
+    pub before: &'a Before,
+}
+
+/// What the builds of a job gave so far.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// The variables of those that are done.
+    pub env: ImageEnv,
+    images: BTreeMap<ServiceName, Image>,
+    /// Those whose images are not known yet.
+    pending: BTreeSet<ServiceName>,
+    pending_names: Vec<ImageRef>,
+}
+
+/// An image that a job has made, or has found.
+#[derive(Debug, Clone)]
+struct Image {
+    pinned: ImageRef,
+    names: Vec<ImageRef>,
+}
+
+/// Why there is no input digest.
+#[derive(Debug, thiserror::Error)]
+pub enum NoDigest {
+    /// An image that it needs isn't built yet.
+    #[error("it needs the image of `{0}`, which is not built yet")]
+    Pending(ServiceName),
+    /// It starts from an image that this job may push first.
+    #[error("it uses `{0}`, which this job builds")]
+    PendingImage(ImageRef),
+    /// The plan can't be completed; the build will say so.
+    #[error(transparent)]
+    Plan(#[from] CompleteError),
+    /// The Dockerfile does something that can't be known beforehand.
+    #[error("line {line} of the Dockerfile: {reason}")]
+    Unknown {
+        /// The line.
+        line: usize,
+        /// What.
+        reason: String,
+    },
+    /// A base image can't be looked at.
+    #[error("base image: {0}")]
+    Base(#[from] BaseError),
+    /// A base image has steps of its own.
+    #[error("the base image `{0}` has ONBUILD triggers")]
+    Triggers(ImageRef),
+}
+
+// === impl InputDigest ===
+
+impl InputDigest {
+    /// All 64 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.0.hex()
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    /// A build is done: its image by digest, and the names it was given.
+    pub fn add(
+        &mut self,
+        service: &ServiceName,
+        pinned: &ImageRef,
+        names: Vec<ImageRef>,
+    ) -> Result<(), InvalidReference> {
+        self.env.extend(service, &pinned.to_string())?;
+        self.images.insert(service.clone(), Image { pinned: pinned.clone(), names });
+        Ok(())
+    }
+
+    /// A build comes that will be done only later.
+    pub fn add_pending(&mut self, service: &ServiceName, names: Vec<ImageRef>) {
+        self.pending.insert(service.clone());
+        self.pending_names.extend(names);
+    }
+
+    /// Whether the build's names depend on an image that isn't known yet.
+    pub fn leaves_names_open(&self, build: &BuildPlan) -> bool {
+        build.image.as_ref().is_some_and(|image| self.pending_of(&image.variables()).is_some())
+    }
+
+    fn pending_of(&self, variables: &[String]) -> Option<&ServiceName> {
+        self.pending_variables().find(|(_, name)| variables.contains(name)).map(|(service, _)| service)
+    }
+
+    fn pending_variables(&self) -> impl Iterator<Item = (&ServiceName, String)> {
+        self.pending.iter().flat_map(|service| variable_names(service).into_iter().map(move |name| (service, name)))
+    }
+}
+
+// === impl Inputs ===
+
+impl Inputs<'_> {
+    /// What the Dockerfile needs.
+    pub fn analyse(&self) -> Result<(Vec<(String, String)>, Analysis), CompleteError> {
+        let args = self.build.complete_args(&self.before.env)?;
+        let mut known: BTreeMap<String, Option<String>> =
+            args.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
+        for (_, name) in self.before.pending_variables() {
+            known.entry(name).or_insert(None);
+        }
+        for (name, template) in &self.build.args {
+            if self.before.pending_of(&template.variables()).is_some() {
+                known.insert(name.clone(), None);
+            }
+        }
+        for (name, value) in &self.build.build_args {
+            known.insert(name.clone(), Some(value.clone()));
+        }
+        let analysis = analyse(&Input {
+            text: self.dockerfile,
+            target: self.build.target.as_deref(),
+            args: &known,
+            platforms: &self.build.platforms,
+        });
+        Ok((args, analysis))
+    }
+
+    /// The digest, asking registries for base images.
+    pub async fn digest(&self, bases: &BaseImages) -> Result<InputDigest, NoDigest> {
+        let dependencies = self.dependencies()?;
+        let (args, analysis) = self.analyse()?;
+        if let Some(unknown) = analysis.unknown.first() {
+            return Err(NoDigest::Unknown { line: unknown.line, reason: unknown.reason.clone() });
+        }
+        let declared = analysis.declared_args.clone().unwrap_or_default();
+        if let Some((service, _)) = self.before.pending_variables().find(|(_, name)| declared.contains(name)) {
+            return Err(NoDigest::Pending(service.clone()));
+        }
+        let args: Vec<_> = args
+            .into_iter()
+            .filter(|(name, _)| declared.contains(name) || !GIVEN_TO_ALL.iter().any(|given| name.starts_with(given)))
+            .collect();
+        let finding = async {
+            let mut found = Vec::with_capacity(analysis.base_images.len() + 1);
+            for (name, from) in Self::images(&analysis) {
+                let base = self.base(bases, name, from).await?;
+                found.push((name.to_owned(), base.digest.to_string()));
+            }
+            Ok::<_, NoDigest>(found)
+        };
+        let found = tokio::time::timeout(DEADLINE, finding).await.map_err(|_| BaseError::TooSlow)??;
+        Ok(self.hash(&args, &dependencies, &found, &default_platform()))
+    }
+
+    /// Whether the base images have triggers, or can't be looked at: then any part of the context may be used.
+    pub async fn may_use_more(&self, bases: &BaseImages) -> Option<String> {
+        let analysis = match self.analyse() {
+            Ok((_, analysis)) => analysis,
+            Err(error) => return Some(error.to_string()),
+        };
+        let looking = async {
+            for image in analysis.base_images.iter().filter(|image| image.from) {
+                if let Err(error) = self.base(bases, &image.name, true).await {
+                    return Some(error.to_string());
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(DEADLINE, looking).await {
+            Ok(reason) => reason,
+            Err(_) => Some(BaseError::TooSlow.to_string()),
+        }
+    }
+
+    fn images(analysis: &Analysis) -> impl Iterator<Item = (&str, bool)> {
+        let images = analysis.base_images.iter().map(|image| (image.name.as_str(), image.from));
+        images.chain(analysis.frontend.as_deref().map(|name| (name, false)))
+    }
+
+    async fn base(&self, bases: &BaseImages, name: &str, from: bool) -> Result<Base, NoDigest> {
+        let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
+        if self.before.pending_names.contains(&image) {
+            return Err(NoDigest::PendingImage(image));
+        }
+        let made = self.before.images.values().find(|made| made.names.contains(&image));
+        let base = bases.find(self.namespace, made.map_or(&image, |made| &made.pinned)).await?;
+        if from {
+            for platform in self.platforms() {
+                if bases.has_triggers(&base, &platform).await? {
+                    return Err(NoDigest::Triggers(image));
+                }
+            }
+        }
+        Ok(base)
+    }
+
+    fn platforms(&self) -> Vec<Platform> {
+        let own = [default_platform()];
+        let names = if self.build.platforms.is_empty() { own.as_slice() } else { &self.build.platforms };
+        let platform = |name: &String| {
+            let mut parts = name.split('/').map(str::to_owned);
+            let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            Platform { os, architecture, variant: None }
+        };
+        names.iter().map(platform).collect()
+    }
+
+    /// The digests of everything that it depends on, in the order of names.
+    fn dependencies(&self) -> Result<Vec<(String, String)>, NoDigest> {
+        let mut needed: BTreeSet<&ServiceName> = BTreeSet::new();
+        let mut open: Vec<&BuildPlan> = vec![self.build];
+        while let Some(build) = open.pop() {
+            for service in &build.depends_on {
+                if needed.insert(service) {
+                    open.extend(self.plan.builds.iter().filter(|build| build.service == *service));
+                }
+            }
+        }
+        let templates = self.build.args.iter().map(|(_, value)| value).chain(&self.build.image);
+        for template in templates {
+            if let Some(service) = self.before.pending_of(&template.variables()) {
+                return Err(NoDigest::Pending(service.clone()));
+            }
+        }
+        let mut digests = Vec::with_capacity(needed.len());
+        for service in needed {
+            let image = self.before.images.get(service).ok_or_else(|| NoDigest::Pending(service.clone()))?;
+            let digest = image.pinned.digest().map(ToString::to_string).unwrap_or_default();
+            digests.push((service.to_string(), digest));
+        }
+        Ok(digests)
+    }
+
+    fn hash(
+        &self,
+        args: &[(String, String)],
+        dependencies: &[(String, String)],
+        bases: &[(String, String)],
+        default_platform: &str,
+    ) -> InputDigest {
+        let mut hash = Fields(Sha256::new_with_prefix(VERSION));
+        hash.field(self.namespace.as_str());
+        hash.bytes(self.roots.context.as_bytes());
+        hash.bytes(self.roots.dockerfile.as_bytes());
+        hash.field(&self.build.dockerfile);
+        hash.list(self.build.target.iter());
+        hash.pairs(args);
+        // None named is the engine's own, which is taken to be like ours: the engine is not asked.
+        if self.build.platforms.is_empty() {
+            hash.list(std::iter::once(&format!("default {default_platform}")));
+        } else {
+            hash.list(self.build.platforms.iter());
+        }
+        // Secrets' names come here.
+        hash.list(std::iter::empty::<&str>());
+        hash.pairs(dependencies);
+        hash.pairs(bases);
+        InputDigest(Digest::from_bytes(hash.0.finalize().into()))
+    }
+}
+
+/// Fields one after another, each with its length before it, so that no two lists of fields have the same bytes.
+struct Fields(Sha256);
+
+impl Fields {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.update(bytes);
+    }
+
+    fn field(&mut self, text: impl AsRef<str>) {
+        self.bytes(text.as_ref().as_bytes());
+    }
+
+    fn list(&mut self, items: impl Iterator<Item = impl AsRef<str>>) {
+        let items: Vec<_> = items.collect();
+        self.count(items.len());
+        for item in items {
+            self.field(item);
+        }
+    }
+
+    fn pairs(&mut self, pairs: &[(String, String)]) {
+        self.count(pairs.len());
+        for (name, value) in pairs {
+            self.field(name);
+            self.field(value);
+        }
+    }
+
+    fn count(&mut self, count: usize) {
+        self.0.update((count as u64).to_be_bytes());
+    }
+}
+
+/// This machine's, as BuildKit writes it.
+fn default_platform() -> String {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{architecture}")
+}
+
+#[cfg(test)]
+mod tests;

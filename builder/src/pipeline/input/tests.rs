@@ -1,0 +1,206 @@
+use slipway_manifest::expand::Template;
+use slipway_manifest::plan::JobKind;
+
+use super::*;
+
+fn build() -> BuildPlan {
+    BuildPlan {
+        service: ServiceName::new("api").unwrap(),
+        context: ".".to_owned(),
+        dockerfile: "Dockerfile".to_owned(),
+        target: None,
+        args: vec![("A".to_owned(), Template::literal("1"))],
+        build_args: Vec::new(),
+        image: None,
+        depends_on: Vec::new(),
+        platforms: Vec::new(),
+        no_cache: false,
+        no_skip: false,
+        only_if_missing: false,
+    }
+}
+
+fn roots() -> BuildRoots {
+    BuildRoots { context: Digest::of(b"context"), narrowed_to: Vec::new(), dockerfile: Digest::of(b"dockerfile") }
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Everything that goes into a digest.
+struct Given {
+    namespace: &'static str,
+    build: BuildPlan,
+    roots: BuildRoots,
+    args: Vec<(String, String)>,
+    dependencies: Vec<(String, String)>,
+    bases: Vec<(String, String)>,
+    platform: &'static str,
+}
+
+fn given() -> Given {
+    Given {
+        namespace: "dev",
+        build: build(),
+        roots: roots(),
+        args: pairs(&[("A", "1")]),
+        dependencies: pairs(&[("base", "sha256:11")]),
+        bases: pairs(&[("debian:12", "sha256:22")]),
+        platform: "linux/amd64",
+    }
+}
+
+fn digest(change: impl FnOnce(&mut Given)) -> String {
+    let mut given = given();
+    change(&mut given);
+    let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: Vec::new(), commands: None };
+    let (namespace, before) = (given.namespace.parse().unwrap(), Before::default());
+    let (namespace, plan, build, roots, before) = (&namespace, &plan, &given.build, &given.roots, &before);
+    let inputs = Inputs { namespace, plan, build, roots, dockerfile: "", before };
+    inputs.hash(&given.args, &given.dependencies, &given.bases, given.platform).hex()
+}
+
+#[test]
+fn the_digest_is_the_same_on_every_machine() {
+    assert_eq!(digest(|_| {}), "44ef82962d5100d34be01feefb2ffaaaa1083a1103aae3a2ce953c15829f4783");
+}
+
+#[test]
+fn each_input_changes_the_digest() {
+    let changed = [
+        digest(|_| {}),
+        digest(|given| given.namespace = "other"),
+        digest(|given| given.roots.context = Digest::of(b"")),
+        digest(|given| given.roots.dockerfile = Digest::of(b"")),
+        digest(|given| given.build.dockerfile = "Other".to_owned()),
+        digest(|given| given.build.target = Some(String::new())),
+        digest(|given| given.build.target = Some("a".to_owned())),
+        digest(|given| given.args = pairs(&[])),
+        digest(|given| given.args = pairs(&[("A", "2")])),
+        digest(|given| given.args = pairs(&[("A1", "")])),
+        digest(|given| given.args = pairs(&[("A", "1"), ("B", "")])),
+        digest(|given| given.build.platforms = vec!["linux/amd64".to_owned()]),
+        digest(|given| given.build.platforms = vec!["linux/arm64".to_owned()]),
+        digest(|given| given.build.platforms = vec!["linux/amd64".to_owned(), "linux/arm64".to_owned()]),
+        digest(|given| given.platform = "linux/arm64"),
+        digest(|given| given.dependencies = pairs(&[])),
+        digest(|given| given.dependencies = pairs(&[("base", "sha256:12")])),
+        digest(|given| given.bases = pairs(&[])),
+        digest(|given| given.bases = pairs(&[("debian:12", "sha256:23")])),
+        digest(|given| given.bases = pairs(&[("debian:13", "sha256:22")])),
+        // What moves from one field into the next is not the same.
+        digest(|given| (given.dependencies, given.bases) = (given.bases.clone(), given.dependencies.clone())),
+    ];
+    let different: BTreeSet<_> = changed.iter().collect();
+    assert_eq!(different.len(), changed.len());
+}
+
+#[test]
+fn names_and_what_is_skipped_play_no_part() {
+    let changed = [
+        digest(|given| given.build.service = ServiceName::new("other").unwrap()),
+        digest(|given| given.build.image = Some(Template::literal("okteto.dev/x:1"))),
+        digest(|given| given.build.context = "elsewhere".to_owned()),
+        digest(|given| given.build.no_cache = true),
+        digest(|given| given.build.no_skip = true),
+        digest(|given| given.build.only_if_missing = true),
+        digest(|given| given.roots.narrowed_to = vec!["a".to_owned()]),
+    ];
+    assert!(changed.iter().all(|changed| *changed == digest(|_| {})));
+}
+
+mod registries {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::registry::mirrors::Mirrors;
+    use crate::registry::{Config, Registry};
+
+    /// Nothing is asked: the registry is on a port that nobody has.
+    async fn ask(text: &str, change: impl FnOnce(&mut BuildPlan, &mut Before)) -> Result<String, NoDigest> {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { listen: "127.0.0.1:9".parse().unwrap(), ..Config::default() };
+        let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
+        let bases = BaseImages::new(registry, Mirrors::default()).unwrap();
+        let (mut build, mut before) = (build(), Before::default());
+        change(&mut build, &mut before);
+        let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
+        let (namespace, roots) = ("dev".parse().unwrap(), roots());
+        let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, before };
+        inputs.digest(&bases).await.map(|digest| digest.hex())
+    }
+
+    fn service(name: &str) -> ServiceName {
+        ServiceName::new(name).unwrap()
+    }
+
+    fn image(digit: &str) -> ImageRef {
+        format!("127.0.0.1:9/dev/x@sha256:{}", digit.repeat(64)).parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn arguments_that_every_build_is_given_count_where_they_are_declared() {
+        let made = |digit: &'static str| {
+            move |_: &mut BuildPlan, before: &mut Before| {
+                before.add(&service("x"), &image(digit), Vec::new()).unwrap();
+            }
+        };
+        let undeclared = "FROM scratch\nCOPY a /\n";
+        assert_eq!(ask(undeclared, made("1")).await.unwrap(), ask(undeclared, made("2")).await.unwrap());
+        let declared = "FROM scratch\nARG OKTETO_BUILD_X_SHA\nCOPY a /\n";
+        assert_ne!(ask(declared, made("1")).await.unwrap(), ask(declared, made("2")).await.unwrap());
+        let depends = |digit: &'static str| {
+            move |build: &mut BuildPlan, before: &mut Before| {
+                build.depends_on = vec![service("x")];
+                before.add(&service("x"), &image(digit), Vec::new()).unwrap();
+            }
+        };
+        assert_ne!(ask(undeclared, depends("1")).await.unwrap(), ask(undeclared, depends("2")).await.unwrap());
+        let given = |value: &'static str| {
+            move |build: &mut BuildPlan, _: &mut Before| build.build_args = pairs(&[("UNDECLARED", value)])
+        };
+        assert_ne!(ask(undeclared, given("1")).await.unwrap(), ask(undeclared, given("2")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_built_yet_leaves_it_open() {
+        let pending = |_: &mut BuildPlan, before: &mut Before| {
+            before.add_pending(&service("x"), vec!["127.0.0.1:9/dev/app-x:okteto".parse().unwrap()]);
+        };
+        assert!(ask("FROM scratch\n", pending).await.is_ok());
+        for text in [
+            "FROM scratch\nARG OKTETO_BUILD_X_IMAGE\n",
+            "ARG OKTETO_BUILD_X_IMAGE\nFROM ${OKTETO_BUILD_X_IMAGE}\n",
+            "FROM okteto.dev/app-x:okteto\n",
+            "FROM scratch\nCOPY --from=127.0.0.1:9/dev/app-x:okteto / /\n",
+        ] {
+            assert!(ask(text, pending).await.is_err(), "{text}");
+        }
+        let depends = |build: &mut BuildPlan, before: &mut Before| {
+            build.depends_on = vec![service("x")];
+            before.add_pending(&service("x"), Vec::new());
+        };
+        assert!(matches!(ask("FROM scratch\n", depends).await, Err(NoDigest::Pending(_))));
+        let template = |build: &mut BuildPlan, before: &mut Before| {
+            build.args = vec![("A".to_owned(), Template::from_source("${OKTETO_BUILD_X_SHA}"))];
+            before.add_pending(&service("x"), Vec::new());
+        };
+        assert!(matches!(ask("FROM scratch\n", template).await, Err(NoDigest::Pending(_))));
+    }
+
+    #[tokio::test]
+    async fn what_cant_be_looked_at_leaves_it_open() {
+        let refused = ["FROM localhost:1/x\n", "FROM okteto.dev/other\n", "FROM 127.0.0.1:9/team/x\n", "FROM A:1\n"];
+        for text in refused {
+            assert!(matches!(ask(text, |_, _| {}).await, Err(NoDigest::Base(_))), "{text}");
+        }
+        let unknown = ask("# syntax=own\nFROM scratch\n", |_, _| {}).await;
+        assert!(matches!(unknown, Err(NoDigest::Unknown { .. })));
+        assert!(matches!(
+            ask("FROM scratch\nADD https://a.example/x /\n", |_, _| {}).await,
+            Err(NoDigest::Unknown { .. })
+        ));
+    }
+}

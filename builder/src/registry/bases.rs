@@ -1,0 +1,163 @@
+//! What base images are now: their digests and ONBUILD triggers, from where the engine gets them.
+//!
+//! Digests are asked for each time: a tag that was pushed again a second ago is another image. What hangs on a digest never
+//! changes and is remembered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use slipway_registry_client::{Auth, Digest, ImageRef, InvalidReference, Platform, RegistryClient, RegistryError, Tag};
+
+use super::mirrors::Mirrors;
+use super::{AccessError, Action, Registry};
+use crate::names::Namespace;
+
+/// For all base images of a build together.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Configurations remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Looks at base images.
+#[derive(Debug)]
+pub struct BaseImages {
+    registry: Arc<Registry>,
+    mirrors: Mirrors,
+    /// With the mirrors' own way to be reached.
+    client: RegistryClient,
+    triggers: Mutex<HashMap<(Digest, String), bool>>,
+}
+
+/// Why nothing can be said about a base image.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// Its name is none.
+    #[error(transparent)]
+    Name(#[from] InvalidReference),
+    /// Somebody else's, or on this machine's loopback.
+    #[error("`{0}` is not looked at")]
+    Refused(ImageRef),
+    /// It isn't there.
+    #[error("no registry has `{0}`")]
+    Missing(ImageRef),
+    /// A registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// No token.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Its configuration is none.
+    #[error("`{image}`: its configuration is malformed: {problem}")]
+    Config {
+        /// The image.
+        image: ImageRef,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It took too long.
+    #[error("no answer about base images within {} s", DEADLINE.as_secs())]
+    TooSlow,
+}
+
+/// A base image as it is now.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// Its digest; of the index, if it has one.
+    pub digest: Digest,
+    /// Where it was found.
+    place: ImageRef,
+}
+
+/// The part of an image's configuration that we need (Docker image specification).
+#[derive(serde::Deserialize)]
+struct ImageConfig {
+    config: Option<ContainerConfig>,
+}
+
+#[derive(serde::Deserialize)]
+struct ContainerConfig {
+    #[serde(rename = "OnBuild")]
+    on_build: Option<Vec<String>>,
+}
+
+// === impl BaseImages ===
+
+impl BaseImages {
+    /// Over this registry, others through these mirrors.
+    pub fn new(registry: Arc<Registry>, mirrors: Mirrors) -> Result<Self, RegistryError> {
+        let plain = registry.plain_http().iter().cloned().chain(mirrors.plain_http());
+        let client = RegistryClient::builder().plain_http(plain).build()?;
+        Ok(Self { registry, mirrors, client, triggers: Mutex::default() })
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The full reference that a name in a Dockerfile of this namespace means.
+    pub fn reference(&self, namespace: &Namespace, name: &str) -> Result<ImageRef, InvalidReference> {
+        let image = self.registry.image_ref(namespace, name)?;
+        let plain = image.tag().is_none() && image.digest().is_none();
+        Ok(if plain { image.with_tag(Tag::latest()) } else { image })
+    }
+
+    /// What the image is now, for a job of this namespace.
+    pub async fn find(&self, namespace: &Namespace, image: &ImageRef) -> Result<Base, BaseError> {
+        let mut failed = None;
+        for place in self.places(namespace, image)? {
+            let auth = self.registry.client_auth(&place, &[Action::Pull])?;
+            match self.client.resolve_digest(&place, &auth).await {
+                Ok(Some(digest)) => return Ok(Base { digest, place }),
+                Ok(None) => {}
+                // As the engine: the next one may have it.
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.map_or_else(|| BaseError::Missing(image.clone()), BaseError::Registry))
+    }
+
+    /// Whether builds that start from it run steps that its own Dockerfile named.
+    pub async fn has_triggers(&self, base: &Base, platform: &Platform) -> Result<bool, BaseError> {
+        let key = (base.digest.clone(), format!("{}/{}", platform.os, platform.architecture));
+        if let Some(known) = self.triggers.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*known);
+        }
+        let image = base.place.with_digest(base.digest.clone());
+        let auth: Auth = self.registry.client_auth(&image, &[Action::Pull])?;
+        let bytes = self.client.config_bytes(&image, platform, &auth).await?;
+        let bytes = bytes.ok_or_else(|| BaseError::Missing(image.clone()))?;
+        let config: ImageConfig =
+            serde_json::from_slice(&bytes).map_err(|error| BaseError::Config { image, problem: error.to_string() })?;
+        let triggers = config.config.and_then(|config| config.on_build).is_some_and(|triggers| !triggers.is_empty());
+        let mut known = self.triggers.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, triggers);
+        Ok(triggers)
+    }
+
+    /// Where the image may be, in the engine's order.
+    fn places(&self, namespace: &Namespace, image: &ImageRef) -> Result<Vec<ImageRef>, BaseError> {
+        let host = image.registry();
+        let refused = || BaseError::Refused(image.clone());
+        if self.registry.holds(image) {
+            let owner = image.repository().namespace();
+            let ours = [namespace.as_str(), self.registry.global_namespace().as_str()];
+            return if owner.is_some_and(|owner| ours.contains(&owner)) {
+                Ok(vec![image.clone()])
+            } else {
+                Err(refused())
+            };
+        }
+        // The service's own loopback is nothing for a Dockerfile to reach, unless somebody has said so.
+        let said = self.mirrors.knows(host) || self.registry.plain_http().contains(host);
+        if host.is_loopback() && !said {
+            return Err(refused());
+        }
+        let mut places = self.mirrors.places(image);
+        places.push(image.clone());
+        Ok(places)
+    }
+}

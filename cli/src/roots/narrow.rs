@@ -1,0 +1,118 @@
+//! What of its context a build can use: nothing else is scanned and sent.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use slipway_context::dockerfile::{ContextPaths, Input, analyse};
+use slipway_manifest::image_env::variable_names;
+use slipway_manifest::plan::BuildPlan;
+
+/// The ignore file, which BuildKit asks for before anything else.
+const DOCKERIGNORE: &str = ".dockerignore";
+
+/// The paths that the build can use, as `BuildKit` asks for them; empty: any, or it can't be told.
+pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan]) -> Vec<String> {
+    // Turned off: the way out, should narrowing ever be wrong.
+    if build.no_skip && !build.no_cache {
+        return Vec::new();
+    }
+    let Some(text) = read(dockerfile) else { return Vec::new() };
+    let analysis = analyse(&Input {
+        text: &text,
+        target: build.target.as_deref(),
+        args: &known_args(build, earlier),
+        platforms: &build.platforms,
+    });
+    match analysis.context_paths {
+        ContextPaths::Only(mut paths) => {
+            // Always one, since none would mean all.
+            if !has_own_ignore_file(dockerfile) || paths.is_empty() {
+                paths.push(DOCKERIGNORE.to_owned());
+                paths.sort_unstable();
+                paths.dedup();
+            }
+            paths
+        }
+        ContextPaths::All { reason } => {
+            tracing::debug!(build.service = %build.service, reason, "the whole context is sent");
+            Vec::new()
+        }
+    }
+}
+
+/// The arguments, as far as they are known before the service completes them.
+fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Option<String>> {
+    let mut args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.complete())).collect();
+    args.entry("OKTETO_SMART_BUILDS_ENABLED".to_owned()).or_insert_with(|| Some("true".to_owned()));
+    let made = earlier.iter().flat_map(|build| variable_names(&build.service));
+    args.extend(made.map(|name| (name, None)));
+    args.extend(build.build_args.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
+    args
+}
+
+/// The text; none if it is no text.
+fn read(dockerfile: &Path) -> Option<String> {
+    let lower = dockerfile.with_file_name("dockerfile");
+    let is_default = dockerfile.file_name().is_some_and(|name| name == "Dockerfile");
+    let path = if is_default && !dockerfile.exists() { &lower } else { dockerfile };
+    std::fs::read_to_string(path).ok()
+}
+
+fn has_own_ignore_file(dockerfile: &Path) -> bool {
+    let mut name = dockerfile.as_os_str().to_owned();
+    name.push(DOCKERIGNORE);
+    Path::new(&name).is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use slipway_manifest::ServiceName;
+    use slipway_manifest::expand::Template;
+
+    use super::*;
+
+    fn build(service: &str) -> BuildPlan {
+        BuildPlan {
+            service: ServiceName::new(service).unwrap(),
+            context: ".".to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            target: None,
+            args: vec![("DIR".to_owned(), Template::literal("src"))],
+            build_args: Vec::new(),
+            image: None,
+            depends_on: Vec::new(),
+            platforms: Vec::new(),
+            no_cache: false,
+            no_skip: false,
+            only_if_missing: false,
+        }
+    }
+
+    #[test]
+    fn a_build_is_narrowed_to_what_its_dockerfile_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Dockerfile");
+        let paths = |text: &str, change: fn(&mut BuildPlan)| {
+            fs::write(&path, text).unwrap();
+            let mut build = build("api");
+            change(&mut build);
+            super::paths(&path, &build, &[super::tests::build("base")])
+        };
+        let text = "FROM scratch\nARG DIR\nCOPY $DIR go.* /\n";
+        assert_eq!(paths(text, |_| {}), [".dockerignore", "go.*", "src"]);
+        let with_arg: fn(&mut BuildPlan) = |build| build.build_args = vec![("DIR".to_owned(), "lib".to_owned())];
+        assert_eq!(paths(text, with_arg), [".dockerignore", "go.*", "lib"]);
+        assert_eq!(paths("FROM scratch\n", |_| {}), [".dockerignore"]);
+        assert_eq!(paths("FROM scratch\nCOPY . /\n", |_| {}), [""; 0]);
+        assert_eq!(paths("FROM scratch\nARG OKTETO_BUILD_BASE_TAG\nCOPY $OKTETO_BUILD_BASE_TAG /\n", |_| {}), [""; 0]);
+        assert_eq!(paths(text, |build| build.no_skip = true), [""; 0]);
+        assert_eq!(paths(text, |build| (build.no_skip, build.no_cache) = (true, true)).len(), 3);
+        fs::write(dir.path().join("Dockerfile.dockerignore"), "x\n").unwrap();
+        assert_eq!(paths(text, |_| {}), ["go.*", "src"]);
+        assert_eq!(paths("FROM scratch\n", |_| {}), [".dockerignore"]);
+        fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert_eq!(super::paths(&path, &build("api"), &[]), [""; 0]);
+    }
+}
