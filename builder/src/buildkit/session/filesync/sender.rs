@@ -238,3 +238,58 @@ fn send_bytes(
         send(packets, packet(PacketType::PacketData, id, buffer[..n].to_vec()))?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(blobs: &Blobs, content: &[u8]) -> Digest {
+        let digest = Digest::of(content);
+        let mut blob = blobs.create(digest, content.len() as u64, 1000).unwrap();
+        blob.write(content).unwrap();
+        blob.commit().unwrap();
+        digest
+    }
+
+    /// What is sent when BuildKit asks for one file.
+    fn sent(blobs: &Blobs, content: Content) -> Result<Vec<Packet>, String> {
+        let local = Local::Tree(Digest::of(b""));
+        let wanted = FilterRequest::default();
+        let transfer = Transfer { blobs: blobs.clone(), local, wanted, sent: Arc::default() };
+        let (ids, asked) = mpsc::unbounded_channel();
+        ids.send(7).unwrap();
+        drop(ids);
+        let (packets, mut sent) = mpsc::channel(64);
+        let contents = Arc::new(Mutex::new(vec![(7, content)]));
+        match send_contents(&transfer, &contents, asked, &packets) {
+            Ok(()) => {}
+            Err(Ended::Failed(message)) => return Err(message),
+            Err(Ended::CallGone) => return Err("the call is gone".to_owned()),
+        }
+        drop(packets);
+        Ok(std::iter::from_fn(|| sent.blocking_recv()).map(Result::unwrap).collect())
+    }
+
+    #[test]
+    fn a_file_in_chunks_is_sent_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap();
+        let parts = [vec![1; DATA + 5], b"two".to_vec(), vec![1; DATA + 5]];
+        let chunks = parts.iter().map(|part| Chunk { digest: put(&blobs, part), size: part.len() as u32 });
+        let list = ChunkList::new(chunks.collect()).unwrap();
+        let content = Content::Chunks(put(&blobs, &list.encode()), list.size());
+        let packets = sent(&blobs, content.clone()).unwrap();
+        assert!(packets.iter().all(|packet| packet.id == 7 && packet.data.len() <= DATA));
+        let (end, before) = packets.split_last().unwrap();
+        assert!(end.data.is_empty() && before.iter().all(|packet| !packet.data.is_empty()));
+        assert_eq!(before.iter().flat_map(|packet| packet.data.clone()).collect::<Vec<_>>(), parts.concat());
+
+        let whole = sent(&blobs, Content::Blob(Digest::of(b"two"))).unwrap();
+        assert_eq!(whole.iter().map(|packet| packet.data.as_slice()).collect::<Vec<_>>(), [&b"two"[..], b""]);
+
+        blobs.remove(&Digest::of(b"two")).unwrap();
+        assert!(sent(&blobs, content).unwrap_err().contains("is missing"));
+        let wrong = Content::Chunks(Digest::of(&list.encode()), 1);
+        assert!(sent(&blobs, wrong).unwrap_err().contains("adds up to"));
+    }
+}
