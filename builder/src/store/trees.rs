@@ -127,9 +127,10 @@ impl Reachable {
             self.directories.insert(digest);
             for entry in directory.entries() {
                 match &entry.node {
-                    Node::File { digest, .. } => self.insert(blobs, *digest),
+                    // All fields, so that a new one can't be overlooked: what isn't added here is removed.
+                    Node::File { digest, size: _ } => self.insert(blobs, *digest),
                     Node::Directory { digest } => waiting.push(*digest),
-                    Node::Symlink { .. } => {}
+                    Node::Symlink { target: _ } => {}
                 }
             }
         }

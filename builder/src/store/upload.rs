@@ -107,9 +107,9 @@ impl Upload {
         self.stored_bytes
     }
 
-    /// The blobs that were complete so far, with their sizes.
-    pub fn stored(&self) -> &[(Digest, u64)] {
-        &self.stored
+    /// The blobs that were complete since it was last asked, with their sizes; sealed or not.
+    pub fn take_stored(&mut self) -> Vec<(Digest, u64)> {
+        std::mem::take(&mut self.stored)
     }
 
     /// Makes everything since the last seal outlive a power cut, and visible to every process. Only between records.
