@@ -1,7 +1,7 @@
 //! Packs: files that hold many blobs each, so that thousands of small files cost a handful of disk operations.
 //!
 //! A pack is records one after another, as they come in an upload: digest (32 bytes), size (`u64`), seconds (`i64`), both
-//! big-endian, then the content as it is. Beside it lies its index ([`index`]), which is only a faster way to the same facts:
+//! big-endian, then the content as it is. Beside it lies its index (`pack/index.rs`), which is only a faster way to the same facts:
 //! a pack whose index is lost or damaged is read from its records.
 //!
 //! | in `blobs/<namespace>/` | holds |

@@ -207,15 +207,15 @@ fn a_full_disk_during_an_upload_keeps_what_was_written_completely() {
     let dir = tempfile::tempdir().unwrap();
     put(&blobs(dir.path()), &[b"before"]);
     let run = "trap '' XFSZ; exec \"$0\" --exact \"$1\"";
-    let status = std::process::Command::new("sh")
+    let output = std::process::Command::new("sh")
         .arg("-c")
         .arg(run)
         .arg(std::env::current_exe().unwrap())
         .arg("store::tests::a_full_disk_during_an_upload_keeps_what_was_written_completely")
         .env(INSIDE, dir.path())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let blobs = blobs(dir.path());
     put(&blobs, &[b"after", &large(3)]);
     for content in [b"before".as_slice(), b"after", &large(1), &large(2), &large(3)] {

@@ -122,6 +122,7 @@ impl Reachable {
             self.directories.insert(digest);
             for entry in directory.entries() {
                 match &entry.node {
+                    // All fields, so that a new one can't be overlooked: what isn't added here is removed.
                     Node::File { digest, size, chunked } => {
                         self.insert(blobs, *digest);
                         if *chunked {
@@ -129,7 +130,7 @@ impl Reachable {
                         }
                     }
                     Node::Directory { digest } => waiting.push(*digest),
-                    Node::Symlink { .. } => {}
+                    Node::Symlink { target: _ } => {}
                 }
             }
         }

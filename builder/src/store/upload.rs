@@ -107,7 +107,7 @@ impl Upload {
         self.stored_bytes
     }
 
-    /// The blobs that were complete since the last time, with their sizes.
+    /// The blobs that were complete since it was last asked, with their sizes; sealed or not.
     pub fn take_stored(&mut self) -> Vec<(Digest, u64)> {
         std::mem::take(&mut self.stored)
     }
