@@ -98,8 +98,7 @@ impl Roots {
 
     fn add_dockerfile(&mut self, name: String, path: &Path) -> Result<String, Usage> {
         let scan = scan_dockerfile(path).map_err(|error| Usage::new(causes(&error)))?;
-        let same =
-            self.trees.iter().find(|tree| is_dockerfile(tree) && tree.scan.digest() == scan.digest());
+        let same = self.trees.iter().find(|tree| is_dockerfile(tree) && tree.scan.digest() == scan.digest());
         if let Some(same) = same {
             return Ok(same.name.clone());
         }

@@ -72,9 +72,8 @@ pub(crate) async fn run(
         let memory = memory.clone();
         move || memory.save_new(there)
     });
-    let syncing = async {
-        if missing.is_empty() { Ok(()) } else { sync(client, &job, blobs, &memory, settings.bar).await }
-    };
+    let syncing =
+        async { if missing.is_empty() { Ok(()) } else { sync(client, &job, blobs, &memory, settings.bar).await } };
     let screen = Screen::new(settings.output).without_progress(settings.bar);
     let following = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel);
     let followed = if ending.detach {

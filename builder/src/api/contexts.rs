@@ -27,10 +27,7 @@ pub(super) struct Contexts(pub(super) State);
 impl ContextService for Contexts {
     type SyncStream = Pin<Box<dyn Stream<Item = Result<api::SyncResponse, Status>> + Send>>;
 
-    async fn sync(
-        &self,
-        request: Request<Streaming<api::SyncRequest>>,
-    ) -> Result<Response<Self::SyncStream>, Status> {
+    async fn sync(&self, request: Request<Streaming<api::SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
         let (caller, mut messages) = open(&self.0, request).await?;
         let first = tokio::time::timeout(FIRST, messages.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("open: nothing came"))??;

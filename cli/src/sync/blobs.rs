@@ -71,10 +71,7 @@ impl Blobs {
 
     /// Nodes first, then contents by path.
     pub(super) fn sort(&self, items: &mut [Item]) {
-        items.sort_by(|a, b| {
-            let place = |item: &Item| (!item.node, item.tree);
-            place(a).cmp(&place(b)).then_with(|| self.name(a).cmp(self.name(b)))
-        });
+        items.sort_by_cached_key(|item| (!item.node, item.tree, self.name(item)));
     }
 
     /// The bytes of a node.

@@ -101,10 +101,13 @@ mod tests {
     fn what_gets_no_smaller_is_sent_as_it_is() {
         let level = Level::default();
         let noise: Vec<u8> = (0..100_000u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) as u8).collect();
-        let noise: Vec<u8> = noise.iter().scan(7u64, |state, byte| {
-            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(*byte) + 1);
-            Some((*state >> 40) as u8)
-        }).collect();
+        let noise: Vec<u8> = noise
+            .iter()
+            .scan(7u64, |state, byte| {
+                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(*byte) + 1);
+                Some((*state >> 40) as u8)
+            })
+            .collect();
         assert_eq!(level.compress(frame(noise.clone())), Kind::RawFrame(noise));
         let text = vec![b'a'; 1000];
         let Kind::ZstdFrame(compressed) = level.compress(frame(text.clone())) else { panic!("not compressed") };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use slipway_context::{Digest, Hasher};
 
 use super::blobs::Blobs;
-use crate::roots::Tree;
+use crate::roots::{Tree, is_dockerfile};
 
 const MAGIC: &[u8] = b"slipway synced 1\n";
 const WORD: usize = 8;
@@ -93,7 +93,8 @@ impl Memory {
 
     /// The same, for trees of which nothing is remembered yet.
     pub(crate) fn save_new(&self, mut blobs: Blobs) {
-        blobs.retain(|tree| self.path(tree).is_some_and(|path| !path.exists()));
+        // Those of Dockerfiles go with the request.
+        blobs.retain(|tree| !is_dockerfile(tree) && self.path(tree).is_some_and(|path| !path.exists()));
         self.save(&blobs);
     }
 
@@ -140,7 +141,10 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
     file.persist(path)?;
-    let mut files: Vec<_> = fs::read_dir(dir)?.flatten().filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    let mut files: Vec<_> = fs::read_dir(dir)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
     files.sort_unstable();
     for (_, old) in files.iter().rev().skip(MOST_FILES) {
         let _ = fs::remove_file(old);

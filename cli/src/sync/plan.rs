@@ -108,7 +108,11 @@ mod tests {
         memory.save(&all);
         fs::write(dir.path().join("large"), vec![1; 300 << 10]).unwrap();
         let guess = Plan::new(blobs(dir.path())).guess(&memory.load(&all));
-        assert_eq!(guess.iter().map(|item| item.node).collect::<Vec<_>>(), [true, false], "the root and the new content");
+        assert_eq!(
+            guess.iter().map(|item| item.node).collect::<Vec<_>>(),
+            [true, false],
+            "the root and the new content"
+        );
         fs::write(dir.path().join("large"), vec![1; 2 << 20]).unwrap();
         let guess = Plan::new(blobs(dir.path())).guess(&memory.load(&all));
         assert_eq!(guess.iter().map(|item| item.node).collect::<Vec<_>>(), [true], "the root alone");
@@ -122,7 +126,11 @@ mod tests {
         let mut plan = Plan::new(blobs(dir.path()));
         let (a, root) = (Digest::of(b"a").as_bytes().to_vec(), plan.blobs.trees()[0].scan.digest().as_bytes().to_vec());
         let names = |items: Vec<Item>| items.iter().map(|item| item.node).collect::<Vec<_>>();
-        assert_eq!(names(plan.answer(&[a.clone(), root.clone()]).unwrap()), [true, true, false], "a missing node brings all");
+        assert_eq!(
+            names(plan.answer(&[a.clone(), root.clone()]).unwrap()),
+            [true, true, false],
+            "a missing node brings all"
+        );
         assert_eq!(names(plan.answer(std::slice::from_ref(&root)).unwrap()), [true], "once");
         for _ in 1..FRUITLESS {
             plan.answer(std::slice::from_ref(&root)).unwrap();

@@ -73,12 +73,7 @@ impl From<io::Error> for ContentError {
     }
 }
 
-fn pack<S>(
-    frames: &mut Frames<S>,
-    item: &Item,
-    content: &mut impl Read,
-    buffer: &mut [u8],
-) -> Result<(), ContentError>
+fn pack<S>(frames: &mut Frames<S>, item: &Item, content: &mut impl Read, buffer: &mut [u8]) -> Result<(), ContentError>
 where
     S: FnMut(Frame) -> Result<(), Gone>,
 {

@@ -64,7 +64,10 @@ mod tests {
         progress.checked(0, 8_000, at(600));
         assert_eq!(progress.received(1_000, at(999)), None);
         let told = progress.received(1_000, at(1_600)).unwrap();
-        assert_eq!((told.scanned_bytes, told.new_bytes, told.sent_bytes, told.reused_bytes), (10_000, 8_000, 2_000, 2_000));
+        assert_eq!(
+            (told.scanned_bytes, told.new_bytes, told.sent_bytes, told.reused_bytes),
+            (10_000, 8_000, 2_000, 2_000)
+        );
         assert_eq!((told.bytes_per_second, told.left_ms), (2_000, 3_000));
         assert_eq!(progress.received(1_000, at(2_500)), None);
         assert_eq!(progress.received(0, at(9_000)), None, "nothing new");

@@ -28,7 +28,8 @@ impl Sent {
 
     /// Notes blobs with their sizes.
     pub(super) fn add(&mut self, blobs: &[(Digest, u64)]) -> io::Result<()> {
-        let records = blobs.iter().flat_map(|(digest, size)| digest.as_bytes().iter().copied().chain(size.to_be_bytes()));
+        let records =
+            blobs.iter().flat_map(|(digest, size)| digest.as_bytes().iter().copied().chain(size.to_be_bytes()));
         let records: Vec<u8> = records.collect();
         if records.is_empty() { Ok(()) } else { self.0.write_all(&records) }
     }
