@@ -28,7 +28,7 @@ pub struct Upload {
     blobs: Blobs,
     header: Vec<u8>,
     current: Option<(NewBlob, u64)>,
-    stored: Vec<(Digest, u64)>,
+    stored: Vec<(Digest, u64, bool)>,
     digest: Digest,
     size: u64,
 }
@@ -61,13 +61,12 @@ impl Upload {
     }
 
     /// Makes what is complete visible.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "each blob is a file of its own: it is visible")]
     pub fn seal(&mut self) -> Result<(), UploadError> {
         Ok(())
     }
 
-    /// The blobs that were stored since the last time, with their sizes.
-    pub fn take_stored(&mut self) -> Vec<(Digest, u64)> {
+    /// The blobs that were complete since the last time, their sizes, and whether they were not there before.
+    pub fn take_stored(&mut self) -> Vec<(Digest, u64, bool)> {
         std::mem::take(&mut self.stored)
     }
 
@@ -111,8 +110,8 @@ impl Upload {
 
     fn finish_blob(&mut self) -> Result<(), UploadError> {
         if let Some((blob, _)) = self.current.take_if(|(_, left)| *left == 0) {
-            blob.commit()?;
-            self.stored.push((self.digest, self.size));
+            let new = blob.commit()?;
+            self.stored.push((self.digest, self.size, new));
         }
         Ok(())
     }

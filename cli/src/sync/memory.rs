@@ -58,13 +58,14 @@ impl Memory {
         for tree in blobs.trees() {
             let Some(path) = self.path(tree) else { continue };
             match fs::read(&path) {
-                Ok(bytes) => match decode(&bytes) {
-                    Some(words) => known.extend(words),
-                    None => {
+                Ok(bytes) => {
+                    if let Some(words) = decode(&bytes) {
+                        known.extend(words);
+                    } else {
                         tracing::info!(path = %path.display(), "a damaged file of the sync's memory is dropped");
                         let _ = fs::remove_file(&path);
                     }
-                },
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::info!(path = %path.display(), %error, "can't read the sync's memory"),
             }
