@@ -99,9 +99,7 @@ pub(crate) async fn sync(
     }
     let (memory, blobs) = (memory.clone(), Arc::clone(&calls.blobs));
     drop(calls);
-    // Not waited for by more than the process's end: it saves a round trip next time, no more.
-    tokio::task::spawn_blocking(move || memory.save(&blobs));
-    Ok(())
+    tokio::task::spawn_blocking(move || memory.save(&blobs)).await.map_err(SyncError::Panicked)
 }
 
 /// A service that is not there.

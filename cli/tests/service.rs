@@ -15,6 +15,8 @@ use tokio::process::Command;
 
 #[path = "service/fake.rs"]
 mod fake;
+#[path = "service/sync.rs"]
+mod sync;
 
 use fake::{Fake, JOB, Script, TOKEN};
 

@@ -193,11 +193,6 @@ impl Blobs {
         Ok(())
     }
 
-    /// The same as [`Self::quarantine`].
-    pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
-        self.quarantine(digest)
-    }
-
     /// Whether anything in the namespace was found to be damaged, and is not cleaned away yet.
     pub fn has_damage(&self) -> bool {
         self.newest_damage().is_some()

@@ -44,7 +44,7 @@ pub struct Upload {
     pack: Option<PackWriter>,
     header: Vec<u8>,
     current: Option<Record>,
-    stored: Vec<(Digest, u64)>,
+    stored: Vec<(Digest, u64, bool)>,
     stored_bytes: u64,
     /// Since the last seal.
     unsealed: Sealed,
@@ -92,11 +92,6 @@ impl Upload {
         taken
     }
 
-    /// [`Self::zstd_frame`].
-    pub fn frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
-        self.zstd_frame(compressed)
-    }
-
     /// Whether everything so far was complete records.
     pub fn between_records(&self) -> bool {
         self.current.is_none() && self.header.is_empty()
@@ -107,8 +102,9 @@ impl Upload {
         self.stored_bytes
     }
 
-    /// The blobs that were complete since it was last asked, with their sizes; sealed or not.
-    pub fn take_stored(&mut self) -> Vec<(Digest, u64)> {
+    /// The blobs that were complete since it was last asked, sealed or not: their sizes, and whether they were not there
+    /// before.
+    pub fn take_stored(&mut self) -> Vec<(Digest, u64, bool)> {
         std::mem::take(&mut self.stored)
     }
 
@@ -122,7 +118,7 @@ impl Upload {
     }
 
     /// Seals, and gives the blobs that were stored, with their sizes; an error when the stream ended inside a record.
-    pub fn finish(mut self) -> Result<Vec<(Digest, u64)>, UploadError> {
+    pub fn finish(mut self) -> Result<Vec<(Digest, u64, bool)>, UploadError> {
         let complete = self.between_records();
         self.seal_pack()?;
         if complete { Ok(std::mem::take(&mut self.stored)) } else { Err(UploadError::Truncated) }
@@ -184,7 +180,7 @@ impl Upload {
         if let (Some(pack), false) = (&mut self.pack, record.known) {
             pack.commit();
         }
-        self.stored.push((digest, size));
+        self.stored.push((digest, size, !record.known));
         self.stored_bytes += size;
         self.unsealed.blobs += 1;
         self.unsealed.bytes += size;

@@ -13,7 +13,7 @@ const QUIET: Duration = Duration::from_millis(300);
 /// Shows how far the sync is, after a while. Gone when it is dropped.
 #[derive(Debug)]
 pub(super) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     wanted: bool,
     shown: bool,
     began: Instant,
@@ -28,18 +28,18 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
-        Self { bar, wanted, shown: false, began: Instant::now(), before: 0 }
+        Self { drawn: bar, wanted, shown: false, began: Instant::now(), before: 0 }
     }
 
     /// A call begins: it counts from 0 again.
     pub(super) fn begin_call(&mut self) {
-        self.before = self.bar.position();
-        self.bar.set_length(self.before);
+        self.before = self.drawn.position();
+        self.drawn.set_length(self.before);
     }
 
     /// So much more will be sent.
     pub(super) fn more(&mut self, bytes: u64) {
-        self.bar.inc_length(bytes);
+        self.drawn.inc_length(bytes);
     }
 
     /// The call has come so far.
@@ -47,19 +47,19 @@ impl Bar {
         if self.wanted && !self.shown && self.began.elapsed() >= QUIET {
             self.shown = true;
             // Draws nothing where standard error is no terminal.
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.drawn.set_draw_target(ProgressDrawTarget::stderr());
         }
-        self.bar.set_position(self.before + bytes);
+        self.drawn.set_position(self.before + bytes);
     }
 
     /// Says something without mixing it up with the bar.
     pub(super) fn note(&self, message: impl Display) {
-        self.bar.suspend(|| output::note(message));
+        self.drawn.suspend(|| output::note(message));
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }

@@ -72,10 +72,7 @@ impl Blobs {
 
     /// Nodes first, then contents by path.
     pub(super) fn sort(&self, items: &mut [Item]) {
-        items.sort_by(|a, b| {
-            let tree = |item: &Item| (!item.node, item.tree);
-            tree(a).cmp(&tree(b)).then_with(|| self.place(a).cmp(&self.place(b)))
-        });
+        items.sort_by_cached_key(|item| (!item.node, item.tree, self.place(item)));
     }
 
     /// The bytes of a node.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use slipway_context::{Digest, Hasher};
 
 use super::blobs::Blobs;
-use crate::roots::Tree;
+use crate::roots::{Tree, is_dockerfile};
 
 const MAGIC: &[u8] = b"slipway synced 1\n";
 const WORD: usize = 8;
@@ -58,13 +58,14 @@ impl Memory {
         for tree in blobs.trees() {
             let Some(path) = self.path(tree) else { continue };
             match fs::read(&path) {
-                Ok(bytes) => match decode(&bytes) {
-                    Some(words) => known.extend(words),
-                    None => {
+                Ok(bytes) => {
+                    if let Some(words) = decode(&bytes) {
+                        known.extend(words);
+                    } else {
                         tracing::info!(path = %path.display(), "a damaged file of the sync's memory is dropped");
                         let _ = fs::remove_file(&path);
                     }
-                },
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::info!(path = %path.display(), %error, "can't read the sync's memory"),
             }
@@ -93,7 +94,8 @@ impl Memory {
 
     /// The same, for trees of which nothing is remembered yet.
     pub(crate) fn save_new(&self, mut blobs: Blobs) {
-        blobs.retain(|tree| self.path(tree).is_some_and(|path| !path.exists()));
+        // Those of Dockerfiles go with the request.
+        blobs.retain(|tree| !is_dockerfile(tree) && self.path(tree).is_some_and(|path| !path.exists()));
         self.save(&blobs);
     }
 

@@ -26,7 +26,6 @@ pub(crate) const TOKEN: &str = "right";
 
 /// What the service does.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct Script {
     /// The job's events; without job.done at the end it goes on until it is cancelled.
     pub(crate) events: Vec<Kind>,
@@ -53,8 +52,6 @@ pub(crate) struct Told {
     pub(crate) blobs: BTreeMap<Vec<u8>, (i64, Vec<u8>)>,
     /// How often each blob came.
     pub(crate) received: BTreeMap<Vec<u8>, usize>,
-    /// Not kept when it comes for the first time.
-    pub(crate) forgets: Option<Vec<u8>>,
     pub(crate) syncs: usize,
     pub(crate) checks: usize,
     pub(crate) zstd_frames: usize,
@@ -214,11 +211,7 @@ impl Fake {
         let content = if self.script.discard && content.len() > 1 << 20 { Vec::new() } else { content };
         let mut told = self.told();
         *told.received.entry(digest.clone()).or_default() += 1;
-        if told.forgets.as_ref() == Some(&digest) {
-            told.forgets = None;
-        } else {
-            told.blobs.insert(digest, (seconds, content));
-        }
+        told.blobs.insert(digest, (seconds, content));
     }
 
     /// What the roots of the last submit lack.

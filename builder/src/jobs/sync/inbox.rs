@@ -32,9 +32,12 @@ impl Inbox {
             Message::Check => Ok(()),
         };
         // Also what was complete before the frame turned out wrong.
-        let stored: Vec<(Digest, u64)> = self.upload.take_stored();
-        self.bytes += stored.iter().map(|(_, size)| size).sum::<u64>();
-        self.sent.add(&stored).map_err(io("note what was sent"))?;
+        let stored = self.upload.take_stored();
+        self.bytes += stored.iter().map(|(_, size, _)| size).sum::<u64>();
+        // What was there already need not have been sent.
+        let new: Vec<(Digest, u64)> =
+            stored.into_iter().filter(|(_, _, new)| *new).map(|(digest, size, _)| (digest, size)).collect();
+        self.sent.add(&new).map_err(io("note what was sent"))?;
         taken?;
         Ok(self.bytes)
     }

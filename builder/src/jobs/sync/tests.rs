@@ -275,6 +275,15 @@ async fn a_small_root_that_comes_with_the_request_needs_no_sync() {
     assert!(missing_roots.is_empty());
     let Kind::SyncDone(done) = &scene.events(&job)[0] else { panic!() };
     assert_eq!((done.bytes, done.sent_bytes), (28, 0));
+    // What was there and is sent all the same did not have to be.
+    let more = tree(&[("Dockerfile", dockerfile), ("a", b"aa"), ("b", b"bbb")]);
+    let roots = vec![root("c", &more, Vec::new()), root("d", &own, Vec::new())];
+    let (job, _) = scene.submitted(roots).await;
+    let records = [record(&more.node), record(b"aa"), record(b"bbb"), record(dockerfile)].concat();
+    let (told, _) = scene.call(&job, vec![zstd(&records), Message::Check]).await;
+    assert_eq!(told, [Answer::Stored(more.node.len() as u64 + 18), Answer::Committed]);
+    let Kind::SyncDone(done) = &scene.events(&job)[0] else { panic!() };
+    assert_eq!((done.bytes, done.sent_bytes, done.reused_bytes), (31, 3, 28));
     // What does not belong to the root makes it no less incomplete.
     let other = tree(&[("Dockerfile", b"FROM x\n")]);
     let wrong = vec![root("c", &context, Vec::new()), root("d", &other, vec![inline(dockerfile)])];
