@@ -107,7 +107,7 @@ impl Jobs {
                 Some(skipped) if before.add(&build.service, &skipped.image, names.clone()).is_ok() => {
                     ahead.skipped.insert(build.service.clone(), skipped);
                 }
-                _ => before.add_pending(&build.service, names),
+                _ => before.add_pending(&build.service, names, dockerfile),
             }
         }
         Ok(ahead)

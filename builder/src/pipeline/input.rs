@@ -51,7 +51,8 @@ pub struct Before {
     images: BTreeMap<ServiceName, Image>,
     /// Those whose images are not known yet.
     pending: BTreeSet<ServiceName>,
-    pending_names: Vec<ImageRef>,
+    /// Their names, and whether the images may have ONBUILD triggers.
+    pending_names: Vec<(ImageRef, bool)>,
 }
 
 /// An image that a job has made, or has found.
@@ -68,8 +69,13 @@ pub enum NoDigest {
     #[error("it needs the image of `{0}`, which is not built yet")]
     Pending(ServiceName),
     /// It starts from an image that this job may push first.
-    #[error("it uses `{0}`, which this job builds")]
-    PendingImage(ImageRef),
+    #[error("it uses `{image}`, which this job builds")]
+    PendingImage {
+        /// The image.
+        image: ImageRef,
+        /// Whether it may have ONBUILD triggers.
+        triggers: bool,
+    },
     /// The plan can't be completed; the build will say so.
     #[error(transparent)]
     Plan(#[from] CompleteError),
@@ -113,10 +119,12 @@ impl Before {
         Ok(())
     }
 
-    /// A build comes that will be done only later.
-    pub fn add_pending(&mut self, service: &ServiceName, names: Vec<ImageRef>) {
+    /// A build comes that will be done only later; what its Dockerfile says, if that is known.
+    pub fn add_pending(&mut self, service: &ServiceName, names: Vec<ImageRef>, dockerfile: Option<&str>) {
+        // Triggers come from its own ONBUILD lines: those of its base image are used up by it.
+        let triggers = dockerfile.is_none_or(|text| text.to_ascii_lowercase().contains("onbuild"));
         self.pending.insert(service.clone());
-        self.pending_names.extend(names);
+        self.pending_names.extend(names.into_iter().map(|name| (name, triggers)));
     }
 
     /// Whether the build's names depend on an image that isn't known yet.
@@ -196,8 +204,9 @@ impl Inputs<'_> {
         };
         let looking = async {
             for image in analysis.base_images.iter().filter(|image| image.from) {
-                if let Err(error) = self.base(bases, &image.name, true).await {
-                    return Some(error.to_string());
+                match self.base(bases, &image.name, true).await {
+                    Ok(_) | Err(NoDigest::PendingImage { triggers: false, .. }) => {}
+                    Err(error) => return Some(error.to_string()),
                 }
             }
             None
@@ -215,8 +224,8 @@ impl Inputs<'_> {
 
     async fn base(&self, bases: &BaseImages, name: &str, from: bool) -> Result<Base, NoDigest> {
         let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
-        if self.before.pending_names.contains(&image) {
-            return Err(NoDigest::PendingImage(image));
+        if let Some((_, triggers)) = self.before.pending_names.iter().find(|(name, _)| *name == image) {
+            return Err(NoDigest::PendingImage { image, triggers: *triggers });
         }
         let made = self.before.images.values().find(|made| made.names.contains(&image));
         let base = bases.find(self.namespace, made.map_or(&image, |made| &made.pinned)).await?;

@@ -178,7 +178,7 @@ fn any_input_that_changes_is_built_again() {
             },
             &[],
         ),
-        ("--build-arg", |_| {}, &["--build-arg", "COLOUR=red"]),
+        ("--build-arg", |_| {}, &["--build-arg", "COLOUR=green"]),
         (
             "the target",
             |project| {
@@ -248,7 +248,7 @@ fn what_is_sent_is_what_the_dockerfile_uses() {
     assert_eq!(files::paths(&pulled.files), ["src/a.txt", "src/link", "src/run.sh", "top.txt"]);
 
     // A base image with triggers uses what nobody can see here.
-    project.image("FROM scratch\nONBUILD COPY elsewhere /elsewhere\n").file(
+    project.image("FROM scratch\nCOPY Dockerfile /base\nONBUILD COPY elsewhere /elsewhere\n").file(
         "okteto.yaml",
         format!("name: {}\nbuild:\n  base:\n    context: .\n    image: okteto.dev/triggers:1\n", project.name),
     );
@@ -257,7 +257,7 @@ fn what_is_sent_is_what_the_dockerfile_uses() {
     child.image("FROM okteto.dev/triggers:1\nCOPY top.txt /\n").file("elsewhere/x", "x").file("top.txt", "t");
     let run = child.events(&["build"]).ok();
     let pulled = image::pull(&team, run.last("build.done")["image"].as_str().unwrap());
-    assert_eq!(files::paths(&pulled.files), ["elsewhere/x", "top.txt"]);
+    assert_eq!(files::paths(&pulled.files), ["base", "elsewhere/x", "top.txt"]);
     assert_eq!(skipped(&child.events(&["build"]).ok()), [""; 0], "triggers can't be known beforehand");
 }
 

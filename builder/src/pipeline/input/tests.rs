@@ -167,7 +167,7 @@ mod registries {
     #[tokio::test]
     async fn what_is_not_built_yet_leaves_it_open() {
         let pending = |_: &mut BuildPlan, before: &mut Before| {
-            before.add_pending(&service("x"), vec!["127.0.0.1:9/dev/app-x:okteto".parse().unwrap()]);
+            before.add_pending(&service("x"), vec!["127.0.0.1:9/dev/app-x:okteto".parse().unwrap()], None);
         };
         assert!(ask("FROM scratch\n", pending).await.is_ok());
         for text in [
@@ -180,12 +180,12 @@ mod registries {
         }
         let depends = |build: &mut BuildPlan, before: &mut Before| {
             build.depends_on = vec![service("x")];
-            before.add_pending(&service("x"), Vec::new());
+            before.add_pending(&service("x"), Vec::new(), None);
         };
         assert!(matches!(ask("FROM scratch\n", depends).await, Err(NoDigest::Pending(_))));
         let template = |build: &mut BuildPlan, before: &mut Before| {
             build.args = vec![("A".to_owned(), Template::from_source("${OKTETO_BUILD_X_SHA}"))];
-            before.add_pending(&service("x"), Vec::new());
+            before.add_pending(&service("x"), Vec::new(), None);
         };
         assert!(matches!(ask("FROM scratch\n", template).await, Err(NoDigest::Pending(_))));
     }
