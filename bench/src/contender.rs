@@ -21,7 +21,7 @@ pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
     /// Where its tree is.
-    pub(crate) ground: Ground,
+    pub(crate) ground: Arc<Ground>,
     /// What its bytes go over, unless it is loopback.
     pub(crate) link: Option<Link>,
 }
@@ -34,7 +34,7 @@ pub(crate) enum Program {
         skip: bool,
     },
     Client(Arc<Peer>),
-    /// Copies from here to the ground's folder.
+    /// Copies the ground's tree to this folder.
     Rsync(PathBuf),
 }
 
@@ -50,9 +50,14 @@ pub(crate) struct Measured {
 }
 
 impl Contender {
-    /// Runs it once, after a quiet moment; its link is cut once it has sent this many bytes.
-    pub(crate) async fn run(&self, scene: &Scene, tag: &str, cut_after: Option<u64>) -> Result<Measured> {
+    /// Runs it after a quiet moment; its link is cut once it has sent this many bytes.
+    pub(crate) async fn timed(&self, scene: &Scene, tag: &str, cut_after: Option<u64>) -> Result<Measured> {
         quiet::wait().await;
+        self.run(scene, tag, cut_after).await
+    }
+
+    /// Runs it at once.
+    pub(crate) async fn run(&self, scene: &Scene, tag: &str, cut_after: Option<u64>) -> Result<Measured> {
         if let Some(link) = &self.link {
             link.count(cut_after);
         }
@@ -70,10 +75,10 @@ impl Contender {
                 service.build(&Build { project: self.ground.folder(), server: address, skip: *skip }, scene.path())
             }
             Program::Client(peer) => peer.build(&self.ground.tree(), tag, address, scene.path()),
-            Program::Rsync(from) => {
+            Program::Rsync(copy) => {
                 let program = on_path("rsync").context("no rsync: install it (`make bench` does, with apt)")?;
                 let mut command = Command::new(program);
-                command.args(["-a", "--delete"]).arg(from.join("")).arg(self.ground.folder().join("copy"));
+                command.args(["-a", "--delete"]).arg(self.ground.tree().join("")).arg(copy);
                 Running::start(command, scene.path())
             }
         }

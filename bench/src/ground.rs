@@ -1,17 +1,17 @@
-//! A contender's own tree to build.
+//! A contender's own trees to build, which stay for the next run.
+//!
+//! Files are written over those of before, not removed: where the disk is told of every file that is (`discard`),
+//! removing a tree takes longer than all that is measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use tempfile::TempDir;
 
 use crate::cases::{Change, Tree};
-use crate::scene::Scene;
 use crate::stock::Stock;
 use crate::tree;
 
-const MANY_FILES: u64 = 50_000;
 const LARGE_BYTES: u64 = 100_000_000;
 const LARGE_FILE: &str = "large.bin";
 /// What the Dockerfile of the wide tree copies.
@@ -19,47 +19,48 @@ const PART: &str = "part";
 const PART_BYTES: u64 = 5_000_000;
 const PART_FILES: u64 = 50;
 
-/// A folder with a tree in it, for one contender: no engine knows the layer of another one's bytes. Dropping it removes
-/// it.
+/// A folder with a tree in it, for one contender: no engine knows the layer of another one's bytes.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    folder: TempDir,
-    kind: Option<Tree>,
+    folder: PathBuf,
+    kind: Tree,
     seed: u64,
 }
 
 impl Ground {
-    /// Makes it.
-    pub(crate) async fn new(scene: &Scene, stock: &Stock, kind: Tree, seed: u64) -> Result<Self> {
-        let ground = Self { kind: Some(kind), seed, ..Self::empty(scene)? };
-        ground.write(stock).await?;
+    /// Makes it, or writes it anew, for the contender at this place.
+    pub(crate) async fn new(stock: &Stock, kind: Tree, place: u64, seed: u64) -> Result<Self> {
+        let folder = match kind {
+            Tree::Many => stock.many(place).await?,
+            _ => stock.folder(&format!("{kind:?}-{place}").to_lowercase())?,
+        };
+        let ground = Self { folder, kind, seed };
+        ground.write(stock, &ground.tree()).await?;
         Ok(ground)
-    }
-
-    /// Without a tree, for somebody who copies one to it.
-    pub(crate) fn empty(scene: &Scene) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("ground-").tempdir_in(scene.path()).context("make a folder")?;
-        Ok(Self { folder, kind: None, seed: 0 })
     }
 
     /// The folder that the tree is in, with room for a manifest beside it.
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// The context.
     pub(crate) fn tree(&self) -> PathBuf {
-        self.folder.path().join("tree")
+        self.folder.join("tree")
     }
 
     /// Makes a change; of those that come with a ground of their own, nothing is left to do.
     pub(crate) async fn change(&self, change: Change, stock: &Stock, round: u32) -> Result<()> {
         match change {
-            _ if self.kind.is_none() => Ok(()),
             Change::New | Change::First | Change::Nothing => Ok(()),
             Change::Checkout => {
-                fs::remove_dir_all(self.tree()).context("remove a tree")?;
-                self.write(stock).await
+                // Other files with the same bytes and new times take the place of those that were built.
+                let (spare, before) = (self.folder.join("spare"), self.folder.join("before"));
+                self.write(stock, &spare).await?;
+                for (from, to) in [(&self.tree(), &before), (&spare, &self.tree()), (&before, &spare)] {
+                    fs::rename(from, to).with_context(|| format!("move {}", from.display()))?;
+                }
+                Ok(())
             }
             Change::Line => {
                 let path = self.tree().join(stock.source().await?.small_file()?);
@@ -69,18 +70,16 @@ impl Ground {
         }
     }
 
-    async fn write(&self, stock: &Stock) -> Result<()> {
-        let Some(kind) = self.kind else { return Ok(()) };
-        let tree = self.tree();
-        fs::create_dir(&tree).with_context(|| format!("make {}", tree.display()))?;
-        let copied = if kind == Tree::Wide { PART } else { "." };
+    async fn write(&self, stock: &Stock, tree: &Path) -> Result<()> {
+        fs::create_dir_all(tree).with_context(|| format!("make {}", tree.display()))?;
+        let copied = if self.kind == Tree::Wide { PART } else { "." };
         fs::write(tree.join("Dockerfile"), format!("FROM scratch\nCOPY {copied} /src\n"))
             .context("write a Dockerfile")?;
-        match kind {
-            Tree::Source => stock.source().await?.write(&tree, self.seed),
-            Tree::Many => tree::many(&tree, MANY_FILES, self.seed),
+        match self.kind {
+            Tree::Source => stock.source().await?.write(tree, self.seed),
+            Tree::Many => Ok(()),
             Tree::Large => tree::large(&tree.join(LARGE_FILE), LARGE_BYTES, self.seed),
-            Tree::Wide => wide(&tree, stock.wide().await?, self.seed),
+            Tree::Wide => wide(tree, stock.wide().await?, self.seed),
         }
     }
 }
@@ -88,11 +87,14 @@ impl Ground {
 /// Two gigabytes by hard links, since nobody changes them, and new bytes to copy.
 fn wide(tree: &Path, files: &Path, seed: u64) -> Result<()> {
     for folder in ["data", PART] {
-        fs::create_dir(tree.join(folder)).with_context(|| format!("make {folder}"))?;
+        fs::create_dir_all(tree.join(folder)).with_context(|| format!("make {folder}"))?;
     }
     for entry in fs::read_dir(files).context("list the wide tree's files")? {
         let entry = entry?;
-        fs::hard_link(entry.path(), tree.join("data").join(entry.file_name())).context("link a file")?;
+        let to = tree.join("data").join(entry.file_name());
+        if !to.exists() {
+            fs::hard_link(entry.path(), to).context("link a file")?;
+        }
     }
     for number in 0..PART_FILES {
         let path = tree.join(PART).join(format!("file{number:02}.bin"));

@@ -1,9 +1,10 @@
 //! The folder in which everything happens.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::args::Args;
@@ -21,6 +22,8 @@ pub(crate) struct Scene {
     dir: TempDir,
     bin: PathBuf,
     stock: PathBuf,
+    /// What stays is used by one run at a time.
+    _lock: File,
     /// Where the files' bytes come from.
     pub(crate) seed: u64,
 }
@@ -32,8 +35,11 @@ impl Scene {
         let bin = own.parent().context("this program is in no folder")?.to_owned();
         let parent = bin.parent().unwrap_or(&bin).join("bench");
         fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
+        let lock = File::create(parent.join("lock")).context("make a lock")?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .with_context(|| format!("another slipway-bench uses {}", parent.display()))?;
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&parent).context("make a folder")?;
-        Ok(Self { dir, bin, stock: parent, seed })
+        Ok(Self { dir, bin, stock: parent, _lock: lock, seed })
     }
 
     /// Its path.

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::print::say;
 use crate::stock::{fill, walk};
+use crate::tree::write_over;
 
 const MANIFEST: &str = include_str!("../fixture/Cargo.toml");
 const LOCK: &str = include_str!("../fixture/Cargo.lock");
@@ -61,7 +62,7 @@ impl Source {
             if let Some(parent) = to.parent() {
                 fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
             }
-            fs::write(&to, bytes).with_context(|| format!("write {}", to.display()))?;
+            write_over(&to, &bytes)?;
             if mode & 0o111 != 0 {
                 fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).context("make a file executable")?;
             }

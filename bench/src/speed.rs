@@ -93,7 +93,9 @@ impl<'a> Hall<'a> {
                 peers = contenders.iter().skip(1).map(|contender| contender.name).collect();
             }
             for contender in &contenders {
-                contender.ground.change(case.change, self.stock, round).await?;
+                if !matches!(contender.program, Program::Rsync(_)) {
+                    contender.ground.change(case.change, self.stock, round).await?;
+                }
             }
             let measured = if case.path == Path::Cut {
                 self.cut(case, &contenders).await
@@ -111,7 +113,7 @@ impl<'a> Hall<'a> {
         order.rotate_left(round as usize % contenders.len().max(1));
         let mut measured = Vec::new();
         for (place, contender) in order {
-            measured.push((place, contender.run(self.scene, case.id, None).await?));
+            measured.push((place, contender.timed(self.scene, case.id, None).await?));
         }
         measured.sort_by_key(|(place, _)| *place);
         Ok(measured.into_iter().map(|(_, measured)| measured).collect())
@@ -120,9 +122,9 @@ impl<'a> Hall<'a> {
     /// The second tells at how many bytes the first is to be cut.
     async fn cut(&self, case: &Case, contenders: &[Contender]) -> Result<Vec<Measured>> {
         let [ours, uncut] = contenders else { bail!("two take part in {}", case.id) };
-        let whole = uncut.run(self.scene, case.id, None).await?;
+        let whole = uncut.timed(self.scene, case.id, None).await?;
         let half = whole.up.map(|bytes| bytes / 2);
-        let measured = ours.run(self.scene, case.id, half).await?;
+        let measured = ours.timed(self.scene, case.id, half).await?;
         if !ours.link.as_ref().is_some_and(Link::was_cut) {
             bail!("the link was not cut: {:?} bytes, of which half are {half:?}", measured.up);
         }
@@ -174,7 +176,7 @@ impl<'a> Hall<'a> {
         let id = CASES.iter().position(|other| other.id == case.id).unwrap_or(0) as u64;
         // Bytes of their own for each engine, case, round and contender.
         let seed = self.scene.seed.wrapping_add(self.number << 32 | id << 24 | u64::from(round) << 8 | place);
-        let ground = Ground::new(self.scene, self.stock, case.tree, seed).await?;
+        let ground = Arc::new(Ground::new(self.stock, case.tree, place, seed).await?);
         // What comes before is not timed: it may be quick.
         let link = match case.path {
             Path::Loopback => None,
@@ -190,8 +192,8 @@ impl<'a> Hall<'a> {
             problem(&format!("{}: no rsync on PATH, so it is left out: install it and run this again", case.id));
             return Ok(());
         }
-        let program = Program::Rsync(ours.ground.tree());
-        let ground = Ground::empty(self.scene)?;
+        let ground = Arc::clone(&ours.ground);
+        let program = Program::Rsync(self.stock.folder("rsync")?);
         contenders.push(Contender { name: "rsync", program, ground, link: None });
         Ok(())
     }

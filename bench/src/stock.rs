@@ -13,6 +13,9 @@ use crate::tree;
 const WIDE_FILES: u64 = 100;
 const WIDE_FILE_BYTES: u64 = 20_000_000;
 
+/// `nochange-50k`.
+const MANY_FILES: u64 = 50_000;
+
 /// The folder, and what has been opened in it.
 #[derive(Debug)]
 pub(crate) struct Stock {
@@ -25,6 +28,19 @@ impl Stock {
     /// Of this folder.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder, source: OnceCell::new(), wide: OnceCell::new() }
+    }
+
+    /// A folder of this name, with what was left in it.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// A folder with a tree of 50,000 files in it, always the same for a contender: nobody changes them.
+    pub(crate) async fn many(&self, place: u64) -> Result<PathBuf> {
+        let make = async |folder: PathBuf| tree::many(&folder.join("tree"), MANY_FILES, place);
+        fill(&self.folder, &format!("many-{MANY_FILES}-{place}"), make).await
     }
 
     /// The source tree.
@@ -41,7 +57,8 @@ impl Stock {
             Ok(())
         };
         let name = format!("wide-{}", WIDE_FILES * WIDE_FILE_BYTES / 1_000_000);
-        Ok(self.wide.get_or_try_init(|| fill(&self.folder, &name, make)).await?)
+        let wide = self.wide.get_or_try_init(|| fill(&self.folder, &name, make)).await?;
+        Ok(wide)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::bytes::XorShift;
 const PIECE: u64 = 1 << 20;
 const FILES_A_FOLDER: u64 = 15;
 
-/// This many files of up to 4 KB. `tree` must not exist.
+/// This many files of up to 4 KB.
 pub(crate) fn many(tree: &Path, files: u64, seed: u64) -> Result<()> {
     let mut layout = XorShift::new(7, 0);
     let mut buffer = Vec::new();
@@ -25,9 +25,19 @@ pub(crate) fn many(tree: &Path, files: u64, seed: u64) -> Result<()> {
         }
         buffer.clear();
         XorShift::new(seed, index).text(&mut buffer, 64 + layout.below(4_000) as usize);
-        fs::write(&path, &buffer).with_context(|| format!("write {}", path.display()))?;
+        write_over(&path, &buffer)?;
     }
     Ok(())
+}
+
+/// Writes a file, over the one of before if there is one.
+pub(crate) fn write_over(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)
+    };
+    write().with_context(|| format!("write {}", path.display()))
 }
 
 fn small_file(tree: &Path, index: u64) -> PathBuf {
@@ -50,21 +60,23 @@ pub(crate) fn noise(path: &Path, len: u64, seed: u64) -> Result<()> {
 
 fn write(path: &Path, len: u64, piece: impl Fn(u64, usize, &mut Vec<u8>)) -> Result<()> {
     let what = || format!("write {}", path.display());
-    let mut file = BufWriter::new(File::create(path).with_context(what)?);
+    let file = File::options().write(true).create(true).truncate(false).open(path).with_context(what)?;
+    let mut file = BufWriter::new(file);
     let mut buffer = Vec::with_capacity(PIECE as usize + 64);
     for number in 0..len.div_ceil(PIECE) {
         buffer.clear();
         piece(number, (len - number * PIECE).min(PIECE) as usize, &mut buffer);
         file.write_all(&buffer).with_context(what)?;
     }
-    file.flush().with_context(what)
+    file.flush().with_context(what)?;
+    file.get_ref().set_len(len).with_context(what)
 }
 
-/// Puts a byte in the middle of a file, which is written anew, as an editor does.
+/// Puts a byte in the middle of a file.
 pub(crate) fn insert_byte(path: &Path) -> Result<()> {
     let mut bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     bytes.insert(bytes.len() / 2, b'+');
-    fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
+    write_over(path, &bytes)
 }
 
 /// Puts a line at the end of a file.
