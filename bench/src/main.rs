@@ -4,12 +4,12 @@
 //! cases ─► speed ─┬─ contender ─┬─ service (slipwayd --dev, its own data and ports)  ─┬─ link (loopback, or slow) ─► report
 //!                 │             ├─ peer (buildctl, docker buildx; their registry)    ─┘
 //!                 │             └─ rsync
-//!                 └─ ground (a tree each) ─┬─ stock, source (real packages; stay for the next run)
+//!                 └─ ground (a tree each) ─┬─ stock, source (real packages; fetched once)
 //! memory ── service, sampler               └─ tree, bytes (generated)
 //! ```
 //!
-//! Everything it makes is in one folder, which every process it starts has in its command line: however it ends, those
-//! processes are ended and the folder is removed.
+//! What services and registries keep is in one folder, which each of them has in its command line: however it ends,
+//! those processes are ended and the folder is removed. Trees stay for the next run.
 
 use std::process::ExitCode;
 
