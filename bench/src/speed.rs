@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 
 use crate::args::Args;
+use crate::bytes::XorShift;
 use crate::cases::{CASES, Case, Change, Path, Tree};
 use crate::contender::{Contender, Measured, Program};
 use crate::ground::Ground;
@@ -175,7 +176,8 @@ impl<'a> Hall<'a> {
     ) -> Result<Contender> {
         let id = CASES.iter().position(|other| other.id == case.id).unwrap_or(0) as u64;
         // Bytes of their own for each engine, case, round and contender.
-        let seed = self.scene.seed.wrapping_add(self.number << 32 | id << 24 | u64::from(round) << 8 | place);
+        let part = self.number << 32 | id << 24 | u64::from(round) << 8 | place;
+        let seed = XorShift::new(self.scene.seed, part).below(u64::MAX);
         let ground = Arc::new(Ground::new(self.stock, case.tree, place, seed).await?);
         // What comes before is not timed: it may be quick.
         let link = match case.path {
