@@ -7,7 +7,7 @@ AGENT_FLAGS := -C target-feature=+crt-static
 # The targets of a line depend on each other in order.
 .NOTPARALLEL:
 
-.PHONY: help setup engines build agent runner demo test unit journeys lint bench clean
+.PHONY: help setup engines build agent runner demo test unit journeys lint peers bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,7 +47,10 @@ lint: ## formatting, clippy and documentation, warnings denied
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-bench: setup ## slipway beside its peers, and the memory it takes
+peers:
+	@scripts/setup.sh peers
+
+bench: setup peers ## slipway beside its peers, and the memory it takes
 	$(CARGO) run --locked --release -p slipway-bench
 
 clean: ## remove what was built

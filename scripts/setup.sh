@@ -4,6 +4,7 @@
 #   scripts/setup.sh engines   tools for the checks, registry binary, Docker Engine, buildkitd, base-image mirror
 #   scripts/setup.sh runner    the runner's image as an OCI archive (needs target/release/slipway)
 #   scripts/setup.sh [all]     both
+#   scripts/setup.sh peers     what `make bench` compares with, if it can be installed
 #
 # Environment: SLIPWAY_SETUP_MIRROR_PORT (5000) moves the base-image mirror to another port.
 set -euo pipefail
@@ -39,13 +40,14 @@ engines() {
 }
 
 case ${1:-all} in
-  engines | runner | all) ;;
-  *) die "usage: scripts/setup.sh [engines|runner|all]" ;;
+  engines | runner | all | peers) ;;
+  *) die "usage: scripts/setup.sh [engines|runner|all|peers]" ;;
 esac
 lock
 case ${1:-all} in
   engines) engines ;;
   runner) runner_setup ;;
+  peers) peers_setup ;;
   all)
     engines
     runner_setup

@@ -2,17 +2,23 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
 
-/// Slipway beside its peers, and the memory it takes. Ends with status 1 if that is above the limit.
+use crate::cases::CASES;
+
+/// What `--only` calls the part that is no case.
+const MEMORY: &str = "memory";
+
+/// Slipway beside its peers, and the memory it takes. Ends with status 1 if that is above the limit or a build failed.
 #[derive(Debug, Parser)]
 #[command(name = "slipway-bench", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Only this part; otherwise both
-    #[arg(long, value_enum)]
-    only: Option<Part>,
-    /// How often each speed case runs
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Only these cases; otherwise all of them, and memory
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = PossibleValuesParser::new(parts()))]
+    only: Vec<String>,
+    /// How often each case runs
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
     /// An engine, as slipwayd takes it (repeatable; memory is measured on the first) [default: buildkitd's socket and
     /// docker://]
@@ -23,19 +29,19 @@ pub(crate) struct Args {
     seed: Option<u64>,
 }
 
-/// What can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
-    /// The peak of anonymous memory of each process
-    Memory,
-    /// Time, in turn with the peers
-    Speed,
+fn parts() -> Vec<&'static str> {
+    CASES.iter().map(|case| case.id).chain([MEMORY]).collect()
 }
 
 impl Args {
-    /// Whether this part is asked for.
-    pub(crate) fn runs(&self, part: Part) -> bool {
-        self.only.is_none_or(|only| only == part)
+    /// Whether this case is asked for.
+    pub(crate) fn runs(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == id)
+    }
+
+    /// Whether memory is.
+    pub(crate) fn runs_memory(&self) -> bool {
+        self.runs(MEMORY)
     }
 
     /// The engines to measure on, in order.
@@ -46,6 +52,11 @@ impl Args {
         let buildkitd = std::env::var("BUILDKIT_HOST").ok().filter(|host| !host.is_empty());
         let buildkitd = buildkitd.unwrap_or_else(|| "unix:///run/buildkit/buildkitd.sock".to_owned());
         vec![buildkitd, "docker://".to_owned()]
+    }
+
+    /// Whether those engines were named: then each of them has to be there.
+    pub(crate) fn engines_are_named(&self) -> bool {
+        !self.engines.is_empty()
     }
 
     /// The seed that is given, or the time.
@@ -67,11 +78,12 @@ mod tests {
     }
 
     #[test]
-    fn one_part_or_both() {
-        let both = Args::parse_from(["bench"]);
-        assert!(both.runs(Part::Memory) && both.runs(Part::Speed));
-        let one = Args::parse_from(["bench", "--only", "speed", "--engine", "docker://"]);
-        assert!(!one.runs(Part::Memory) && one.runs(Part::Speed));
-        assert_eq!(one.engines(), ["docker://"]);
+    fn some_or_all() {
+        let all = Args::parse_from(["bench"]);
+        assert!(all.runs_memory() && all.runs("cold"));
+        let some = Args::parse_from(["bench", "--only", "cold,cut50", "--engine", "docker://"]);
+        assert!(!some.runs_memory() && some.runs("cold") && some.runs("cut50") && !some.runs("narrow"));
+        assert_eq!(some.engines(), ["docker://"]);
+        Args::try_parse_from(["bench", "--only", "warm"]).unwrap_err();
     }
 }

@@ -10,6 +10,8 @@ use tokio::process::{Child, Command};
 
 /// How much of a failed command's output is shown.
 const TAIL: usize = 2000;
+/// No command takes as long.
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// A command that runs. Dropping it kills it.
 #[derive(Debug)]
@@ -50,7 +52,9 @@ impl Running {
 
     /// Waits for its end, which has to be a success.
     pub(crate) async fn done(mut self) -> Result<Done> {
-        let status = self.child.wait().await.with_context(|| format!("wait for {}", self.name))?;
+        let wait = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let wait = wait.with_context(|| format!("{} still runs after {} s", self.name, PATIENCE.as_secs()))?;
+        let status = wait.with_context(|| format!("wait for {}", self.name))?;
         let time = self.start.elapsed();
         let read = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let output = read(&self.output)?;

@@ -1,12 +1,15 @@
 //! `make bench`: what Slipway's processes take of memory, and how long it takes beside its peers, on the same engines.
 //!
 //! ```text
-//! memory ─┬─ service (slipwayd --dev, its own data and ports) ─┐
-//! speed  ─┴─ peer (buildctl, docker buildx; their registry)   ─┴─ command, processes, tree, table
+//! cases ─► speed ─┬─ contender ─┬─ service (slipwayd --dev, its own data and ports)  ─┬─ link (loopback, or slow) ─► report
+//!                 │             ├─ peer (buildctl, docker buildx; their registry)    ─┘
+//!                 │             └─ rsync
+//!                 └─ ground (a tree each) ─┬─ stock, source (real packages; fetched once)
+//! memory ── service, sampler               └─ tree, bytes (generated)
 //! ```
 //!
-//! Everything it makes is in one folder, which every process it starts has in its command line: however it ends, those
-//! processes are ended and the folder is removed.
+//! What services and registries keep is in one folder, which each of them has in its command line: however it ends,
+//! those processes are ended and the folder is removed. Trees stay for the next run.
 
 use std::process::ExitCode;
 
@@ -14,22 +17,31 @@ use anyhow::{Result, bail};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Part};
+use crate::args::Args;
 use crate::print::{problem, say};
 use crate::scene::Scene;
 
 mod args;
+mod bytes;
+mod cases;
 mod command;
+mod contender;
+mod ground;
+mod link;
 mod memory;
 mod peer;
 mod print;
 mod processes;
+mod quiet;
 mod registry;
+mod report;
 mod sampler;
 mod scene;
 mod service;
+mod source;
 mod speed;
 mod stats;
+mod stock;
 mod tree;
 
 #[tokio::main]
@@ -52,12 +64,14 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<()> {
     let scene = Scene::new(args.seed())?;
     say(&format!("seed {} (--seed repeats the same bytes, which the engines may then know)", scene.seed));
-    let kept_limit = if args.runs(Part::Memory) { memory::run(&scene, args).await? } else { true };
-    if args.runs(Part::Speed) {
-        speed::run(&scene, args).await?;
-    }
+    scene.check_disk(args)?;
+    let built = speed::run(&scene, args).await?;
+    let kept_limit = if args.runs_memory() { memory::run(&scene, args).await? } else { true };
     if !kept_limit {
         bail!("more memory than the limit of {} MB", memory::LIMIT_MB);
+    }
+    if !built {
+        bail!("a build failed");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What Slipway is compared with: the engine's own client, pushing to a registry of its own.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -47,13 +48,14 @@ impl Peer {
         }
     }
 
-    /// Starts the build of a tree.
-    pub(crate) fn build(&self, tree: &Path, tag: &str, logs: &Path) -> Result<Running> {
+    /// Starts the build of a tree. `link` is something before the engine, if not the engine itself.
+    pub(crate) fn build(&self, tree: &Path, tag: &str, link: Option<SocketAddr>, logs: &Path) -> Result<Running> {
         let image = self.registry.image(tag);
         let command = match &self.client {
             Client::Buildctl { program, engine } => {
                 let mut command = Command::new(program);
-                command.args(["--addr", engine, "build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
+                let address = link.map_or_else(|| engine.clone(), |link| format!("tcp://{link}"));
+                command.args(["--addr", &address, "build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
                 for local in ["context", "dockerfile"] {
                     command.arg("--local").arg(format!("{local}={}", tree.display()));
                 }

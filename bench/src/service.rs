@@ -26,6 +26,17 @@ pub(crate) struct Service {
     token: String,
 }
 
+/// One `slipway build`.
+#[derive(Debug)]
+pub(crate) struct Build<'a> {
+    /// The folder of its manifest.
+    pub(crate) project: &'a Path,
+    /// Something before the service, if not the service itself.
+    pub(crate) server: Option<SocketAddr>,
+    /// Whether it may skip what the registry has.
+    pub(crate) skip: bool,
+}
+
 impl Service {
     /// Starts it on this engine, and waits until it is ready.
     pub(crate) async fn start(scene: &Scene, name: &str, engine: &str) -> Result<Self> {
@@ -60,18 +71,26 @@ impl Service {
         &self.dir
     }
 
+    /// Where it listens.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// Starts `slipway build` in a project's folder.
-    pub(crate) fn build(&self, project: &Path, logs: &Path) -> Result<Running> {
+    pub(crate) fn build(&self, build: &Build<'_>, logs: &Path) -> Result<Running> {
         let mut command = without_settings(Command::new(&self.slipway));
         command
             .args(["build", "--output", "json"])
-            .current_dir(project)
-            .env("SLIPWAY_SERVER", format!("http://{}", self.listen))
+            .current_dir(build.project)
+            .env("SLIPWAY_SERVER", format!("http://{}", build.server.unwrap_or(self.listen)))
             .env("SLIPWAY_TOKEN", &self.token)
             .env("SLIPWAY_NAMESPACE", "dev")
             // What it keeps between runs is ours too.
             .env("XDG_CONFIG_HOME", self.dir.join("config"))
             .env("XDG_CACHE_HOME", self.dir.join("cache"));
+        if !build.skip {
+            command.env("OKTETO_SMART_BUILDS_ENABLED", "false");
+        }
         Running::start(command.into(), logs)
     }
 

@@ -1,161 +1,209 @@
-//! The same builds by Slipway and by the engine's own client, in turn, on the same engine.
+//! The cases: the same work by Slipway and by its peers, in turn, on the same engine.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::args::Args;
+use crate::bytes::XorShift;
+use crate::cases::{CASES, Case, Change, Path, Tree};
+use crate::contender::{Contender, Measured, Program};
+use crate::ground::Ground;
+use crate::link::{Link, Shape, Target};
 use crate::peer::Peer;
-use crate::print::{problem, say, table};
+use crate::print::{problem, say};
+use crate::registry::on_path;
+use crate::report::Report;
 use crate::scene::Scene;
-use crate::service::{Service, event_field, write_project};
-use crate::stats::Spread;
-use crate::tree;
+use crate::service::Service;
+use crate::stock::Stock;
 
-/// What has happened to the tree since the build before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
-    Cold,
-    Unchanged,
-    OneFile,
-    FreshCheckout,
-}
-
-const CASES: [Case; 4] = [Case::Cold, Case::Unchanged, Case::OneFile, Case::FreshCheckout];
-
-impl Case {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cold => "cold",
-            Self::Unchanged => "nothing changed",
-            Self::OneFile => "one file changed",
-            Self::FreshCheckout => "fresh checkout",
-        }
-    }
-
-    /// Makes it happen.
-    fn prepare(self, tree: &Path, seed: u64) -> Result<()> {
-        match self {
-            Self::Cold => make_again(tree, seed),
-            Self::Unchanged => Ok(()),
-            Self::OneFile => tree::edit(tree, seed),
-            // New files at the same place, with the bytes of the last build and new times.
-            Self::FreshCheckout => make_again(tree, seed).and_then(|()| tree::edit(tree, seed)),
-        }
-    }
-}
-
-fn make_again(tree: &Path, seed: u64) -> Result<()> {
-    if tree.exists() {
-        fs::remove_dir_all(tree).context("remove a tree")?;
-    }
-    tree::source(tree, seed)
-}
-
-/// One case of one round.
-#[derive(Debug)]
-struct Measured {
-    case: Case,
-    slipway_s: f64,
-    peer_s: f64,
-    /// How much of slipway's time the sync took, until the service had every byte.
-    sync_s: f64,
-    /// What slipway sent to slipwayd, and what the engine asked for, in bytes.
-    sent: Option<u64>,
-    asked: Option<u64>,
-}
-
-/// Measures and prints, on each engine that is there.
-pub(crate) async fn run(scene: &Scene, args: &Args) -> Result<()> {
+/// Measures on each engine that is there. False if a build failed.
+pub(crate) async fn run(scene: &Scene, args: &Args) -> Result<bool> {
+    let stock = Stock::new(scene.stock().to_owned());
+    let mut report = Report::new(scene.report());
+    let (mut succeeded, mut engines) = (true, 0);
     for (number, engine) in args.engines().iter().enumerate() {
-        // Not there, or not usable: that is no reason to lose the other's figures.
-        if let Err(error) = on_engine(scene, args.rounds, number as u64, engine).await {
-            problem(&format!("speed on {engine}: {error:#}"));
+        let cases: Vec<_> = CASES.iter().filter(|case| args.runs(case.id) && case.runs_on(engine)).collect();
+        if cases.is_empty() {
+            continue;
         }
-    }
-    Ok(())
-}
-
-/// The two contenders on one engine, each with a tree of its own.
-#[derive(Debug)]
-struct Pair {
-    service: Service,
-    peer: Peer,
-    project: PathBuf,
-    peer_tree: PathBuf,
-}
-
-async fn on_engine(scene: &Scene, rounds: u32, number: u64, engine: &str) -> Result<()> {
-    let pair = Pair {
-        peer: Peer::start(scene, &format!("peer-{number}"), engine).await?,
-        service: Service::start(scene, &format!("speed-{number}"), engine).await?,
-        project: scene.folder(&format!("speed-{number}-slipway"))?,
-        peer_tree: scene.folder(&format!("speed-{number}-peer"))?.join("tree"),
-    };
-    let mut measured = Vec::new();
-    for round in 0..rounds {
-        // Bytes of their own for each contender and round: BuildKit would know the other's layer.
-        let seed = scene.seed.wrapping_add(1 + number * 1_000_000 + u64::from(round) * 2);
-        for case in CASES {
-            let name = format!("{}, round {}", case.name(), round + 1);
-            measured.push(pair.measure(scene, case, round, seed).await.context(name)?);
-        }
-    }
-    say(&format!(
-        "\nSpeed on {engine}: {} files, FROM scratch, COPY . /src, pushed; seconds, median (min–max) of {rounds}",
-        tree::SOURCE_FILES
-    ));
-    let heading = ["case", "slipway", pair.peer.name(), "slipway ÷ peer", "slipway's sync", "sent MB", "asked MB"];
-    let rows: Vec<Vec<String>> = CASES.iter().map(|&case| row(case, &measured)).collect();
-    say(&table(&heading, &rows));
-    Ok(())
-}
-
-impl Pair {
-    async fn measure(&self, scene: &Scene, case: Case, round: u32, seed: u64) -> Result<Measured> {
-        let tag = format!("round{round}");
-        write_project(&self.project, &tag)?;
-        let own_tree = self.project.join("tree");
-        case.prepare(&own_tree, seed)?;
-        case.prepare(&self.peer_tree, seed + 1)?;
-        let slipway = async || self.service.build(&self.project, scene.path())?.done().await;
-        let peer = async || self.peer.build(&self.peer_tree, &tag, scene.path())?.done().await;
-        // In turn, and who is first changes: neither always meets what the other left behind.
-        let (slipway, peer) = if round.is_multiple_of(2) {
-            let first = slipway().await?;
-            (first, peer().await?)
-        } else {
-            let first = peer().await?;
-            (slipway().await?, first)
+        let hall = match Hall::open(scene, &stock, engine, number as u64).await {
+            Ok(hall) => hall,
+            // Not there, or not usable: that is no reason to lose the other's figures.
+            Err(error) => {
+                problem(&format!("{engine} is left out: {error:#}"));
+                succeeded &= !args.engines_are_named();
+                continue;
+            }
         };
-        Ok(Measured {
-            case,
-            slipway_s: slipway.time.as_secs_f64(),
-            peer_s: peer.time.as_secs_f64(),
-            sync_s: event_field(&slipway.output, "sync.done", "duration_ms").unwrap_or(0) as f64 / 1e3,
-            sent: event_field(&slipway.output, "sync.done", "sent_bytes"),
-            asked: event_field(&slipway.output, "build.done", "engine_bytes"),
-        })
+        engines += 1;
+        if cases.iter().any(|case| case.tree == Tree::Source) {
+            let (files, bytes) = stock.source().await?.size();
+            say(&format!("the source tree has {files} files, {:.1} MB", bytes as f64 / 1e6));
+        }
+        for case in cases {
+            match hall.run(case, args.rounds).await {
+                Ok((peers, rounds)) => {
+                    report.add(case, engine, &peers, &rounds);
+                    report.save()?;
+                }
+                Err(error) => {
+                    problem(&format!("{} on {engine}: {error:#}", case.id));
+                    succeeded = false;
+                }
+            }
+        }
+        say(&format!("\n{} round(s) on {engine}: medians in seconds (min–max), bytes up in MB", args.rounds));
+        say(&report.table(engine));
+    }
+    if engines == 0 && CASES.iter().any(|case| args.runs(case.id)) {
+        bail!("no engine to measure on: run `make setup`");
+    }
+    Ok(succeeded)
+}
+
+/// Slipway's service and its peer on one engine.
+#[derive(Debug)]
+struct Hall<'a> {
+    scene: &'a Scene,
+    stock: &'a Stock,
+    engine: &'a str,
+    number: u64,
+    service: Arc<Service>,
+    peer: Arc<Peer>,
+}
+
+impl<'a> Hall<'a> {
+    async fn open(scene: &'a Scene, stock: &'a Stock, engine: &'a str, number: u64) -> Result<Self> {
+        let peer = Arc::new(Peer::start(scene, &format!("peer-{number}"), engine).await?);
+        let service = Arc::new(Service::start(scene, &format!("speed-{number}"), engine).await?);
+        Ok(Self { scene, stock, engine, number, service, peer })
+    }
+
+    /// What each took in each round, Slipway first, and what its peers are called.
+    async fn run(&self, case: &Case, rounds: u32) -> Result<(Vec<&'static str>, Vec<Vec<Measured>>)> {
+        let (mut peers, mut all) = (Vec::new(), Vec::new());
+        let mut contenders = Vec::new();
+        for round in 0..rounds {
+            say(&format!("{}: round {} of {rounds}", case.id, round + 1));
+            if contenders.is_empty() || !case.has_warm_up() {
+                // The old ones first: they have files and processes.
+                contenders.clear();
+                contenders = self.contenders(case, round).await?;
+                peers = contenders.iter().skip(1).map(|contender| contender.name).collect();
+            }
+            for contender in &contenders {
+                if !matches!(contender.program, Program::Rsync(_)) {
+                    contender.ground.change(case.change, self.stock, round).await?;
+                }
+            }
+            let measured = if case.path == Path::Cut {
+                self.cut(case, &contenders).await
+            } else {
+                self.in_turn(case, &contenders, round).await
+            };
+            all.push(measured.with_context(|| format!("round {}", round + 1))?);
+        }
+        Ok((peers, all))
+    }
+
+    /// Who is first changes with every round: nobody always meets what another left behind.
+    async fn in_turn(&self, case: &Case, contenders: &[Contender], round: u32) -> Result<Vec<Measured>> {
+        let mut order: Vec<_> = contenders.iter().enumerate().collect();
+        order.rotate_left(round as usize % contenders.len().max(1));
+        let mut measured = Vec::new();
+        for (place, contender) in order {
+            measured.push((place, contender.timed(self.scene, case.id, None).await?));
+        }
+        measured.sort_by_key(|(place, _)| *place);
+        Ok(measured.into_iter().map(|(_, measured)| measured).collect())
+    }
+
+    /// The second tells at how many bytes the first is to be cut.
+    async fn cut(&self, case: &Case, contenders: &[Contender]) -> Result<Vec<Measured>> {
+        let [ours, uncut] = contenders else { bail!("two take part in {}", case.id) };
+        let whole = uncut.timed(self.scene, case.id, None).await?;
+        let half = whole.up.map(|bytes| bytes / 2);
+        let measured = ours.timed(self.scene, case.id, half).await?;
+        if !ours.link.as_ref().is_some_and(Link::was_cut) {
+            bail!("the link was not cut: {:?} bytes, of which half are {half:?}", measured.up);
+        }
+        Ok(vec![measured, whole])
+    }
+
+    async fn contenders(&self, case: &Case, round: u32) -> Result<Vec<Contender>> {
+        let service = match case.change {
+            Change::First => {
+                let name = format!("{}-{}-{round}", case.id, self.number);
+                Arc::new(Service::start(self.scene, &name, self.engine).await?)
+            }
+            _ => Arc::clone(&self.service),
+        };
+        let slipway = async |name, place| {
+            let program = Program::Slipway { service: Arc::clone(&service), skip: case.skip };
+            self.contender(case, name, program, (round, place), || Ok(Target::Tcp(service.listen()))).await
+        };
+        let mut contenders = vec![slipway("slipway", 0).await?];
+        if case.path == Path::Cut {
+            contenders.push(slipway("slipway, uncut", 1).await?);
+        } else {
+            let program = Program::Client(Arc::clone(&self.peer));
+            let target = || Target::engine(self.engine);
+            contenders.push(self.contender(case, self.peer.name(), program, (round, 1), target).await?);
+        }
+        if case.rsync.is_some() {
+            self.add_rsync(case, &mut contenders)?;
+        }
+        if case.has_warm_up() {
+            for contender in &contenders {
+                contender.run(self.scene, case.id, None).await.context("the build before")?;
+            }
+        }
+        for link in contenders.iter().filter_map(|contender| contender.link.as_ref()) {
+            link.shape(shape(case.path));
+        }
+        Ok(contenders)
+    }
+
+    async fn contender(
+        &self,
+        case: &Case,
+        name: &'static str,
+        program: Program,
+        (round, place): (u32, u64),
+        target: impl FnOnce() -> Result<Target>,
+    ) -> Result<Contender> {
+        let id = CASES.iter().position(|other| other.id == case.id).unwrap_or(0) as u64;
+        // Bytes of their own for each engine, case, round and contender.
+        let part = self.number << 32 | id << 24 | u64::from(round) << 8 | place;
+        let seed = XorShift::new(self.scene.seed, part).below(u64::MAX);
+        let ground = Arc::new(Ground::new(self.stock, case.tree, place, seed).await?);
+        // What comes before is not timed: it may be quick.
+        let link = match case.path {
+            Path::Loopback => None,
+            _ => Some(Link::start(target()?, Shape::OPEN)?),
+        };
+        Ok(Contender { name, program, ground, link })
+    }
+
+    /// On slipway's own tree, if there is an rsync.
+    fn add_rsync(&self, case: &Case, contenders: &mut Vec<Contender>) -> Result<()> {
+        let Some(ours) = contenders.first() else { return Ok(()) };
+        if on_path("rsync").is_none() {
+            problem(&format!("{}: no rsync on PATH, so it is left out: install it and run this again", case.id));
+            return Ok(());
+        }
+        let ground = Arc::clone(&ours.ground);
+        let program = Program::Rsync(self.stock.folder("rsync")?);
+        contenders.push(Contender { name: "rsync", program, ground, link: None });
+        Ok(())
     }
 }
 
-fn row(case: Case, measured: &[Measured]) -> Vec<String> {
-    let of = |number: fn(&Measured) -> f64| {
-        let numbers = measured.iter().filter(|one| one.case == case).map(number);
-        Spread::of(numbers).map_or_else(|| "-".to_owned(), |spread| spread.to_string())
-    };
-    let most = |bytes: fn(&Measured) -> Option<u64>| {
-        let most = measured.iter().filter(|one| one.case == case).filter_map(bytes).max();
-        most.map_or_else(|| "-".to_owned(), |bytes| format!("{:.3}", bytes as f64 / 1e6))
-    };
-    vec![
-        case.name().to_owned(),
-        of(|one| one.slipway_s),
-        of(|one| one.peer_s),
-        of(|one| one.slipway_s / one.peer_s),
-        of(|one| one.sync_s),
-        most(|one| one.sent),
-        most(|one| one.asked),
-    ]
+fn shape(path: Path) -> Shape {
+    match path {
+        Path::Loopback | Path::Counted => Shape::OPEN,
+        Path::Slow | Path::Cut => Shape::SLOW,
+    }
 }

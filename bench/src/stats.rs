@@ -5,9 +5,9 @@ use std::fmt;
 /// The median of some numbers and how far they spread.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {

@@ -1,0 +1,191 @@
+//! What is measured: one line of this table each.
+
+/// A case.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// As `--only` and `bench.json` name it.
+    pub(crate) id: &'static str,
+    /// What has happened since the build before.
+    pub(crate) what: &'static str,
+    pub(crate) tree: Tree,
+    pub(crate) change: Change,
+    pub(crate) path: Path,
+    /// Slipway may skip what the registry has; otherwise `OKTETO_SMART_BUILDS_ENABLED=false`.
+    pub(crate) skip: bool,
+    pub(crate) goal: Goal,
+    /// Beside rsync too: slipway's time may be this many times rsync's.
+    pub(crate) rsync: Option<f64>,
+}
+
+/// What is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// 7,500 files, 80 MB, of real packages.
+    Source,
+    /// 50,000 files of up to 4 KB.
+    Many,
+    /// One file of 100 MB.
+    Large,
+    /// 2 GB, of which the Dockerfile copies a folder of 5 MB.
+    Wide,
+}
+
+/// What happens to the tree before each build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Other bytes, which neither engine nor service has seen. All other changes follow a build that isn't timed.
+    New,
+    /// As `New`, for a service that is new as well.
+    First,
+    Nothing,
+    /// Removed, and written again: the same bytes at the same place, new times.
+    Checkout,
+    /// A line more in a small file.
+    Line,
+    /// A byte more in the middle of the file.
+    Byte,
+}
+
+/// How the client reaches the service or the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// Directly; nobody counts bytes.
+    Loopback,
+    /// Over a link that counts.
+    Counted,
+    /// Over a link of 50 Mbit/s, 20 ms each way.
+    Slow,
+    /// The same, cut at half of the bytes of a sync that isn't cut, which is the peer.
+    Cut,
+}
+
+/// What it is to show.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Goal {
+    /// Slipway's time may be this many times the peer's; of a path that is cut, its bytes.
+    pub(crate) ratio: f64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What may go up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bytes {
+    Any,
+    /// This many times the peer's.
+    Ratio(f64),
+    AtMost(u64),
+}
+
+const fn ratio(ratio: f64) -> Goal {
+    Goal { ratio, bytes: Bytes::Any }
+}
+
+const BASE: Case = Case {
+    id: "",
+    what: "",
+    tree: Tree::Source,
+    change: Change::Nothing,
+    path: Path::Loopback,
+    skip: true,
+    goal: ratio(1.0),
+    rsync: None,
+};
+
+/// All of them, in the order in which they run.
+pub(crate) const CASES: [Case; 12] = [
+    Case { id: "nochange", what: "nothing changed", goal: ratio(0.25), ..BASE },
+    Case { id: "nochange-noskip", what: "nothing changed, no skip", skip: false, goal: ratio(1.1), ..BASE },
+    Case { id: "fresh", what: "fresh checkout", change: Change::Checkout, goal: ratio(0.25), ..BASE },
+    Case {
+        id: "fresh-noskip",
+        what: "fresh checkout, no skip",
+        change: Change::Checkout,
+        skip: false,
+        goal: ratio(0.4),
+        ..BASE
+    },
+    Case { id: "onefile", what: "one small file changed", change: Change::Line, goal: ratio(1.1), ..BASE },
+    Case { id: "cold", what: "never seen", change: Change::New, goal: ratio(1.15), ..BASE },
+    Case {
+        id: "cold-slow",
+        what: "never seen, slow link",
+        change: Change::New,
+        path: Path::Slow,
+        goal: Goal { ratio: 0.5, bytes: Bytes::Ratio(0.35) },
+        ..BASE
+    },
+    Case {
+        id: "fresh-slow",
+        what: "fresh checkout, slow link",
+        change: Change::Checkout,
+        path: Path::Slow,
+        goal: Goal { ratio: 0.1, bytes: Bytes::Ratio(0.01) },
+        ..BASE
+    },
+    Case {
+        id: "insert-slow",
+        what: "a byte into 100 MB, slow link",
+        tree: Tree::Large,
+        change: Change::Byte,
+        path: Path::Slow,
+        goal: Goal { ratio: 0.3, bytes: Bytes::AtMost(2_000_000) },
+        ..BASE
+    },
+    Case {
+        id: "narrow",
+        what: "5 MB copied of 2 GB, first time",
+        tree: Tree::Wide,
+        change: Change::First,
+        path: Path::Counted,
+        goal: Goal { ratio: 1.0, bytes: Bytes::Ratio(1.0) },
+        ..BASE
+    },
+    Case {
+        id: "nochange-50k",
+        what: "50,000 files, nothing changed",
+        tree: Tree::Many,
+        goal: ratio(0.25),
+        rsync: Some(3.0),
+        ..BASE
+    },
+    Case {
+        id: "cut50",
+        what: "never seen, slow link cut at half",
+        change: Change::New,
+        path: Path::Cut,
+        goal: ratio(1.05),
+        ..BASE
+    },
+];
+
+impl Case {
+    /// Whether a build that isn't timed comes before those that are.
+    pub(crate) fn has_warm_up(&self) -> bool {
+        !matches!(self.change, Change::New | Change::First)
+    }
+
+    /// Whether it can run on this engine: a link to Docker Engine's BuildKit would have all of Docker's API on it, and
+    /// nobody uses that over a slow one.
+    pub(crate) fn runs_on(&self, engine: &str) -> bool {
+        self.path == Path::Loopback || !engine.starts_with("docker://")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let mut ids: Vec<_> = CASES.iter().map(|case| case.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), CASES.len());
+        assert!(ids.iter().all(|id| !id.is_empty()));
+    }
+
+    #[test]
+    fn bytes_are_bounded_only_where_they_are_counted() {
+        assert!(CASES.iter().all(|case| case.goal.bytes == Bytes::Any || case.path != Path::Loopback));
+    }
+}

@@ -1,0 +1,86 @@
+//! Who takes part in a case, and one timed run of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::process::Command;
+
+use crate::command::Running;
+use crate::ground::Ground;
+use crate::link::Link;
+use crate::peer::Peer;
+use crate::quiet;
+use crate::registry::on_path;
+use crate::scene::Scene;
+use crate::service::{Build, Service, event_field, write_project};
+
+/// One that does the work of a case.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    pub(crate) program: Program,
+    /// Where its tree is.
+    pub(crate) ground: Arc<Ground>,
+    /// What its bytes go over, unless it is loopback.
+    pub(crate) link: Option<Link>,
+}
+
+/// What it runs.
+#[derive(Debug)]
+pub(crate) enum Program {
+    Slipway {
+        service: Arc<Service>,
+        skip: bool,
+    },
+    Client(Arc<Peer>),
+    /// Copies the ground's tree to this folder.
+    Rsync(PathBuf),
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    /// From the client's start to its end, when the image has been pushed, in seconds.
+    pub(crate) seconds: f64,
+    /// Bytes that the client sent, where a link counts them.
+    pub(crate) up: Option<u64>,
+    /// How much of slipway's time the sync took, until the service had every byte, in seconds.
+    pub(crate) sync: Option<f64>,
+}
+
+impl Contender {
+    /// Runs it after a quiet moment; its link is cut once it has sent this many bytes.
+    pub(crate) async fn timed(&self, scene: &Scene, tag: &str, cut_after: Option<u64>) -> Result<Measured> {
+        quiet::wait().await;
+        self.run(scene, tag, cut_after).await
+    }
+
+    /// Runs it at once.
+    pub(crate) async fn run(&self, scene: &Scene, tag: &str, cut_after: Option<u64>) -> Result<Measured> {
+        if let Some(link) = &self.link {
+            link.count(cut_after);
+        }
+        let running = self.start(scene, tag)?;
+        let done = running.done().await.with_context(|| self.name.to_owned())?;
+        let sync = event_field(&done.output, "sync.done", "duration_ms").map(|ms| ms as f64 / 1e3);
+        Ok(Measured { seconds: done.time.as_secs_f64(), up: self.link.as_ref().map(Link::up), sync })
+    }
+
+    fn start(&self, scene: &Scene, tag: &str) -> Result<Running> {
+        let address = self.link.as_ref().map(Link::address);
+        match &self.program {
+            Program::Slipway { service, skip } => {
+                write_project(self.ground.folder(), tag)?;
+                service.build(&Build { project: self.ground.folder(), server: address, skip: *skip }, scene.path())
+            }
+            Program::Client(peer) => peer.build(&self.ground.tree(), tag, address, scene.path()),
+            Program::Rsync(copy) => {
+                let program = on_path("rsync").context("no rsync: install it (`make bench` does, with apt)")?;
+                let mut command = Command::new(program);
+                command.args(["-a", "--delete"]).arg(self.ground.tree().join("")).arg(copy);
+                Running::start(command, scene.path())
+            }
+        }
+    }
+}
