@@ -20,6 +20,7 @@ mod scale;
 mod skip;
 mod start_up;
 mod sync;
+mod sync_faults;
 mod tenancy_api;
 mod tenancy_registry;
 mod tls_engine;
