@@ -49,12 +49,19 @@ pub(crate) struct Roots {
     scan_cache: Option<PathBuf>,
     /// By place, patterns and paths.
     known: HashMap<(PathBuf, Vec<String>, Vec<String>), String>,
+    /// Contexts are scanned whole, whatever their Dockerfiles use.
+    whole: bool,
 }
 
 impl Roots {
     /// None yet.
     pub(crate) fn new(scan_cache: Option<PathBuf>) -> Self {
         Self { scan_cache, ..Self::default() }
+    }
+
+    /// The same, for contexts as a person sees them: nothing is narrowed.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// The trees, in the order of their first use.
@@ -80,7 +87,7 @@ impl Roots {
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let file = file.ok_or_else(|| Usage::new(format!("`{}` can't be a Dockerfile's name", path.display())))?;
         let rules = Rules::docker(&dir, &path).map_err(|error| Usage::new(causes(&error)))?;
-        let only = narrow::paths(&path, build, earlier);
+        let only = if self.whole { Vec::new() } else { narrow::paths(&path, build, earlier) };
         let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
         let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path)?;
         Ok(BuildRoots { context, dockerfile, file })

@@ -33,7 +33,15 @@ pub(crate) struct Ending<'a> {
 
 /// Finds and scans everything that a plan reads. Blocks.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
-    let mut roots = Roots::new(project.scan_cache.clone());
+    prepare_with(Roots::new(project.scan_cache.clone()), project, plan)
+}
+
+/// The same with whole contexts.
+pub(crate) fn prepare_whole(project: &Project, plan: Plan) -> Result<Prepared> {
+    prepare_with(Roots::new(project.scan_cache.clone()).whole(), project, plan)
+}
+
+fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepared> {
     let mut builds = Vec::with_capacity(plan.builds.len());
     for (index, build) in plan.builds.iter().enumerate() {
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);

@@ -213,10 +213,11 @@ impl Project {
         self.slipway(args.iter().chain(&["--detach"])).ok().out().trim().to_owned()
     }
 
-    /// Builds the image `app` and gives its reference.
+    /// Builds the image `app`, unless that is there already, and gives its reference.
     pub fn build_app(&self) -> String {
         let run = self.events(&["build"]).ok();
-        run.last("build.done")["image"].as_str().expect("a reference").to_owned()
+        let kind = if run.all("build.skipped").is_empty() { "build.done" } else { "build.skipped" };
+        run.last(kind)["image"].as_str().expect("a reference").to_owned()
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.no_cache = args.no_cache;
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
-        let prepared = tokio::task::spawn_blocking(move || run::prepare(&project, plan)).await??;
+        let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;
         let mut roots = prepared.builds.iter();
         let printed = PrintedPlan::new(&prepared.plan, |_| Digests {
             context: roots

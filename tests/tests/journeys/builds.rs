@@ -83,7 +83,7 @@ fn images_are_built_in_the_order_of_their_dependencies_and_from_one_another() {
     let base = image_of(&run, "base").split_once('@').unwrap().1;
     assert!(pulled.config["config"]["Env"].to_string().contains(&format!("BASE=okteto@{base}")), "{}", pulled.config);
 
-    let one = app.events(&["build", "walls"]).ok();
+    let one = app.events(&["build", "walls", "--no-cache"]).ok();
     let built: Vec<_> =
         one.all("build.done").iter().map(|event| event["service"].as_str().unwrap().to_owned()).collect();
     assert_eq!(built, ["base", "walls"], "what one service depends on is built with it, and nothing else");

@@ -117,8 +117,15 @@ mod registries {
     use crate::registry::mirrors::Mirrors;
     use crate::registry::{Config, Registry};
 
-    /// Nothing is asked: the registry is on a port that nobody has.
     async fn ask(text: &str, change: impl FnOnce(&mut BuildPlan, &mut Before)) -> Result<String, NoDigest> {
+        ask_both(text, change).await.0
+    }
+
+    /// The digest, and why more of the context may be used. Nothing is asked: the registry is on a port that nobody has.
+    async fn ask_both(
+        text: &str,
+        change: impl FnOnce(&mut BuildPlan, &mut Before),
+    ) -> (Result<String, NoDigest>, Option<String>) {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { listen: "127.0.0.1:9".parse().unwrap(), ..Config::default() };
         let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
@@ -129,7 +136,7 @@ mod registries {
         let (namespace, roots) = ("dev".parse().unwrap(), roots());
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
         let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, before };
-        inputs.digest(&bases).await.map(|digest| digest.hex())
+        (inputs.digest(&bases).await.map(|digest| digest.hex()), inputs.may_use_more(&bases).await)
     }
 
     fn service(name: &str) -> ServiceName {
@@ -188,6 +195,21 @@ mod registries {
             before.add_pending(&service("x"), Vec::new(), None);
         };
         assert!(matches!(ask("FROM scratch\n", template).await, Err(NoDigest::Pending(_))));
+    }
+
+    #[tokio::test]
+    async fn an_image_of_the_same_job_widens_what_starts_from_it_where_it_may_have_triggers() {
+        let more = async |base: Option<&str>| {
+            let pending = |_: &mut BuildPlan, before: &mut Before| {
+                before.add_pending(&service("x"), vec!["127.0.0.1:9/dev/app-x:okteto".parse().unwrap()], base);
+            };
+            ask_both("FROM okteto.dev/app-x:okteto\n", pending).await.1.is_some()
+        };
+        assert!(!more(Some("FROM debian\nCOPY a /\n")).await);
+        assert!(more(Some("FROM debian\nonbuild COPY a /\n")).await);
+        assert!(more(None).await);
+        assert!(ask_both("FROM okteto.dev/other\n", |_, _| {}).await.1.is_some());
+        assert!(ask_both("FROM scratch\nCOPY --from=okteto.dev/other / /\n", |_, _| {}).await.1.is_none());
     }
 
     #[tokio::test]
