@@ -12,13 +12,14 @@ use crate::store::upload::UploadError;
 pub(super) fn from_jobs(error: &JobsError) -> Status {
     match error {
         JobsError::NoJob(_) | JobsError::NoNamespace(_) => Status::not_found(error.to_string()),
-        JobsError::Invalid(_)
-        | JobsError::Upload(
+        // It was well when it left: a client proves what it reads. Another try is worth it.
+        JobsError::Upload(
             UploadError::Frame(_)
-            | UploadError::FrameSize(_)
             | UploadError::Truncated
             | UploadError::Blob(BlobError::Damaged { .. } | BlobError::Size { .. }),
-        )
+        ) => Status::data_loss(error.to_string()),
+        JobsError::Invalid(_)
+        | JobsError::Upload(UploadError::FrameSize(_))
         | JobsError::Tree(TreeError::Invalid(_) | TreeError::Blob(BlobError::Size { .. })) => {
             Status::invalid_argument(error.to_string())
         }

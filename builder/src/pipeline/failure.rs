@@ -148,6 +148,8 @@ fn build_hint(message: &str) -> Option<String> {
         "a build may use images of its own namespace and of the global one only"
     } else if message.contains("failed to calculate checksum") || message.contains("not found: not found") {
         "is the file in the context, and not excluded by an ignore file? `slipway files --for build:<service>` lists what is sent"
+    } else if message.contains("is damaged: its content") {
+        "the service's disk has lost it: run the command again, and it is sent anew"
     } else if message.contains("failed to resolve source metadata") {
         "is the image's name right, and can the engine reach its registry?"
     } else {

@@ -52,7 +52,7 @@ pub enum BlobError {
     #[error("blob {0} is missing")]
     Missing(Digest),
     /// It is not what it says it is.
-    #[error("blob {digest} has the content of {actual}")]
+    #[error("blob {digest} is damaged: its content is that of {actual}")]
     Damaged {
         /// The name it was given.
         digest: Digest,

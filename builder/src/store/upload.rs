@@ -117,6 +117,20 @@ impl Upload {
         Ok(std::mem::take(&mut self.unsealed))
     }
 
+    /// The same for the complete records, in the middle of one that isn't: that one goes on.
+    pub fn seal_complete(&mut self) -> Result<(), UploadError> {
+        let Some(pack) = self.pack.as_mut().filter(|pack| !pack.is_empty()) else { return Ok(()) };
+        let open = pack.take_open()?;
+        self.seal_pack()?;
+        if let Some((header, content)) = open {
+            let mut pack = PackWriter::create(self.blobs.catalog().dirs())?;
+            pack.begin(header)?;
+            pack.append(&content)?;
+            self.pack = Some(pack);
+        }
+        Ok(())
+    }
+
     /// Seals, and gives the blobs that were stored, with their sizes; an error when the stream ended inside a record.
     pub fn finish(mut self) -> Result<Vec<(Digest, u64, bool)>, UploadError> {
         let complete = self.between_records();
@@ -285,6 +299,25 @@ mod tests {
         drop(upload);
         assert!(blobs.has(&Digest::of(b"first")));
         assert!(!blobs.has(&Digest::of(b"second")));
+    }
+
+    #[test]
+    fn what_is_complete_is_sealed_in_the_middle_of_a_record_which_goes_on() {
+        let large: Vec<u8> = (0..700_000u32).map(|n| (n % 251) as u8).collect();
+        let stream = [record(b"first"), record(&large), record(b"last")].concat();
+        for cut in [0, 20, 53, 60, 101, 120, 300_000, 600_000, stream.len() - 3, stream.len()] {
+            let dir = tempfile::tempdir().unwrap();
+            let blobs = blobs(dir.path());
+            let mut upload = Upload::new(blobs.clone());
+            upload.raw_frame(&stream[..cut]).unwrap();
+            upload.seal_complete().unwrap();
+            assert_eq!(blobs.has(&Digest::of(b"first")), cut >= 53, "{cut}");
+            assert_eq!(blobs.has(&Digest::of(&large)), cut >= 700_101, "{cut}");
+            upload.raw_frame(&stream[cut..]).unwrap();
+            assert_eq!(upload.finish().unwrap().len(), 3);
+            assert_eq!(blobs.read_all(&Digest::of(&large), 1 << 20).unwrap(), large, "{cut}");
+            assert_eq!(blobs.read_all(&Digest::of(b"last"), 10).unwrap(), b"last");
+        }
     }
 
     #[test]

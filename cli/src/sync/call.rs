@@ -156,7 +156,9 @@ impl Talk<'_, '_> {
             }
             Err(status) => status,
         };
-        Err(if is_transient(&status) { Stop::Cut(status) } else { Stop::Failed(client.error(&status).into()) })
+        // What is damaged on its way is sent again.
+        let again = is_transient(&status) || status.code() == tonic::Code::DataLoss;
+        Err(if again { Stop::Cut(status) } else { Stop::Failed(client.error(&status).into()) })
     }
 
     /// The call takes nothing more: why?

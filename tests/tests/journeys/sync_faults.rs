@@ -13,8 +13,8 @@ use slipway_journeys::wait::{LONG, until};
 use slipway_journeys::{Project, Run, Service, Team, files, image, process, random, unique};
 
 /// Slow enough that something can happen half way.
-const SLOW: Shape = Shape { bytes_per_second: 4_000_000, delay: Duration::from_millis(5) };
-const SIZE: u64 = 8_000_000;
+const SLOW: Shape = Shape { bytes_per_second: 8_000_000, delay: Duration::from_millis(5) };
+const SIZE: u64 = 20_000_000;
 
 /// A project of one large file and some small ones, none of which gets smaller.
 fn project(team: &Team) -> Project {
@@ -55,6 +55,8 @@ fn a_client_that_is_killed_in_a_large_file_has_sent_what_it_has_sent() {
     wait_sent(&link, SIZE * 6 / 10);
     first.signal(Signal::KILL);
     first.finish();
+    // What the link still holds arrives, and then nothing more.
+    std::thread::sleep(Duration::from_secs(1));
     let before = link.sent();
     let run = app.events(&["build"]).ok();
     let again = link.sent() - before;
@@ -74,7 +76,7 @@ fn a_connection_that_is_cut_goes_on_where_it_was() {
     }
     let run = running.finish().ok();
     assert!(run.stderr.contains("lost the connection"), "it says so: {}", run.stderr);
-    assert!(link.sent() < SIZE * 15 / 10, "{} bytes were sent for {SIZE}", link.sent());
+    assert!(link.sent() < SIZE * 14 / 10, "{} bytes were sent for {SIZE}", link.sent());
     assert_eq!(run.all("sync.done").len(), 1);
     built_right(&app, &run);
 }
@@ -89,7 +91,7 @@ fn a_service_that_is_killed_in_mid_sync_gets_the_rest() {
     service.crash();
     service.start_again();
     let run = running.finish().ok();
-    assert!(link.sent() < SIZE * 15 / 10, "{} bytes were sent for {SIZE}", link.sent());
+    assert!(link.sent() < SIZE * 14 / 10, "{} bytes were sent for {SIZE}", link.sent());
     built_right(&app, &run);
 }
 
@@ -101,11 +103,7 @@ fn a_bit_that_flips_on_the_wire_builds_nothing_wrong() {
         let app = through(project(&service.team()), address);
         link.flip_after(SIZE * part / 5 + part * 1009);
         let run = app.events(&["build"]);
-        // The connection may break of it, and then the client goes on by itself.
-        if run.status != 0 {
-            assert!([1, 3].contains(&run.status), "{}", run.story());
-            assert!(run.stderr.contains("error"), "{}", run.story());
-        }
+        // The client goes on by itself, unless the bit made a message of it that can't be.
         let run = if run.status == 0 { run } else { app.events(&["build"]).ok() };
         built_right(&app, &run);
     }
@@ -199,15 +197,15 @@ fn two_clients_with_the_same_new_content_do_not_disturb_each_other() {
 
 #[test]
 fn a_full_disk_is_said_and_room_helps() {
-    let service = Service::with(Options { disk: Some(24 << 20), ..Options::default() });
+    let service = Service::with(Options { disk: Some(48 << 20), ..Options::default() });
     let small = service.team().project();
     small.image("FROM scratch\nCOPY x /\n").file("x", unique("x")).build_app();
     let ballast = service.blobs_dir().join("ballast");
-    let _ = fs::write(&ballast, vec![0; 20 << 20]);
+    let _ = fs::write(&ballast, vec![0; 40 << 20]);
     let app = project(&small.team);
     let run = app.events(&["build"]);
     assert!([1, 3].contains(&run.status), "{}", run.story());
-    assert!(run.stderr.to_lowercase().contains("no space left"), "{}", run.story());
+    assert!(run.stderr.to_lowercase().contains("disk is full"), "{}", run.story());
     // What was acknowledged before is whole.
     small.events(&["build", "--no-cache"]).ok();
     fs::remove_file(&ballast).unwrap();

@@ -108,7 +108,7 @@ fn content_that_does_not_match_its_digest_is_refused() {
     let job = api.syncing(&tree, "true").id;
     let digest = Digest::of(&good);
     let refused = api.upload(&job, &[(digest, b"something else")]).unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert_eq!(refused.code(), Code::DataLoss, "{refused}");
     assert!(refused.message().contains(&digest.to_string()), "{refused}");
     api.upload(&job, &[(tree.root, tree.blobs.last().unwrap())]).unwrap();
     assert_eq!(api.commit(&job).unwrap(), [digest.as_bytes().to_vec()], "nothing is stored under that name");

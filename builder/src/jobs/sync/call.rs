@@ -21,6 +21,11 @@ use crate::store::db::jobs::JobRow;
 /// Digests in one answer.
 pub const MAX_DIGESTS: usize = 16_384;
 
+/// A client that pauses for so long may not come back: what it sent is sealed, so that others find it.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The most that a crash takes from a client that doesn't pause.
+const UNSEALED: Duration = Duration::from_secs(2);
+
 /// What a client says after it has named its job.
 #[derive(Debug)]
 pub enum Message {
@@ -123,17 +128,29 @@ impl SyncCall {
         let mut inbox = Inbox::new(self.jobs.blobs(&self.row.namespace)?, sent);
         let mut progress = Progress::new(self.scanned, Instant::now());
         let (limit, mut stored) = (Duration::from_secs(self.jobs.inner.config.sync_timeout_s), 0);
+        // Since when something has been waiting for its seal.
+        let mut unsealed: Option<Instant> = None;
         loop {
             self.session.touch();
-            let message = match tokio::time::timeout(limit, messages.recv()).await {
+            let patience = if unsealed.is_some() { PAUSE } else { limit };
+            let message = match tokio::time::timeout(patience, messages.recv()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return at_work(inbox, Inbox::seal).await.map(drop),
+                Err(_) if unsealed.is_some() => {
+                    (inbox, ()) = at_work(inbox, Inbox::seal_complete).await?;
+                    unsealed = None;
+                    continue;
+                }
                 Err(_) => return Err(JobsError::Silent { job: self.row.id, seconds: limit.as_secs() }),
             };
             self.session.work();
             if !matches!(message, Message::Check) {
                 let bytes;
                 (inbox, bytes) = at_work(inbox, move |inbox| inbox.frame(&message)).await?;
+                if unsealed.get_or_insert_with(Instant::now).elapsed() > UNSEALED {
+                    (inbox, ()) = at_work(inbox, Inbox::seal_complete).await?;
+                    unsealed = None;
+                }
                 if let Some(event) = progress.received(bytes - stored, Instant::now()) {
                     let (jobs, row) = (self.jobs.clone(), self.row.clone());
                     // As below: it may end the job.
@@ -146,6 +163,7 @@ impl SyncCall {
                 continue;
             }
             (inbox, ()) = at_work(inbox, Inbox::seal).await?;
+            unsealed = None;
             let lacking = self.commit().await?;
             progress.checked(lacking.sent, lacking.bytes, Instant::now());
             if answer(answers, lacking.digests).await {

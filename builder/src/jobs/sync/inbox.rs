@@ -42,6 +42,11 @@ impl Inbox {
         Ok(self.bytes)
     }
 
+    /// Makes what is complete visible and durable; more may follow of what isn't.
+    pub(super) fn seal_complete(&mut self) -> Result<(), JobsError> {
+        Ok(self.upload.seal_complete()?)
+    }
+
     /// Makes all that has arrived visible and durable; an error in the middle of a record.
     pub(super) fn seal(&mut self) -> Result<(), JobsError> {
         self.upload.seal()?;

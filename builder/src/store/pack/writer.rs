@@ -65,6 +65,22 @@ impl PackWriter {
         }
     }
 
+    /// Takes out the record that has been begun, with what has come of its content.
+    pub(in crate::store) fn take_open(&mut self) -> Result<Option<(Header, Vec<u8>)>, BlobError> {
+        let Some((start, header)) = self.open else { return Ok(None) };
+        self.flush()?;
+        let begin = start + HEADER as u64;
+        let mut content = vec![0; (self.written - begin) as usize];
+        self.file.read_exact_at(&mut content, begin).map_err(self.failed("read"))?;
+        self.abort()?;
+        Ok(Some((header, content)))
+    }
+
+    /// Whether it has no complete record.
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Forgets the record that has been begun, if there is one.
     pub(in crate::store) fn abort(&mut self) -> Result<(), BlobError> {
         if let Some((start, _)) = self.open.take() {
