@@ -54,7 +54,7 @@ impl Prepared {
 #[derive(Debug)]
 pub(crate) enum Submitted {
     /// A job, and the names of the roots that it lacks.
-    Job(Job, Vec<String>),
+    Job(Box<Job>, Vec<String>),
     /// No job: these roots have to be complete.
     Widen(Vec<String>),
 }
@@ -71,7 +71,7 @@ pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<S
     }
     let job = answer.job.filter(|job| !job.id.is_empty());
     let job = job.ok_or_else(|| client.malformed("a submitted job without an id"))?;
-    Ok(Submitted::Job(job, answer.missing_roots))
+    Ok(Submitted::Job(Box::new(job), answer.missing_roots))
 }
 
 fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {

@@ -296,8 +296,12 @@ async fn memory_does_not_grow_with_the_context() {
     let script = Script { events: vec![done(JobStatus::Succeeded)], discard: true, ..Script::default() };
     let fake = Fake::start(script).await;
     let dir = project();
-    // No two chunks alike, or only one would be sent.
-    let large: Vec<u8> = (0..LARGE / 8).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()).collect();
+    // No two chunks alike, or only one would be sent; and none that gets smaller.
+    let noise = |n: u64| {
+        let mixed = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(27).to_be_bytes()
+    };
+    let large: Vec<u8> = (0..LARGE / 8).flat_map(noise).collect();
     fs::write(dir.path().join("large"), large).unwrap();
     for number in 0..SMALL {
         fs::write(dir.path().join(format!("small-{number}")), format!("{number}").repeat(300)).unwrap();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use slipway_context::{Digest, Directory, Node};
+use slipway_context::{ChunkList, Digest, Directory, Node};
 use slipway_proto::v1::context_service_server::{ContextService, ContextServiceServer};
 use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
@@ -233,6 +233,11 @@ impl Fake {
                     Node::Directory { digest } => open.push(digest.as_bytes().to_vec()),
                     Node::File { digest, .. } if !told.blobs.contains_key(digest.as_bytes().as_slice()) => {
                         missing.insert(digest.as_bytes().to_vec());
+                    }
+                    Node::File { digest, size, chunked: true } => {
+                        let list = ChunkList::decode(&told.blobs[digest.as_bytes().as_slice()].1, *size).unwrap();
+                        let chunks = list.chunks().iter().map(|chunk| chunk.digest.as_bytes().to_vec());
+                        missing.extend(chunks.filter(|digest| !told.blobs.contains_key(digest)));
                     }
                     _ => {}
                 }

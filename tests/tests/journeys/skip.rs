@@ -196,9 +196,9 @@ fn any_input_that_changes_is_built_again() {
         ),
     ];
     for (what, change, flags) in changes {
-        let changed = project.checkout();
-        change(&changed);
-        let run = changed.events(&[&["build"], *flags].concat()).ok();
+        let edited = project.checkout();
+        change(&edited);
+        let run = edited.events(&[&["build"], *flags].concat()).ok();
         assert_eq!((built(&run), skipped(&run)), (vec!["app".to_owned()], Vec::new()), "{what}\n{}", run.story());
     }
     // What no COPY names plays no part, and an argument that is as it was by another way doesn't either.
@@ -206,7 +206,7 @@ fn any_input_that_changes_is_built_again() {
         (
             "a file that is not used",
             |project| {
-                project.file("elsewhere/b.txt", "changed");
+                project.file("elsewhere/b.txt", "edited");
             },
             &[],
         ),
@@ -227,9 +227,9 @@ fn any_input_that_changes_is_built_again() {
         ),
     ];
     for (what, change, flags) in same {
-        let changed = project.checkout();
-        change(&changed);
-        let run = changed.events(&[&["build"], *flags].concat()).ok();
+        let edited = project.checkout();
+        change(&edited);
+        let run = edited.events(&[&["build"], *flags].concat()).ok();
         assert_eq!(skipped(&run), ["app"], "{what}\n{}", run.story());
     }
 }
@@ -308,7 +308,7 @@ fn what_depends_on_a_changed_image_is_decided_when_that_is_built() {
         .file("base/x", "1")
         .file("used/Dockerfile", "ARG OKTETO_BUILD_BASE_IMAGE\nFROM $OKTETO_BUILD_BASE_IMAGE\nCOPY y /y\n")
         .file("used/y", "y")
-        .file("named/Dockerfile", &format!("FROM okteto.dev/{}-base:okteto\nCOPY y /y\n", project.name))
+        .file("named/Dockerfile", format!("FROM okteto.dev/{}-base:okteto\nCOPY y /y\n", project.name))
         .file("named/y", "y")
         .file("apart/Dockerfile", "FROM scratch\nCOPY z /z\n")
         .file("apart/z", "z");

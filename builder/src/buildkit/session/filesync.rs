@@ -33,7 +33,7 @@ const QUEUE: usize = 64;
 pub enum Local {
     /// A tree in the store.
     Tree(Digest),
-    /// A tree in the store that was narrowed to what these paths lead to; see [`refusal`].
+    /// A tree in the store that was narrowed to what these paths lead to; what leads elsewhere is refused.
     Narrowed {
         /// The tree.
         root: Digest,
