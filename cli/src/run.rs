@@ -127,17 +127,16 @@ pub(crate) async fn run(
 
 /// Submits; again with whole contexts, where a build may use more of them than its Dockerfile tells.
 async fn submit_widened(client: &Client, namespace: &str, prepared: &mut Prepared) -> Result<(Job, Vec<String>)> {
-    match submit::submit(client, &prepared.request(namespace)).await? {
-        Submitted::Job(job, missing) => return Ok((*job, missing)),
-        Submitted::Widen(names) => {
-            tracing::info!(roots = names.join(", "), "scanning again, without narrowing");
-            tokio::task::block_in_place(|| prepared.roots.widen(&names))?;
+    for _ in 0..=prepared.roots.trees().len() {
+        match submit::submit(client, &prepared.request(namespace)).await? {
+            Submitted::Job(job, missing) => return Ok((*job, missing)),
+            Submitted::Widen(names) => {
+                tracing::info!(roots = names.join(", "), "scanning again, without narrowing");
+                tokio::task::block_in_place(|| prepared.roots.widen(&names))?;
+            }
         }
     }
-    match submit::submit(client, &prepared.request(namespace)).await? {
-        Submitted::Job(job, missing) => Ok((*job, missing)),
-        Submitted::Widen(_) => Err(client.malformed("it wants complete what is complete").into()),
-    }
+    Err(client.malformed("it wants complete what is complete").into())
 }
 
 /// Some time after a signal: what was asked of the service may still come to its end, and tell us what to cancel.

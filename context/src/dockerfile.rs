@@ -91,6 +91,10 @@ pub struct Unknown {
     pub line: usize,
 }
 
+/// Larger Dockerfiles, in bytes, are not looked into; nor are those with more stages and variables.
+const MAX_TEXT: usize = 256 << 10;
+const MAX_INSTRUCTIONS: usize = 1000;
+
 /// What a Dockerfile needs, as far as its text tells.
 pub fn analyse(input: &Input<'_>) -> Analysis {
     let mut found = Found::default();
@@ -101,6 +105,11 @@ pub fn analyse(input: &Input<'_>) -> Analysis {
         syntax::Frontend::Other(name) => found.opaque(1, format!("the frontend `{name}` is not known")),
     }
     let mut declared = None;
+    if text.len() > MAX_TEXT || text.lines().filter(|line| counts(line)).count() > MAX_INSTRUCTIONS {
+        // What one tenant sends must not keep the service busy.
+        found.opaque(1, "it is too large to be looked into");
+        return found.finish(None, None);
+    }
     match stages::Dockerfile::parse(text) {
         Ok(dockerfile) => {
             declared = Some(dockerfile.declared_args());
@@ -118,6 +127,12 @@ pub fn analyse(input: &Input<'_>) -> Analysis {
         syntax::Frontend::BuiltIn | syntax::Frontend::Other(_) => None,
     };
     found.finish(frontend, declared)
+}
+
+/// Whether a line may begin an instruction that the work grows with faster than with the text.
+fn counts(line: &str) -> bool {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    ["FROM", "ENV", "ARG"].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 impl ContextPaths {

@@ -42,6 +42,7 @@ struct Way {
     bytes: AtomicU64,
     /// The byte of which a bit is flipped, counted as `bytes` is; 0: none.
     flip: AtomicU64,
+    flipped: AtomicU64,
 }
 
 /// Where a link leads.
@@ -77,7 +78,13 @@ impl Socket for UnixStream {
 
 impl Link {
     fn new(shape: Shape) -> Self {
-        let way = || Way { shape, free: Mutex::new(Instant::now()), bytes: AtomicU64::new(0), flip: AtomicU64::new(0) };
+        let way = || Way {
+            shape,
+            free: Mutex::new(Instant::now()),
+            bytes: AtomicU64::new(0),
+            flip: AtomicU64::new(0),
+            flipped: AtomicU64::new(0),
+        };
         Self { ways: Arc::new([way(), way()]), cuts: Arc::default() }
     }
 
@@ -119,6 +126,11 @@ impl Link {
         self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many bits were flipped.
+    pub fn flipped(&self) -> u64 {
+        self.ways[0].flipped.load(Ordering::Relaxed)
+    }
+
     /// Flips a bit of the byte that comes after so many more on the way to the target.
     pub fn flip_after(&self, bytes: u64) {
         self.ways[0].flip.store(self.sent() + bytes, Ordering::Relaxed);
@@ -146,6 +158,7 @@ impl Way {
         let flip = self.flip.load(Ordering::Relaxed).checked_sub(before).and_then(|at| usize::try_from(at).ok());
         if let Some(byte) = flip.filter(|at| before + *at as u64 > 0).and_then(|at| bytes.get_mut(at)) {
             *byte ^= 1;
+            self.flipped.fetch_add(1, Ordering::Relaxed);
         }
         let bytes = bytes.len();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

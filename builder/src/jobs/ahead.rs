@@ -1,7 +1,8 @@
 //! What is known of a job before it begins: which images are there already, so that nothing is sent for them and no engine
 //! is asked; and which contexts were narrowed too far.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
@@ -11,7 +12,6 @@ use slipway_proto::v1::event::Kind;
 use slipway_registry_client::ImageRef;
 
 use super::event_log::EventLogWriter;
-use super::process::JobLock;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
 use super::sync::InlineBlob;
@@ -23,6 +23,9 @@ use crate::pipeline::skip::{self, Decision, Skipped};
 use crate::registry::BaseImages;
 use crate::store::Blobs;
 use crate::store::db::jobs::JobRow;
+
+/// How long registries are asked in all: the client waits.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is known before a job begins.
 #[derive(Debug, Default)]
@@ -56,14 +59,33 @@ struct Question<'a> {
     before: &'a Before,
 }
 
+impl Asked<'_> {
+    /// When nothing can be known: everything is built, from whole contexts.
+    fn unknown(&self) -> Ahead {
+        let named = self.plan.builds.iter().zip(self.context_roots);
+        let narrowed = named
+            .filter(|(build, _)| self.builds.get(&build.service).is_some_and(|roots| !roots.narrowed_to.is_empty()));
+        let widen: BTreeSet<String> = narrowed.map(|(_, root)| root.clone()).collect();
+        Ahead { skipped: BTreeMap::new(), widen: widen.into_iter().collect() }
+    }
+}
+
 impl Jobs {
-    /// Looks at every build in the plan's order.
+    /// Looks at every build in the plan's order. When that takes too long, everything is built, from whole contexts.
     pub(super) async fn look_ahead(
         &self,
         caller: &Caller,
         namespace: &Namespace,
         asked: Asked<'_>,
     ) -> Result<Ahead, JobsError> {
+        if let Ok(ahead) = tokio::time::timeout(PATIENCE, self.look(caller, namespace, asked)).await {
+            return ahead;
+        }
+        tracing::warn!("base images can't be looked at in {} s: nothing is skipped", PATIENCE.as_secs());
+        Ok(asked.unknown())
+    }
+
+    async fn look(&self, caller: &Caller, namespace: &Namespace, asked: Asked<'_>) -> Result<Ahead, JobsError> {
         let Asked { plan, builds, context_roots, inline } = asked;
         let mut ahead = Ahead::default();
         if plan.builds.is_empty() {
@@ -73,7 +95,7 @@ impl Jobs {
             Ok(bases) => bases,
             Err(error) => {
                 tracing::warn!(%error, "can't look at base images");
-                return Ok(ahead);
+                return Ok(asked.unknown());
             }
         };
         let blobs = Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))?;
@@ -116,7 +138,7 @@ impl Jobs {
     /// Ends a job that has nothing to do: it never runs.
     pub(super) async fn end_skipped(&self, row: JobRow, spec: &JobSpec) -> Result<JobRow, JobsError> {
         let dir = self.dir(row.id);
-        if let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))? {
+        if let Some(lock) = self.lock_syncing(&row).await? {
             {
                 let open = EventLogWriter::open(&dir.events(), &row.id.to_string());
                 let mut log = open.map_err(io("open the event log"))?;

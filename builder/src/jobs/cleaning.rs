@@ -75,7 +75,13 @@ impl Jobs {
         }
         let mut total = 0;
         for namespace in namespaces {
-            let blobs = self.blobs_of(namespace).await?;
+            let blobs = match self.blobs_of(namespace).await {
+                Ok(blobs) => blobs,
+                Err(error) => {
+                    tracing::error!(%namespace, %error, "can't look for the packs of {namespace}");
+                    continue;
+                }
+            };
             let bytes = blocking("look for packs", move || blobs.bytes()).await?;
             total += bytes;
             if config.namespace_max_bytes.is_some_and(|limit| bytes > limit) {
@@ -89,7 +95,13 @@ impl Jobs {
             if own.is_none() && too_much.is_none() {
                 continue;
             }
-            let uses = self.uses(namespace, now).await?;
+            let uses = match self.uses(namespace, now).await {
+                Ok(uses) => uses,
+                Err(error) => {
+                    tracing::error!(%namespace, %error, "can't count the bytes of {namespace}");
+                    continue;
+                }
+            };
             if let (Some(own), Some(limit)) = (own, config.namespace_max_bytes) {
                 *own = oldest_within(uses.clone(), limit);
             }
@@ -159,9 +171,12 @@ impl Jobs {
         let (packs, mut needed) = blocking("copy what is needed", prepare).await??;
 
         let _alone = self.sweep_lock(namespace).write_owned().await;
+        // After a power cut a tree must not be known again whose packs are gone.
+        self.inner.db.checkpoint().await?;
         // What was committed meanwhile.
         let roots = self.roots(namespace).await?;
         let sweep = move || {
+            needed.look_again();
             for root in roots {
                 needed.add(&blobs, &root)?;
             }
@@ -181,7 +196,8 @@ impl Jobs {
     /// Those of jobs that haven't ended.
     async fn roots_of_jobs(&self, namespace: &Namespace) -> Result<Vec<Digest>, JobsError> {
         let mut roots = Vec::new();
-        for state in [JobState::Syncing, JobState::Queued, JobState::Running] {
+        // A job whose process died is queued again.
+        for state in [JobState::Syncing, JobState::Queued, JobState::Running, JobState::Queued] {
             for row in self.inner.db.jobs_in(state).await?.into_iter().filter(|row| row.namespace == *namespace) {
                 match self.dir(row.id).spec() {
                     Ok(spec) => roots.extend(spec.roots()),

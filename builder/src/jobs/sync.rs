@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ahead::{Ahead, Asked};
 use super::event_log::EventLogWriter;
+use super::process::JobLock;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
 use super::{Jobs, JobsError, io};
@@ -44,6 +45,9 @@ mod tests;
 
 pub use call::{Answer, MAX_DIGESTS, Message, SyncCall};
 pub use inline::{InlineBlob, MAX_INLINE};
+
+/// How long the lock of a job is waited for.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// A job as it was asked for.
 #[derive(Debug, Clone)]
@@ -88,14 +92,14 @@ pub(super) struct SyncSession {
     /// When the client was last heard of; nothing while we are at work for it.
     active: SyncMutex<Option<Instant>>,
     /// One call at a time.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
     /// Ends the call that goes on.
     call: SyncMutex<CancellationToken>,
 }
 
 impl Default for SyncSession {
     fn default() -> Self {
-        let (committing, turn, call) = (Mutex::default(), Mutex::default(), SyncMutex::default());
+        let (committing, turn, call) = (Mutex::default(), Arc::default(), SyncMutex::default());
         Self { committing, active: SyncMutex::new(Some(Instant::now())), turn, call }
     }
 }
@@ -194,6 +198,8 @@ impl Jobs {
         if row.state != JobState::Syncing {
             return Ok(Submitted::Job { row: row.into(), missing_roots: Vec::new() });
         }
+        // From here on its client can go away.
+        self.session(row.id);
         if inserted && spec.has_nothing_to_do() {
             return Ok(Submitted::Job { row: self.end_skipped(row, &spec).await?.into(), missing_roots: Vec::new() });
         }
@@ -211,9 +217,11 @@ impl Jobs {
                 missing.push(name.clone());
             }
         }
-        self.session(row.id);
         if missing.is_empty() {
-            self.commit_row(&row).await?;
+            if !self.commit_row(&row).await?.digests.is_empty() {
+                // Something was lost just now: the sync finds out what.
+                missing = roots.into_iter().filter(|(_, root)| needed.contains(root)).map(|(name, _)| name).collect();
+            }
             let row = self.inner.db.job(row.id).await?.unwrap_or(row);
             return Ok(Submitted::Job { row: row.into(), missing_roots: missing });
         }
@@ -261,7 +269,7 @@ impl Jobs {
         for (root, files, bytes, began) in complete {
             self.inner.db.add_snapshot(&row.namespace, &root, files, bytes, began).await?;
         }
-        let Some(lock) = super::process::JobLock::try_take(&dir).map_err(io("lock the job"))? else {
+        let Some(lock) = self.lock_syncing(row).await? else {
             return Ok(lacking);
         };
         if !self.inner.db.move_job(row.id, JobState::Syncing, JobState::Queued).await? {
@@ -280,6 +288,24 @@ impl Jobs {
         self.syncs().remove(&row.id);
         self.inner.wake.notify_one();
         Ok(lacking)
+    }
+
+    /// The lock of a job that is still syncing, which others hold for moments only; nothing when it has gone on.
+    pub(super) async fn lock_syncing(&self, row: &JobRow) -> Result<Option<JobLock>, JobsError> {
+        let dir = self.dir(row.id);
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))? {
+                return Ok(Some(lock));
+            }
+            if self.inner.db.job(row.id).await?.is_none_or(|now| now.state != JobState::Syncing) {
+                return Ok(None);
+            }
+            if began.elapsed() > BUSY {
+                return Err(io("lock the job")(std::io::ErrorKind::TimedOut.into()));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(super) fn session(&self, job: JobId) -> Arc<SyncSession> {

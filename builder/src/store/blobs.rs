@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use slipway_context::Digest;
 
 use super::catalog::Catalog;
-use super::pack::{Dirs, Entry, Pack, PackId};
+use super::pack::{Dirs, Entry, Pack, PackId, index};
 use crate::names::Namespace;
 
 /// Catalogues that a process keeps open.
@@ -213,6 +213,13 @@ impl Blobs {
     pub fn bytes(&self) -> u64 {
         self.look();
         self.catalog.now().packs.iter().map(|pack| pack.bytes).sum()
+    }
+
+    /// Marks that something is missing which should be there, so that trees are checked again.
+    pub fn mark_lost(&self) {
+        if let Err(error) = index::mark_lost(self.catalog.dirs(), PackId::new()) {
+            tracing::error!(%error, "can't mark what is lost");
+        }
     }
 
     fn mark(&self, digest: &Digest, pack: PackId) {

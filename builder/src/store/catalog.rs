@@ -60,6 +60,9 @@ impl Known {
     }
 }
 
+/// How often packs are listed while some go.
+const LISTINGS: usize = 5;
+
 impl Catalog {
     pub(super) fn open(dirs: Dirs) -> io::Result<Self> {
         dirs.create()?;
@@ -152,11 +155,17 @@ impl Catalog {
             Err(ahead) => ahead.duration() > TICK,
         };
         let before = self.now();
-        let mut packs: Vec<_> = names(&self.dirs.packs())?
-            .iter()
-            .filter_map(|name| PackId::from_file_name(name, "pack"))
-            .filter_map(|id| before.packs.iter().find(|pack| pack.id == id).cloned().or_else(|| self.load(id)))
-            .collect();
+        let mut packs: Vec<Arc<Pack>> = Vec::new();
+        for _ in 0..LISTINGS {
+            let listed: Vec<_> =
+                names(&self.dirs.packs())?.iter().filter_map(|name| PackId::from_file_name(name, "pack")).collect();
+            let known = |id| packs.iter().chain(&before.packs).find(|pack| pack.id == id).cloned();
+            packs = listed.iter().filter_map(|&id| known(id).or_else(|| self.load(id))).collect();
+            // One that was removed after it was listed may have been merged into one that was not there yet.
+            if listed.iter().all(|&id| self.dirs.pack(id).exists()) {
+                break;
+            }
+        }
         packs.sort_by_key(|pack| std::cmp::Reverse(pack.id));
         let mut damaged = HashSet::new();
         for name in names(&self.dirs.damaged())? {
@@ -190,6 +199,9 @@ impl Catalog {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::error!(pack = %id, %error, "can't read pack {id}");
+                if let Err(error) = index::mark_lost(&self.dirs, id) {
+                    tracing::error!(pack = %id, %error, "can't mark what is lost");
+                }
                 None
             }
         }

@@ -50,6 +50,14 @@ impl Db {
     }
 }
 
+impl Db {
+    /// Makes everything that was written so far outlive a power cut: in WAL mode that is not so by itself.
+    pub async fn checkpoint(&self) -> Result<(), DbError> {
+        sqlx::query("pragma wal_checkpoint(full)").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

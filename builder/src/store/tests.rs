@@ -352,3 +352,31 @@ async fn verify_finds_what_is_damaged_and_forgets_what_is_incomplete() {
 
     super::verify::run(dir.path(), &mut Vec::new()).await.unwrap();
 }
+
+#[test]
+fn what_comes_late_beneath_a_tree_is_needed_too_and_so_are_chunks() {
+    use slipway_context::{Chunk, ChunkList, Directory, Entry, Node};
+
+    let dir = tempfile::tempdir().unwrap();
+    let writer = blobs(dir.path());
+    let parts = [b"one chunk".as_slice(), b"another"];
+    let chunks = parts.iter().map(|part| Chunk { digest: Digest::of(part), size: part.len() as u32 });
+    let list = ChunkList::new(chunks.collect()).unwrap();
+    let large = Node::File { digest: Digest::of(&list.encode()), size: list.size(), chunked: true };
+    let entry = |name: &str, node| Entry { name: name.to_owned(), mode: 0o755, node };
+    let below = Directory::new(vec![entry("large", large)]).unwrap();
+    let root = Directory::new(vec![entry("below", Node::Directory { digest: below.digest() })]).unwrap();
+    put(&writer, &[&root.encode(), parts[0], parts[1]]);
+    let mut needed = super::trees::Reachable::default();
+    needed.add(&writer, &root.digest()).unwrap();
+    assert!(!needed.blobs.contains(&Digest::of(parts[0])), "not known yet");
+
+    put(&writer, &[&below.encode()]);
+    needed.look_again();
+    needed.add(&writer, &root.digest()).unwrap();
+    assert!(!needed.blobs.contains(&Digest::of(parts[0])), "its list is still missing");
+    put(&writer, &[&list.encode()]);
+    needed.look_again();
+    needed.add(&writer, &root.digest()).unwrap();
+    assert!(parts.iter().all(|part| needed.blobs.contains(&Digest::of(part))));
+}

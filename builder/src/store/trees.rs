@@ -137,6 +137,11 @@ impl Reachable {
         Ok(())
     }
 
+    /// Walks everything again that is added from now on: what was missing beneath it may have come.
+    pub fn look_again(&mut self) {
+        self.directories.clear();
+    }
+
     fn add_chunks(&mut self, blobs: &Blobs, list: &Digest, size: u64) -> Result<(), BlobError> {
         let bytes = match blobs.read_all(list, tree::MAX_ENCODED as u64) {
             Err(BlobError::Missing(_) | BlobError::Damaged { .. } | BlobError::Size { .. }) => return Ok(()),

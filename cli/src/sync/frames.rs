@@ -4,7 +4,7 @@ use slipway_context::Digest;
 
 /// Bytes in a frame before compression. The protocol allows twice as much; smaller ones keep a slow link busy with less under
 /// way, which is what a cut connection loses.
-pub(super) const FRAME: usize = 512 << 10;
+pub(super) const FRAME: usize = 256 << 10;
 
 /// Whoever took the frames is gone.
 #[derive(Debug)]

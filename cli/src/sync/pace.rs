@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::frames::Frame;
 
 /// May always be under way.
-const LEAST: usize = 768 << 10;
+const LEAST: usize = 512 << 10;
 /// Until the link is known.
 const FIRST: usize = 4 << 20;
 /// The service's window for one call.

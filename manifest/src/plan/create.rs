@@ -210,7 +210,7 @@ impl Planner<'_> {
             depends_on: build.depends_on.iter().map(|dependency| dependency.service.clone()).collect(),
             platforms: selection.platforms.clone(),
             no_cache: selection.no_cache,
-            no_skip: selection.no_cache || self.variables.get(SMART_BUILDS).is_some_and(is_false),
+            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false),
             only_if_missing: selection.build == BuildMode::IfMissing,
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use slipway_journeys::{Project, Service, image, peer};
 
 /// Each costs two builds and a pull; `PROPTEST_CASES` asks for more.
@@ -94,13 +94,19 @@ fn write(app: &Project, tree: &BTreeMap<String, Node>) {
     }
 }
 
+fn fixed() -> TestRng {
+    TestRng::deterministic_rng(RngAlgorithm::ChaCha)
+}
+
 #[test]
 fn any_tree_is_built_as_the_engines_own_client_builds_it() {
     let service = Service::shared();
     let team = service.team();
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+    // The same trees each time, unless more are asked for.
+    let random = std::env::var_os("PROPTEST_CASES").is_some();
+    let mut runner = if random { TestRunner::new(config) } else { TestRunner::new_with_rng(config, fixed()) };
     let result = runner.run(&tree(), |tree| {
         let app = team.project();
         app.manifest("build:\n  app:\n    context: in\n    dockerfile: ../Dockerfile\n")

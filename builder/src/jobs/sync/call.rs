@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The most that a crash takes from a client that doesn't pause.
 const UNSEALED: Duration = Duration::from_secs(2);
 
+/// How long a client may take to read an answer.
+const DEAF: Duration = Duration::from_secs(30);
+
 /// What a client says after it has named its job.
 #[derive(Debug)]
 pub enum Message {
@@ -107,14 +110,17 @@ impl SyncCall {
             let _ = answers.send(Ok(Answer::Committed)).await;
             return Ok(());
         }
-        tokio::select! {
+        let served = tokio::select! {
             biased;
             served = self.serve(&mut messages, answers) => served,
             () = self.over.cancelled() => match self.jobs.inner.db.job(self.row.id).await? {
                 Some(row) if row.state != JobState::Syncing => Err(not_syncing(&row)),
                 _ => Err(JobsError::TakenOver(self.row.id)),
             },
-        }
+        };
+        // Whatever we were at: now it is the client's turn to come back.
+        self.session.touch();
+        served
     }
 
     async fn serve(
@@ -123,19 +129,25 @@ impl SyncCall {
         answers: &mpsc::Sender<Result<Answer, JobsError>>,
     ) -> Result<(), JobsError> {
         // The one before us may still be storing its last frame.
-        let _turn = self.session.turn.lock().await;
+        let turn = self.session.turn.clone().lock_owned().await;
         let sent = Sent::open(&self.jobs.dir(self.row.id)).map_err(io("note what was sent"))?;
-        let mut inbox = Inbox::new(self.jobs.blobs(&self.row.namespace)?, sent);
+        let mut inbox = Inbox::new(self.jobs.blobs(&self.row.namespace)?, sent, turn);
         let mut progress = Progress::new(self.scanned, Instant::now());
         let (limit, mut stored) = (Duration::from_secs(self.jobs.inner.config.sync_timeout_s), 0);
         // Since when something has been waiting for its seal.
         let mut unsealed: Option<Instant> = None;
+        // Whether the client was too busy to hear what is stored: it may be waiting for just that.
+        let mut owed = false;
         loop {
             self.session.touch();
-            let patience = if unsealed.is_some() { PAUSE } else { limit };
+            let patience = if unsealed.is_some() || owed { PAUSE } else { limit };
             let message = match tokio::time::timeout(patience, messages.recv()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return at_work(inbox, Inbox::seal).await.map(drop),
+                Err(_) if owed => {
+                    owed = answers.try_send(Ok(Answer::Stored(stored))).is_err();
+                    continue;
+                }
                 Err(_) if unsealed.is_some() => {
                     (inbox, ()) = at_work(inbox, Inbox::seal_complete).await?;
                     unsealed = None;
@@ -158,8 +170,7 @@ impl SyncCall {
                     telling.await.map_err(|error| io("tell the progress")(error.into()))??;
                 }
                 stored = bytes;
-                // Who does not listen hears the next one.
-                let _ = answers.try_send(Ok(Answer::Stored(stored)));
+                owed = answers.try_send(Ok(Answer::Stored(stored))).is_err();
                 continue;
             }
             (inbox, ()) = at_work(inbox, Inbox::seal).await?;
@@ -191,14 +202,14 @@ impl SyncCall {
 /// Answers a check. `true`: there is nothing more to say.
 async fn answer(answers: &mpsc::Sender<Result<Answer, JobsError>>, missing: Vec<Digest>) -> bool {
     if missing.is_empty() {
-        let _ = answers.send(Ok(Answer::Committed)).await;
+        let _ = tokio::time::timeout(DEAF, answers.send(Ok(Answer::Committed))).await;
         return true;
     }
     let mut parts = missing.chunks(MAX_DIGESTS).peekable();
     while let Some(part) = parts.next() {
         let part = Answer::Missing { digests: part.to_vec(), last: parts.peek().is_none() };
-        if answers.send(Ok(part)).await.is_err() {
-            return true; // Nobody is there any more.
+        if !matches!(tokio::time::timeout(DEAF, answers.send(Ok(part))).await, Ok(Ok(()))) {
+            return true; // Nobody is there any more, or listens.
         }
     }
     false

@@ -3,6 +3,7 @@
 //! This is the only place that uses [`Upload`].
 
 use slipway_context::Digest;
+use tokio::sync::OwnedMutexGuard;
 
 use super::sent::Sent;
 use super::{JobsError, Message};
@@ -16,12 +17,14 @@ pub(super) struct Inbox {
     upload: Upload,
     sent: Sent,
     bytes: u64,
+    /// Dropped last: the next call begins when all of this one is stored.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Inbox {
     /// Into these blobs; what arrives is noted in `sent`.
-    pub(super) fn new(blobs: Blobs, sent: Sent) -> Self {
-        Self { upload: Upload::new(blobs), sent, bytes: 0 }
+    pub(super) fn new(blobs: Blobs, sent: Sent, turn: impl Into<Option<OwnedMutexGuard<()>>>) -> Self {
+        Self { upload: Upload::new(blobs), sent, bytes: 0, _turn: turn.into() }
     }
 
     /// Takes one frame, and gives the contents' bytes that are complete since the beginning.

@@ -42,7 +42,7 @@ impl Jobs {
             if records.is_empty() {
                 return Ok(());
             }
-            let mut inbox = Inbox::new(blobs, Sent::open(&dir).map_err(io("note what was sent"))?);
+            let mut inbox = Inbox::new(blobs, Sent::open(&dir).map_err(io("note what was sent"))?, None);
             inbox.frame(&Message::Raw(records))?;
             inbox.seal()
         };

@@ -81,13 +81,18 @@ pub(in crate::store) fn read(dirs: &Dirs, id: PackId) -> io::Result<Option<Pack>
     Ok(entries.map(|entries| Pack { id, bytes, entries }))
 }
 
+/// Marks that blobs of a pack may be lost, so that trees are checked again.
+pub(in crate::store) fn mark_lost(dirs: &Dirs, id: PackId) -> io::Result<()> {
+    File::create(dirs.damaged().join(format!("lost.{id}"))).map(drop)
+}
+
 /// Makes a pack's index anew from its records, and marks that some may be lost.
 pub(in crate::store) fn rebuild(dirs: &Dirs, id: PackId) -> io::Result<Pack> {
     let file = File::open(dirs.pack(id))?;
     let entries = sorted(scan(&file)?.entries);
     let bytes = file.metadata()?.len();
     // The mark comes first: from here on nothing is believed to be complete without a look.
-    File::create(dirs.damaged().join(format!("lost.{id}")))?;
+    mark_lost(dirs, id)?;
     sync_dir(&dirs.damaged())?;
     // Not `<id>.idx`: another process may be doing the same.
     let temporary = dirs.tmp().join(format!("{}.idx", PackId::new()));

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use super::Local;
-use crate::store::Blobs;
+use crate::store::{BlobError, Blobs};
 
 /// Bytes of content in one data packet.
 const DATA: usize = 64 << 10;
@@ -149,13 +149,13 @@ fn walk(transfer: &Transfer, contents: &Contents, packets: &Sender) -> Result<()
                 let mut content = None;
                 match entry.entry.node {
                     Node::File { digest, size, chunked } => {
-                        let (_, seconds) = transfer.blobs.stat(&digest).map_err(failed)?;
+                        let (_, seconds) = transfer.blobs.stat(&digest).map_err(|error| lost(transfer, &error))?;
                         found.size = size as i64;
                         found.mod_time = times(seconds, &digest);
                         content = Some(if chunked { Content::Chunks(digest, size) } else { Content::Blob(digest) });
                     }
                     Node::Directory { digest } => {
-                        let (_, seconds) = transfer.blobs.stat(&digest).map_err(failed)?;
+                        let (_, seconds) = transfer.blobs.stat(&digest).map_err(|error| lost(transfer, &error))?;
                         found.mod_time = times(seconds, &digest);
                     }
                     Node::Symlink { target } => {
@@ -195,13 +195,14 @@ fn send_contents(
         };
         match (content, &transfer.local) {
             (Some(Content::Blob(digest)), _) => {
-                let mut file = transfer.blobs.read(&digest).map_err(failed)?;
+                let mut file = transfer.blobs.read(&digest).map_err(|error| lost(transfer, &error))?;
                 send_bytes(transfer, id, &mut file, &mut buffer, packets)?;
             }
             (Some(Content::Chunks(digest, size)), _) => {
-                let list = transfer.blobs.read_all(&digest, MAX_ENCODED as u64).map_err(failed)?;
+                let list = transfer.blobs.read_all(&digest, MAX_ENCODED as u64);
+                let list = list.map_err(|error| lost(transfer, &error))?;
                 for Chunk { digest, size } in ChunkList::decode(&list, size).map_err(failed)?.chunks() {
-                    let mut file = transfer.blobs.read(digest).map_err(failed)?;
+                    let mut file = transfer.blobs.read(digest).map_err(|error| lost(transfer, &error))?;
                     if send_bytes(transfer, id, &mut file, &mut buffer, packets)? != u64::from(*size) {
                         return Err(Ended::Failed(format!("chunk {digest} is damaged")));
                     }
@@ -217,6 +218,14 @@ fn send_contents(
         send(packets, packet(PacketType::PacketData, id, Vec::new()))?;
     }
     Ok(())
+}
+
+/// A blob of a tree that was complete: should it be missing, nobody may believe that the tree is.
+fn lost(transfer: &Transfer, error: &BlobError) -> Ended {
+    if matches!(error, BlobError::Missing(_)) {
+        transfer.blobs.mark_lost();
+    }
+    failed(error)
 }
 
 /// Sends all of a file as it is read, and says how much that was.
@@ -288,5 +297,14 @@ mod tests {
         assert!(sent(&blobs, content).unwrap_err().contains("is missing"));
         let wrong = Content::Chunks(Digest::of(&list.encode()), 1);
         assert!(sent(&blobs, wrong).unwrap_err().contains("adds up to"));
+    }
+
+    #[test]
+    fn what_should_be_there_and_is_not_makes_trees_be_checked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), &"dev".parse().unwrap()).unwrap();
+        assert!(!blobs.has_damage());
+        assert!(sent(&blobs, Content::Blob(Digest::of(b"never sent"))).is_err());
+        assert!(blobs.has_damage());
     }
 }
