@@ -14,3 +14,6 @@ pub mod v1 {
     /// The encoded `FileDescriptorSet` of the API, for server reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/slipway.v1.bin");
 }
+
+/// The last bytes of what a call's frames held that a `zstd_frame` may refer to (`SyncRequest` in `context.proto`).
+pub const SYNC_HISTORY: usize = 1 << 20;

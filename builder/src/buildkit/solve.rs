@@ -72,6 +72,8 @@ pub async fn build(
         exporter_deprecated: "image".to_owned(),
         exporter_attrs_deprecated: attrs,
         source_policy: policy(&build.sources),
+        // The engine keeps no record of it, which others could read and which takes longer than a small push.
+        internal: true,
         ..SolveRequest::default()
     };
     let response = solve(engine, request, &session, events, cancel).await?;

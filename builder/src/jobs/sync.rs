@@ -42,6 +42,7 @@ mod progress;
 mod sent;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 pub use call::{Answer, MAX_DIGESTS, Message, SyncCall};
 pub use inline::{InlineBlob, MAX_INLINE};

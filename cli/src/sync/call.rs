@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::bar::Bar;
 use super::blobs::{Blobs, Item};
-use super::compress::{Balance, Level};
+use super::compress::{Balance, History, Level};
 use super::frames::{Frame, Gone};
 use super::pace::Pace;
 use super::plan::Plan;
@@ -75,8 +75,15 @@ impl Calls<'_> {
             pending::<()>().await;
         };
         self.bar.begin_call();
-        let mut talk =
-            Talk { calls: self, requests, heard, pace: Pace::default(), balance: Balance::default(), listened: false };
+        let mut talk = Talk {
+            calls: self,
+            requests,
+            heard,
+            history: History::default(),
+            pace: Pace::default(),
+            balance: Balance::default(),
+            listened: false,
+        };
         let talked = tokio::select! {
             talked = talk.talk(first) => talked,
             () = listen => Ok(()),
@@ -90,6 +97,7 @@ struct Talk<'a, 'b> {
     calls: &'a mut Calls<'b>,
     requests: mpsc::Sender<SyncRequest>,
     heard: mpsc::Receiver<Result<SyncResponse, Status>>,
+    history: History,
     pace: Pace,
     balance: Balance,
     listened: bool,
@@ -182,7 +190,7 @@ impl Talk<'_, '_> {
         let (mut compressing, mut ready, mut more) = (VecDeque::new(), None::<Compressed>, true);
         while more || ready.is_some() || !compressing.is_empty() {
             let (since, waits_for_link) = (Instant::now(), ready.is_some());
-            let may_go = ready.as_ref().is_some_and(|(_, kind)| self.pace.may_send(size(kind)));
+            let may_go = ready.is_some() && self.pace.may_send();
             let heard = &mut self.heard;
             tokio::select! {
                 permit = requests.reserve(), if may_go => {
@@ -196,8 +204,9 @@ impl Talk<'_, '_> {
                 frame = queue.recv(), if more && compressing.len() < COMPRESSORS => match frame {
                     None => more = false,
                     Some(frame) => {
-                        let level = Arc::clone(&self.calls.level);
-                        compressing.push_back(tokio::task::spawn_blocking(move || (frame.marks(), level.compress(frame))));
+                        let (level, marks) = (Arc::clone(&self.calls.level), frame.marks());
+                        let work = self.history.next(frame.bytes);
+                        compressing.push_back(tokio::task::spawn_blocking(move || (marks, level.compress(work))));
                     }
                 },
                 done = first(&mut compressing), if ready.is_none() && !compressing.is_empty() => {

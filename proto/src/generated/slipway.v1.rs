@@ -676,7 +676,9 @@ pub mod sync_request {
         /// First, and only then.
         #[prost(message, tag = "1")]
         Open(super::SyncOpen),
-        /// One zstd frame, at most 1 MiB when decompressed. See `raw_frame` for what the frames hold.
+        /// One zstd frame, at most 1 MiB when decompressed. Its prefix (ZSTD_CCtx_refPrefix, ZSTD_DCtx_refPrefix) is what the
+        /// call's frames before it held, decompressed, the last 1 MiB of it: it may refer to that, or do without. See
+        /// `raw_frame` for what the frames hold.
         #[prost(bytes, tag = "2")]
         ZstdFrame(::prost::alloc::vec::Vec<u8>),
         /// The same without compression, for what does not get smaller; at most 1 MiB.

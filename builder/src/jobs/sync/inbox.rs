@@ -6,6 +6,7 @@ use slipway_context::Digest;
 use tokio::sync::OwnedMutexGuard;
 
 use super::sent::Sent;
+use super::unpack::Unpack;
 use super::{JobsError, Message};
 use crate::jobs::io;
 use crate::store::Blobs;
@@ -14,6 +15,7 @@ use crate::store::upload::{Upload, UploadError};
 /// Takes frames. What was complete stays, however the call ends.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    unpack: Unpack,
     upload: Upload,
     sent: Sent,
     bytes: u64,
@@ -24,16 +26,12 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Into these blobs; what arrives is noted in `sent`.
     pub(super) fn new(blobs: Blobs, sent: Sent, turn: impl Into<Option<OwnedMutexGuard<()>>>) -> Self {
-        Self { upload: Upload::new(blobs), sent, bytes: 0, _turn: turn.into() }
+        Self { unpack: Unpack::default(), upload: Upload::new(blobs), sent, bytes: 0, _turn: turn.into() }
     }
 
     /// Takes one frame, and gives the contents' bytes that are complete since the beginning.
     pub(super) fn frame(&mut self, message: &Message) -> Result<u64, JobsError> {
-        let taken = match message {
-            Message::Zstd(frame) => self.upload.zstd_frame(frame),
-            Message::Raw(frame) => self.upload.raw_frame(frame),
-            Message::Check => Ok(()),
-        };
+        let taken = self.unpack.frame(message).and_then(|frame| self.upload.raw_frame(frame));
         // Also what was complete before the frame turned out wrong.
         let stored = self.upload.take_stored();
         self.bytes += stored.iter().map(|(_, size, _)| size).sum::<u64>();
