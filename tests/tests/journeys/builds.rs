@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use slipway_journeys::{Run, Service, files, image};
+use slipway_journeys::{Run, Service, files, image, peer, unique};
 
 /// A dotenv file with plain values.
 fn variables(path: &std::path::Path) -> BTreeMap<String, String> {
@@ -51,6 +51,25 @@ fn a_build_ends_as_an_image_that_skopeo_pulls_with_the_namespaces_token() {
 
     let tagged = image::pull(&team, &format!("{}/{repository}:okteto", team.registry));
     assert_eq!(tagged.config, pulled.config, "the default tag is the same image");
+}
+
+#[test]
+fn an_engine_that_others_reach_too_keeps_no_record_of_a_build() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    app.manifest("build:\n  app:\n    context: .\n    args:\n      WORD: said-to-nobody-else\n")
+        .file("Dockerfile", "FROM scratch\nARG WORD\nCOPY Dockerfile /\n");
+    app.events(&["build"]).ok();
+    app.file("Dockerfile", "FROM scratch\nCOPY nothing /\n");
+    app.events(&["build"]).expect(1);
+    // A name that shows up in the record of the peer's own build.
+    let peers = format!("{}.Dockerfile", unique("peer"));
+    app.file(&peers, "FROM scratch\nCOPY okteto.yaml /\n");
+    peer::build(&app.path(), &peers);
+    let history = peer::build_history();
+    assert!(history.contains(&peers), "the peer's build is there");
+    assert!(!history.contains(&team.namespace) && !history.contains("said-to-nobody-else"), "{history}");
 }
 
 #[test]
