@@ -20,7 +20,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let heard = asked.clone();
+        let log = asked.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut head = Vec::new();
@@ -29,7 +29,7 @@ impl Server {
                 }
                 let head = String::from_utf8(head).unwrap();
                 let digest = Digest::of(head.split(' ').nth(1).unwrap().as_bytes());
-                heard.lock().unwrap().push(head);
+                log.lock().unwrap().push(head);
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\nconnection: close\r\ndocker-content-digest: {digest}\r\ncontent-length: 0\r\n\r\n"
                 );
