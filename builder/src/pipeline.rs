@@ -74,18 +74,36 @@ pub struct Pipeline {
 impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
-        let engine = self.again(|| self.connect()).await?;
-        self.events.emit(Kind::JobStarted(JobStarted { engine: engine.address().to_string() }));
+        // Connected when it is needed: what need not be built needs none.
+        let mut engine = None;
         let mut before = Before::default();
         for build in &self.spec.plan.builds {
-            let (image, names) = self.again(|| self.build(&engine, build, &before)).await?;
+            let found = self.again(|| self.found(build, &before)).await?;
+            let (image, names) = if let Some(found) = found {
+                found
+            } else {
+                let engine = self.connected(&mut engine).await?;
+                self.again(|| self.build(engine, build, &before)).await?
+            };
             before.add(&build.service, &image, names).map_err(Failure::internal)?;
         }
         let images = before.env;
         match &self.spec.plan.commands {
-            Some(commands) if !commands.commands.is_empty() => self.run_commands(&engine, commands, &images).await,
+            Some(commands) if !commands.commands.is_empty() => {
+                self.run_commands(self.connected(&mut engine).await?, commands, &images).await
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The engine; the job says once that it has it.
+    async fn connected<'e>(&self, engine: &'e mut Option<Engine>) -> Result<&'e Engine, Failure> {
+        if engine.is_none() {
+            let connected = self.again(|| self.connect()).await?;
+            self.events.emit(Kind::JobStarted(JobStarted { engine: connected.address().to_string() }));
+            *engine = Some(connected);
+        }
+        engine.as_ref().ok_or_else(|| Failure::internal("no engine"))
     }
 
     async fn connect(&self) -> Result<Engine, Failure> {

@@ -36,7 +36,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let spec = dir.spec()?;
     let events = Events::open(&dir.events(), spec.job, cancel.clone())?;
     let registry = Arc::new(Registry::open_for_job(&config.registry, &config.data_dir)?);
-    let bases = Looking::new(config, registry.clone()).get().await?;
+    let bases = Looking::new(config, registry.clone()).bases().await?;
     let runner_image = config.runner.image();
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,

@@ -56,8 +56,9 @@ pub async fn run(
     let db = Db::open(data_dir).await?;
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
     first_start(&db, data_dir, dev, &registry).await?;
-    let bases = Looking::new(&config, registry.clone());
-    let jobs = Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), bases, process_args, stop.clone());
+    let looking = Looking::new(&config, registry.clone());
+    let jobs =
+        Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), looking.clone(), process_args, stop.clone());
 
     jobs.sweep().await?;
 
@@ -74,7 +75,7 @@ pub async fn run(
         let managed = start_registry(&config, shutdown.clone()).await?;
         // Jobs of an earlier service are followed whether or not the engine is there.
         let preparing = async {
-            prepare(&config, &registry).await?;
+            prepare(&config, &registry, &looking).await?;
             ready.send_replace(true);
             tracing::info!("ready");
             std::future::pending::<anyhow::Result<()>>().await
@@ -110,7 +111,7 @@ async fn start_registry(config: &Config, shutdown: CancellationToken) -> anyhow:
 }
 
 /// What has to be there before a job can run. Waits for an engine that is away; fails for one that can't be used.
-async fn prepare(config: &Config, registry: &Registry) -> anyhow::Result<()> {
+async fn prepare(config: &Config, registry: &Registry, looking: &Looking) -> anyhow::Result<()> {
     let mut told = false;
     let engine = loop {
         match Engine::connect(&config.engine()).await {
@@ -124,6 +125,10 @@ async fn prepare(config: &Config, registry: &Registry) -> anyhow::Result<()> {
         }
     };
     tracing::info!(engine = %engine.address(), "engine {} answers", engine.address());
+    // From now on builds can be skipped while it is away.
+    if let Err(error) = looking.get().await {
+        tracing::warn!(%error, "can't look at base images");
+    }
     if engine.host_network() {
         tracing::warn!(
             engine = %engine.address(),

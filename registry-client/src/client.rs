@@ -16,6 +16,7 @@ mod blobs;
 mod challenge;
 mod copy;
 mod import;
+mod reach;
 mod transport;
 
 pub use import::Imported;
@@ -47,6 +48,7 @@ pub struct RegistryClient {
 #[derive(Debug, Clone, Default)]
 pub struct RegistryClientBuilder {
     plain_http: HashSet<RegistryHost>,
+    named: Option<HashSet<RegistryHost>>,
 }
 
 /// What picks one image of a multi-platform index.
@@ -78,9 +80,17 @@ impl RegistryClientBuilder {
         self
     }
 
+    /// For requests that a user can cause: reads go to these hosts and to public addresses only, also where a registry names a
+    /// token server or redirects, and through no proxy.
+    #[must_use]
+    pub fn public_or(mut self, hosts: impl IntoIterator<Item = RegistryHost>) -> Self {
+        self.named.get_or_insert_default().extend(hosts);
+        self
+    }
+
     /// The client.
     pub fn build(self) -> Result<RegistryClient, RegistryError> {
-        Ok(RegistryClient { transport: Arc::new(Transport::new(self.plain_http)?) })
+        Ok(RegistryClient { transport: Arc::new(Transport::new(self.plain_http, self.named)?) })
     }
 }
 

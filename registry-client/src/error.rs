@@ -28,6 +28,16 @@ pub enum RegistryError {
         #[source]
         source: reqwest::Error,
     },
+    /// It leads to where a user may not make us send requests.
+    #[error("{operation} `{target}`: {problem}")]
+    NotPublic {
+        /// What was being done.
+        operation: &'static str,
+        /// The image, repository or blob.
+        target: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The call took longer than its bound.
     #[error("{operation} `{target}`: no answer within {seconds} s")]
     Timeout {

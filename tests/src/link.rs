@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub struct Link {
     ways: Arc<[Way; 2]>,
     /// Raised by every cut: connections that are older end.
     cuts: Arc<AtomicU64>,
+    /// Nobody is there.
+    down: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Link {
             flip: AtomicU64::new(0),
             flipped: AtomicU64::new(0),
         };
-        Self { ways: Arc::new([way(), way()]), cuts: Arc::default() }
+        Self { ways: Arc::new([way(), way()]), cuts: Arc::default(), down: Arc::default() }
     }
 
     /// From a TCP address of its own to another one.
@@ -126,6 +128,17 @@ impl Link {
         self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Ends every connection, and takes no new one until [`Link::up`].
+    pub fn down(&self) {
+        self.down.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
+    /// Takes connections again.
+    pub fn up(&self) {
+        self.down.store(false, Ordering::Relaxed);
+    }
+
     /// How many bits were flipped.
     pub fn flipped(&self) -> u64 {
         self.ways[0].flipped.load(Ordering::Relaxed)
@@ -137,6 +150,9 @@ impl Link {
     }
 
     fn join(&self, near: impl Socket, target: &Target) {
+        if self.down.load(Ordering::Relaxed) {
+            return near.end(Shutdown::Both);
+        }
         match target {
             Target::Tcp(address) => self.pass(near, TcpStream::connect(address)),
             Target::Unix(path) => self.pass(near, UnixStream::connect(path)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersRequest};
+use bollard_buildkit_proto::pb::Platform;
 use http::{HeaderMap, Uri};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,7 @@ pub struct Engine {
     /// Docker Engine before API 1.53 takes sessions through `POST /session` only.
     session_by_upgrade: Option<PathBuf>,
     host_network: bool,
+    platform: Option<String>,
 }
 
 impl Engine {
@@ -71,7 +73,7 @@ impl Engine {
             }
             _ => (plain(config)?, None),
         };
-        let mut engine = Self { address, channel, session_by_upgrade, host_network: false };
+        let mut engine = Self { address, channel, session_by_upgrade, host_network: false, platform: None };
         engine.probe().await?;
         Ok(engine)
     }
@@ -84,6 +86,11 @@ impl Engine {
     /// Whether its steps run on the host's network, loopback services included.
     pub fn host_network(&self) -> bool {
         self.host_network
+    }
+
+    /// What it builds for when no platform is named, as `linux/amd64` or `linux/arm/v7`; none if it does not say.
+    pub fn default_platform(&self) -> Option<&str> {
+        self.platform.as_deref()
     }
 
     /// Whether its pushes fail when the registry refuses to mount a layer from elsewhere (BuildKit before 0.14, which is what
@@ -152,12 +159,19 @@ impl Engine {
         let Some(worker) = workers.into_inner().record.into_iter().next() else {
             return Err(Error::NoWorker { address: self.address.clone() });
         };
+        // The Dockerfile frontend takes the first one of the first worker.
+        self.platform = worker.platforms.first().map(platform);
         // A Docker Engine says `host` too, but gives its steps a bridge, and the label with the host's address on it.
         let label = |name: &str| worker.labels.get(&format!("org.mobyproject.buildkit.worker.{name}"));
         let bridged = label("moby.host-gateway-ip").is_some();
         self.host_network = !bridged && label("network").is_some_and(|network| network == "host");
         Ok(())
     }
+}
+
+fn platform(platform: &Platform) -> String {
+    let parts = [&platform.os, &platform.architecture, &platform.variant];
+    parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("/")
 }
 
 /// Refuses a Docker Engine on its old image store, which can't push from inside a build.
@@ -245,4 +259,19 @@ fn docker_upgrade(socket: PathBuf) -> Channel {
 /// A header value from our own ids and keys, which are ASCII.
 pub(super) fn ascii(value: &str) -> MetadataValue<tonic::metadata::Ascii> {
     value.parse().unwrap_or_else(|_| MetadataValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_written_as_dockerfiles_name_them() {
+        let of = |os: &str, architecture: &str, variant: &str| {
+            let (os, architecture, variant) = (os.to_owned(), architecture.to_owned(), variant.to_owned());
+            platform(&Platform { os, architecture, variant, ..Platform::default() })
+        };
+        assert_eq!(of("linux", "amd64", ""), "linux/amd64");
+        assert_eq!(of("linux", "arm", "v7"), "linux/arm/v7");
+    }
 }

@@ -2,7 +2,7 @@
 //! has a configuration file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ struct BuildkitdRegistry {
     http: Option<bool>,
 }
 
-/// URLs of mirrors by registry; `None` where the engine does not answer now.
+/// URLs of mirrors by registry; `None` where the engine does not tell now. What is in a file is read each time, so that a
+/// change counts from the next job on.
 pub async fn discover(address: &Address) -> Option<BTreeMap<String, Vec<String>>> {
     match address {
         Address::Docker(socket) => match tokio::time::timeout(TIMEOUT, docker::info(socket)).await {
@@ -41,19 +42,29 @@ pub async fn discover(address: &Address) -> Option<BTreeMap<String, Vec<String>>
             Ok(Ok(info)) => Some(BTreeMap::from([("docker.io".to_owned(), info.mirrors())])),
             Ok(Err(_)) | Err(_) => None,
         },
-        Address::Unix(_) => Some(BUILDKITD_CONFIGS.iter().find_map(|path| read(Path::new(path))).unwrap_or_default()),
+        Address::Unix(_) => tokio::task::spawn_blocking(|| read_first(&BUILDKITD_CONFIGS.map(Path::new))).await.ok()?,
         Address::Tcp(_) => Some(BTreeMap::new()),
     }
 }
 
-fn read(path: &Path) -> Option<BTreeMap<String, Vec<String>>> {
-    let mut text = String::new();
-    std::fs::File::open(path).ok()?.take(MAX_CONFIG).read_to_string(&mut text).ok()?;
-    let mirrors = parse(&text);
-    if mirrors.is_none() {
-        tracing::debug!(path = %path.display(), "can't read buildkitd's configuration");
+/// From the first of these files that is there. One that is just being written says nothing.
+fn read_first(paths: &[&Path]) -> Option<BTreeMap<String, Vec<String>>> {
+    for path in paths {
+        let mut text = String::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_CONFIG).read_to_string(&mut text));
+        if let Err(error) = read {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::debug!(path = %path.display(), %error, "can't read buildkitd's configuration");
+            }
+            continue;
+        }
+        let mirrors = parse(&text);
+        if mirrors.is_none() {
+            tracing::debug!(path = %path.display(), "can't understand buildkitd's configuration");
+        }
+        return mirrors;
     }
-    mirrors
+    Some(BTreeMap::new())
 }
 
 fn parse(text: &str) -> Option<BTreeMap<String, Vec<String>>> {
@@ -86,5 +97,23 @@ mod tests {
         assert_eq!(parse(text), Some(BTreeMap::from([("docker.io".to_owned(), expected)])));
         assert_eq!(parse(""), Some(BTreeMap::new()));
         assert_eq!(parse("registry = 1"), None);
+    }
+
+    #[test]
+    fn the_file_is_read_as_it_is_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("first.toml"), dir.path().join("second.toml"));
+        let mirrors = || read_first(&[&first, &second]);
+        let of = |host: &str| Some(BTreeMap::from([("docker.io".to_owned(), vec![format!("https://{host}")])]));
+        let text = |host: &str| format!("[registry.\"docker.io\"]\nmirrors = [\"{host}\"]\n");
+        assert_eq!(mirrors(), Some(BTreeMap::new()));
+        std::fs::write(&second, text("a.example")).unwrap();
+        assert_eq!(mirrors(), of("a.example"));
+        std::fs::write(&second, text("b.example")).unwrap();
+        assert_eq!(mirrors(), of("b.example"));
+        std::fs::write(&first, "[registry.").unwrap();
+        assert_eq!(mirrors(), None, "it is being written");
+        std::fs::write(&first, text("c.example")).unwrap();
+        assert_eq!(mirrors(), of("c.example"));
     }
 }

@@ -18,9 +18,10 @@ use super::sync::InlineBlob;
 use super::{Jobs, JobsError, io};
 use crate::auth::Caller;
 use crate::names::Namespace;
+use crate::pipeline::failure::Failure;
 use crate::pipeline::input::{Before, Inputs};
 use crate::pipeline::skip::{self, Decision, Skipped};
-use crate::registry::BaseImages;
+use crate::registry::{BaseImages, Registry};
 use crate::store::Blobs;
 use crate::store::db::jobs::JobRow;
 
@@ -51,6 +52,7 @@ pub(super) struct Asked<'a> {
 /// What is asked about each build.
 struct Question<'a> {
     bases: &'a BaseImages,
+    platform: Option<&'a str>,
     namespace: &'a Namespace,
     plan: &'a Plan,
     build: &'a BuildPlan,
@@ -91,13 +93,14 @@ impl Jobs {
         if plan.builds.is_empty() {
             return Ok(ahead);
         }
-        let bases = match self.inner.bases.get().await {
-            Ok(bases) => bases,
+        let known = match self.inner.bases.get().await {
+            Ok(known) => known,
             Err(error) => {
                 tracing::warn!(%error, "can't look at base images");
                 return Ok(asked.unknown());
             }
         };
+        let (bases, platform) = (known.bases, known.platform.as_deref());
         let blobs = Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))?;
         let inline: HashMap<Digest, &[u8]> =
             inline.values().flatten().map(|blob| (Digest::of(&blob.content), blob.content.as_slice())).collect();
@@ -110,13 +113,10 @@ impl Jobs {
             let Some(roots) = builds.get(&build.service) else { continue };
             let text = skip::dockerfile(build, &roots.dockerfile, read);
             let dockerfile = text.as_deref();
-            let names = build
-                .images(&plan.name, &before.env)
-                .ok()
-                .filter(|_| !before.leaves_names_open(build))
-                .and_then(|names| skip::names(bases.registry(), namespace, caller.admin, &names).ok())
-                .unwrap_or_default();
-            let question = Question { bases: &bases, namespace, plan, build, roots, dockerfile, before: &before };
+            let names = names(bases.registry(), namespace, caller.admin, plan, build, &before);
+            let before_it = &before;
+            let question =
+                Question { bases: &bases, platform, namespace, plan, build, roots, dockerfile, before: before_it };
             let found = question.found(&names).await;
             if found.is_none()
                 && let Some(reason) = question.too_narrow().await
@@ -135,32 +135,66 @@ impl Jobs {
         Ok(ahead)
     }
 
-    /// Ends a job that has nothing to do: it never runs.
+    /// Ends a job that has nothing to do but to set names: it never runs.
     pub(super) async fn end_skipped(&self, row: JobRow, spec: &JobSpec) -> Result<JobRow, JobsError> {
         let dir = self.dir(row.id);
+        let named = self.name_skipped(spec).await;
         if let Some(lock) = self.lock_syncing(&row).await? {
             {
                 let open = EventLogWriter::open(&dir.events(), &row.id.to_string());
                 let mut log = open.map_err(io("open the event log"))?;
                 log.append(Kind::SyncDone(SyncDone::default())).map_err(io("write an event"))?;
                 for build in &spec.plan.builds {
-                    if let Some(skipped) = spec.skipped.get(&build.service) {
+                    if let Some(skipped) = spec.skipped.get(&build.service)
+                        && named.is_ok()
+                    {
                         log.append(skipped.event(&build.service)).map_err(io("write an event"))?;
                     }
                 }
             }
-            self.end(&row, JobState::Succeeded, None, lock).await?;
+            let (state, failure) = named.map_or_else(|failure| failure.end(), |()| (JobState::Succeeded, None));
+            self.end(&row, state, failure, lock).await?;
         }
         Ok(self.inner.db.job(row.id).await?.unwrap_or(row))
     }
+
+    /// Gives the images that were found the names that their builds are to have.
+    async fn name_skipped(&self, spec: &JobSpec) -> Result<(), Failure> {
+        let registry = self.inner.bases.registry();
+        let mut before = Before::default();
+        for build in &spec.plan.builds {
+            let Some(skipped) = spec.skipped.get(&build.service) else { continue };
+            let names = names(registry, &spec.namespace, spec.admin, &spec.plan, build, &before);
+            let naming = skip::set_names(registry, build, &skipped.image, &names);
+            match tokio::time::timeout(PATIENCE, naming).await {
+                Ok(result) => result.map_err(|error| Failure::Registry(error.to_string()))?,
+                Err(_) => return Err(Failure::Registry(format!("no answer within {} s", PATIENCE.as_secs()))),
+            }
+            before.add(&build.service, &skipped.image, names).map_err(Failure::internal)?;
+        }
+        Ok(())
+    }
+}
+
+/// The names that a build is to have, as far as they are known and allowed.
+fn names(
+    registry: &Registry,
+    namespace: &Namespace,
+    admin: bool,
+    plan: &Plan,
+    build: &BuildPlan,
+    before: &Before,
+) -> Vec<ImageRef> {
+    let names = build.images(&plan.name, &before.env).ok().filter(|_| !before.leaves_names_open(build));
+    names.and_then(|names| skip::names(registry, namespace, admin, &names).ok()).unwrap_or_default()
 }
 
 // === impl Question ===
 
 impl Question<'_> {
     fn inputs<'q>(&'q self, dockerfile: &'q str) -> Inputs<'q> {
-        let Self { namespace, plan, build, roots, before, .. } = *self;
-        Inputs { namespace, plan, build, roots, dockerfile, before }
+        let Self { platform, namespace, plan, build, roots, before, .. } = *self;
+        Inputs { namespace, plan, build, roots, dockerfile, platform, before }
     }
 
     /// The image, if it need not be built.

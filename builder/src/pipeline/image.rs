@@ -34,6 +34,19 @@ const QUEUE: usize = 256;
 const SLOTS: u32 = 64;
 
 impl Pipeline {
+    /// The image and its names, if it is known without an engine that nothing is to be done.
+    pub(super) async fn found(
+        &self,
+        build: &BuildPlan,
+        before: &Before,
+    ) -> Result<Option<(ImageRef, Vec<ImageRef>)>, Failure> {
+        let targets = self.targets(build, before)?;
+        let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
+        let Some(skipped) = self.found_before(build, first).await? else { return Ok(None) };
+        self.skip(build, &skipped, &targets).await?;
+        Ok(Some((skipped.image, targets)))
+    }
+
     /// Builds the image, or finds that it need not; gives its reference with its digest, and its names.
     pub(super) async fn build(
         &self,
@@ -43,21 +56,16 @@ impl Pipeline {
     ) -> Result<(ImageRef, Vec<ImageRef>), Failure> {
         let service = build.service.to_string();
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
-        let names = build.images(&self.spec.plan.name, &before.env).map_err(plan)?;
-        let targets = self.targets(build, &names)?;
+        let targets = self.targets(build, before)?;
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
-        if let Some(skipped) = self.found_before(build, first).await? {
-            self.skip(build, &skipped);
-            return Ok((skipped.image, targets));
-        }
         let roots = self.spec.builds.get(&build.service).ok_or_else(|| Failure::internal("a build without a tree"))?;
         let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| self.blobs.read_all(digest, limit).ok());
         let text = text.unwrap_or_default();
-        let (namespace, of_plan) = (&self.spec.namespace, &self.spec.plan);
-        let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, before };
+        let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
+        let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before };
         let input = match skip::decide(&self.bases, &inputs, &targets).await {
             Decision::Skip(skipped) => {
-                self.skip(build, &skipped);
+                self.skip(build, &skipped, &targets).await?;
                 return Ok((skipped.image, targets));
             }
             Decision::Build(input) => input,
@@ -109,9 +117,8 @@ impl Pipeline {
 
     /// What was found when the job was submitted, or is there under a name that is all that counts.
     async fn found_before(&self, build: &BuildPlan, name: &ImageRef) -> Result<Option<Skipped>, Failure> {
-        let registry = |error: AskError| Failure::Registry(error.to_string());
         if let Some(skipped) = self.spec.skipped.get(&build.service) {
-            return match skip::existing(&self.registry, &skipped.image).await.map_err(registry)? {
+            return match skip::existing(&self.registry, &skipped.image).await.map_err(asked)? {
                 Some(_) => Ok(Some(skipped.clone())),
                 None => Err(Failure::Gone { service: build.service.clone(), image: skipped.image.to_string() }),
             };
@@ -119,17 +126,21 @@ impl Pipeline {
         if !build.only_if_missing {
             return Ok(None);
         }
-        let image = skip::existing(&self.registry, name).await.map_err(registry)?;
+        let image = skip::existing(&self.registry, name).await.map_err(asked)?;
         Ok(image.map(|image| Skipped { image, reason: skip::IS_THERE.to_owned() }))
     }
 
-    fn skip(&self, build: &BuildPlan, skipped: &Skipped) {
+    async fn skip(&self, build: &BuildPlan, skipped: &Skipped, names: &[ImageRef]) -> Result<(), Failure> {
+        skip::set_names(&self.registry, build, &skipped.image, names).await.map_err(asked)?;
         self.events.emit(skipped.event(&build.service));
+        Ok(())
     }
 
     /// Where the image is pushed; every name must be one that the job may push to.
-    fn targets(&self, build: &BuildPlan, names: &[String]) -> Result<Vec<ImageRef>, Failure> {
-        skip::names(&self.registry, &self.spec.namespace, self.spec.admin, names).map_err(|error| match error {
+    fn targets(&self, build: &BuildPlan, before: &Before) -> Result<Vec<ImageRef>, Failure> {
+        let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
+        let names = build.images(&self.spec.plan.name, &before.env).map_err(plan)?;
+        skip::names(&self.registry, &self.spec.namespace, self.spec.admin, &names).map_err(|error| match error {
             NameError::Image(message) => Failure::Image(message),
             NameError::Push(source) => Failure::Push { service: build.service.clone(), source },
         })
@@ -208,6 +219,11 @@ impl Pipeline {
             }
         }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn asked(error: AskError) -> Failure {
+    Failure::Registry(error.to_string())
 }
 
 /// Options of the `dockerfile.v0` frontend (BuildKit, `frontend/dockerfile/builder`).

@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 use slipway_context::Digest;
-use slipway_context::dockerfile::{Analysis, Input, analyse};
+use slipway_context::dockerfile::{Analysis, ContextPaths, Input, Unknown, analyse};
 use slipway_manifest::image_env::variable_names;
 use slipway_manifest::plan::{BuildPlan, CompleteError, Plan};
 use slipway_manifest::{ImageEnv, InvalidReference, ServiceName};
 use slipway_registry_client::{ImageRef, Platform};
 
+use self::platforms::Platforms;
 use crate::jobs::spec::BuildRoots;
 use crate::names::Namespace;
 use crate::registry::bases::{Base, BaseError, BaseImages, DEADLINE};
+
+mod platforms;
 
 /// The version of the digest: another one finds nothing of this one's.
 const VERSION: &[u8] = b"slipway-input-v1\n\0";
@@ -39,6 +42,8 @@ pub struct Inputs<'a> {
     pub roots: &'a BuildRoots,
     /// Its Dockerfile's text.
     pub dockerfile: &'a str,
+    /// What the engine builds for when no platform is named, if that is known.
+    pub platform: Option<&'a str>,
     /// What the builds before it gave.
     pub before: &'a Before,
 }
@@ -86,6 +91,17 @@ pub enum NoDigest {
         line: usize,
         /// What.
         reason: String,
+    },
+    /// It is for the engine's own platform.
+    #[error("the engine's platform is not known yet")]
+    NoPlatform,
+    /// It starts from an image for another platform.
+    #[error("the platform `{platform}` of the base image `{image}` can't be told")]
+    BasePlatform {
+        /// The image.
+        image: String,
+        /// As the Dockerfile writes it.
+        platform: String,
     },
     /// A base image can't be looked at.
     #[error("base image: {0}")]
@@ -145,7 +161,7 @@ impl Before {
 
 impl Inputs<'_> {
     /// What the Dockerfile needs.
-    pub fn analyse(&self) -> Result<(Vec<(String, String)>, Analysis), CompleteError> {
+    async fn analyse(&self) -> Result<(Vec<(String, String)>, Analysis), CompleteError> {
         let args = self.build.complete_args(&self.before.env)?;
         let mut known: BTreeMap<String, Option<String>> =
             args.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
@@ -160,19 +176,22 @@ impl Inputs<'_> {
         for (name, value) in &self.build.build_args {
             known.insert(name.clone(), Some(value.clone()));
         }
-        let analysis = analyse(&Input {
-            text: self.dockerfile,
-            target: self.build.target.as_deref(),
-            args: &known,
-            platforms: &self.build.platforms,
+        let (text, target, platforms) =
+            (self.dockerfile.to_owned(), self.build.target.clone(), self.build.platforms.clone());
+        // What a user sends decides how long it takes: it must not hold up others.
+        let analysis = tokio::task::spawn_blocking(move || {
+            analyse(&Input { text: &text, target: target.as_deref(), args: &known, platforms: &platforms })
         });
-        Ok((args, analysis))
+        Ok((args, analysis.await.unwrap_or_else(|error| not_analysed(&error))))
     }
 
     /// The digest, asking registries for base images.
     pub async fn digest(&self, bases: &BaseImages) -> Result<InputDigest, NoDigest> {
         let dependencies = self.dependencies()?;
-        let (args, analysis) = self.analyse()?;
+        // What names its platforms may be built by any engine.
+        let named = !self.build.platforms.is_empty();
+        let own = if named { "" } else { self.platform.ok_or(NoDigest::NoPlatform)? };
+        let (args, analysis) = self.analyse().await?;
         if let Some(unknown) = analysis.unknown.first() {
             return Err(NoDigest::Unknown { line: unknown.line, reason: unknown.reason.clone() });
         }
@@ -193,15 +212,18 @@ impl Inputs<'_> {
             Ok::<_, NoDigest>(found)
         };
         let found = tokio::time::timeout(DEADLINE, finding).await.map_err(|_| BaseError::TooSlow)??;
-        Ok(self.hash(&args, &dependencies, &found, &default_platform()))
+        Ok(self.hash(&args, &dependencies, &found, own))
     }
 
     /// Whether the base images have triggers, or can't be looked at: then any part of the context may be used.
     pub async fn may_use_more(&self, bases: &BaseImages) -> Option<String> {
-        let analysis = match self.analyse() {
+        let analysis = match self.analyse().await {
             Ok((_, analysis)) => analysis,
             Err(error) => return Some(error.to_string()),
         };
+        if analysis.declared_args.is_none() {
+            return analysis.unknown.first().map(|unknown| unknown.reason.clone());
+        }
         let looking = async {
             for image in analysis.base_images.iter().filter(|image| image.from) {
                 match self.base(bases, &image.name, true).await {
@@ -230,7 +252,7 @@ impl Inputs<'_> {
         let made = self.before.images.values().find(|made| made.names.contains(&image));
         let base = bases.find(self.namespace, made.map_or(&image, |made| &made.pinned)).await?;
         if from {
-            for platform in self.platforms() {
+            for platform in self.platforms(name)? {
                 if bases.has_triggers(&base, &platform).await? {
                     return Err(NoDigest::Triggers(image));
                 }
@@ -239,15 +261,21 @@ impl Inputs<'_> {
         Ok(base)
     }
 
-    fn platforms(&self) -> Vec<Platform> {
-        let own = [default_platform()];
-        let names = if self.build.platforms.is_empty() { own.as_slice() } else { &self.build.platforms };
-        let platform = |name: &String| {
+    /// The platforms for which this base image is used.
+    fn platforms(&self, image: &str) -> Result<Vec<Platform>, NoDigest> {
+        let args = self.build.args.iter().map(|(name, _)| name.as_str());
+        let args = args.chain(self.build.build_args.iter().map(|(name, _)| name.as_str()));
+        let platforms = Platforms::new(self.dockerfile, &self.build.platforms, self.platform, args);
+        let unknown = |platform| NoDigest::BasePlatform { image: image.to_owned(), platform };
+        let names = platforms.of(image).map_err(unknown)?;
+        let platform = |name: String| {
             let mut parts = name.split('/').map(str::to_owned);
             let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            Platform { os, architecture, variant: None }
+            // Others' variants are left out in many indexes.
+            let variant = parts.next().filter(|_| architecture == "arm");
+            Platform { os, architecture, variant }
         };
-        names.iter().map(platform).collect()
+        Ok(names.into_iter().map(platform).collect())
     }
 
     /// The digests of everything that it depends on, in the order of names.
@@ -290,7 +318,6 @@ impl Inputs<'_> {
         hash.field(&self.build.dockerfile);
         hash.list(self.build.target.iter());
         hash.pairs(args);
-        // None named is the engine's own, which is taken to be like ours: the engine is not asked.
         if self.build.platforms.is_empty() {
             hash.list(std::iter::once(&format!("default {default_platform}")));
         } else {
@@ -338,14 +365,16 @@ impl Fields {
     }
 }
 
-/// This machine's, as BuildKit writes it.
-fn default_platform() -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    format!("linux/{architecture}")
+/// What could not be looked into may use anything, and give anything.
+fn not_analysed(error: &tokio::task::JoinError) -> Analysis {
+    let reason = format!("it can't be looked into: {error}");
+    Analysis {
+        context_paths: ContextPaths::All { reason: reason.clone() },
+        base_images: Vec::new(),
+        frontend: None,
+        unknown: vec![Unknown { reason, line: 1 }],
+        declared_args: None,
+    }
 }
 
 #[cfg(test)]

@@ -103,18 +103,29 @@ pub async fn existing(registry: &Registry, name: &ImageRef) -> Result<Option<Ima
     Ok(registry.client().resolve_digest(name, &auth).await?.map(|digest| pinned(name, digest)))
 }
 
-/// The image of these inputs, if the registry has it; then it has all the names.
+/// The image of these inputs, if the registry has it.
 async fn find(registry: &Registry, digest: &InputDigest, names: &[ImageRef]) -> Result<Option<ImageRef>, AskError> {
     let Some(first) = names.first() else { return Ok(None) };
-    let Some(image) = existing(registry, &first.with_tag(tag(digest))).await? else { return Ok(None) };
+    existing(registry, &first.with_tag(tag(digest))).await
+}
+
+/// Gives an image that was found the names that the build is to have. Once the job is accepted, not before: a user who is told
+/// to submit again has not asked for anything yet.
+pub async fn set_names(
+    registry: &Registry,
+    build: &BuildPlan,
+    image: &ImageRef,
+    names: &[ImageRef],
+) -> Result<(), AskError> {
     for name in names {
-        let auth = registry.client_auth(name, &[Action::Pull])?;
-        let there = registry.client().resolve_digest(name, &auth).await?;
-        if there.as_ref() != image.digest() {
-            registry.client().copy(&image, name, &registry.copy_auth(&image, name)?).await?;
+        let there = existing(registry, name).await?;
+        let there = there.as_ref().and_then(ImageRef::digest);
+        // Where any image of the name will do, the one that is there does.
+        if there != image.digest() && !(build.only_if_missing && there.is_some()) {
+            registry.client().copy(image, name, &registry.copy_auth(image, name)?).await?;
         }
     }
-    Ok(Some(image))
+    Ok(())
 }
 
 /// Remembers an image that was built, unless what it was built from has changed meanwhile. Nothing depends on it.
@@ -184,4 +195,59 @@ pub fn file_name(build: &BuildPlan) -> &str {
 #[expect(clippy::expect_used, reason = "letters, digits and a hyphen: always a tag")]
 fn tag(digest: &InputDigest) -> Tag {
     format!("{TAG_PREFIX}{}", &digest.hex()[..TAG_DIGITS]).parse().expect("a tag")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use slipway_manifest::plan::{JobKind, Plan};
+
+    use super::*;
+    use crate::jobs::spec::BuildRoots;
+    use crate::pipeline::input::Before;
+    use crate::registry::Config;
+    use crate::registry::bases::tests::Server;
+    use crate::registry::mirrors::Mirrors;
+
+    #[tokio::test]
+    async fn to_decide_changes_nothing_in_the_registry() {
+        let server = Server::start().await;
+        let config = Config { listen: server.host.parse().unwrap(), ..Config::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
+        let bases = BaseImages::new(registry, Mirrors::parse(&BTreeMap::new()).unwrap()).unwrap();
+        let build = BuildPlan {
+            service: ServiceName::new("app").unwrap(),
+            context: ".".to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            target: None,
+            args: Vec::new(),
+            build_args: Vec::new(),
+            image: None,
+            depends_on: Vec::new(),
+            platforms: Vec::new(),
+            no_cache: false,
+            no_skip: false,
+            only_if_missing: false,
+        };
+        let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
+        let root = Digest::of(b"root");
+        let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
+        let (namespace, before, platform) = ("dev".parse().unwrap(), Before::default(), Some("linux/amd64"));
+        let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: "FROM scratch\n", platform, before };
+        let name: ImageRef = format!("{}/dev/app:1", server.host).parse().unwrap();
+        let decision = decide(&bases, &inputs, std::slice::from_ref(&name)).await;
+        let Decision::Skip(skipped) = decision else { panic!("{decision:?}") };
+        let asked = server.asked();
+        assert!(asked.iter().all(|asked| asked.starts_with("HEAD /v2/dev/app/manifests/slipway-")), "{asked:?}");
+        // The name is another image's until it is set.
+        assert!(
+            set_names(bases.registry(), build, &skipped.image, &[name]).await.is_err(),
+            "this server takes nothing"
+        );
+        assert!(server.asked().iter().any(|asked| !asked.starts_with("HEAD ")));
+    }
 }

@@ -23,7 +23,8 @@ const REMEMBERED: usize = 10_000;
 pub struct BaseImages {
     registry: Arc<Registry>,
     mirrors: Mirrors,
-    /// With the mirrors' own way to be reached.
+    /// For everything but our registry: a Dockerfile says where it goes, so that only what somebody has named and what is
+    /// public is reached.
     client: RegistryClient,
     triggers: Mutex<HashMap<(Digest, String), bool>>,
 }
@@ -34,7 +35,7 @@ pub enum BaseError {
     /// Its name is none.
     #[error(transparent)]
     Name(#[from] InvalidReference),
-    /// Somebody else's, or on this machine's loopback.
+    /// Somebody else's.
     #[error("`{0}` is not looked at")]
     Refused(ImageRef),
     /// It isn't there.
@@ -65,7 +66,15 @@ pub struct Base {
     /// Its digest; of the index, if it has one.
     pub digest: Digest,
     /// Where it was found.
-    place: ImageRef,
+    place: Place,
+}
+
+/// Where an image may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    image: ImageRef,
+    /// It is our registry's, which we have a right to; all others are asked as anybody may.
+    ours: bool,
 }
 
 /// The part of an image's configuration that we need (Docker image specification).
@@ -85,8 +94,9 @@ struct ContainerConfig {
 impl BaseImages {
     /// Over this registry, others through these mirrors.
     pub fn new(registry: Arc<Registry>, mirrors: Mirrors) -> Result<Self, RegistryError> {
-        let plain = registry.plain_http().iter().cloned().chain(mirrors.plain_http());
-        let client = RegistryClient::builder().plain_http(plain).build()?;
+        let plain = || registry.plain_http().iter().cloned().chain(mirrors.plain_http());
+        let named = mirrors.hosts().chain(plain());
+        let client = RegistryClient::builder().plain_http(plain()).public_or(named).build()?;
         Ok(Self { registry, mirrors, client, triggers: Mutex::default() })
     }
 
@@ -106,8 +116,8 @@ impl BaseImages {
     pub async fn find(&self, namespace: &Namespace, image: &ImageRef) -> Result<Base, BaseError> {
         let mut failed = None;
         for place in self.places(namespace, image)? {
-            let auth = self.registry.client_auth(&place, &[Action::Pull])?;
-            match self.client.resolve_digest(&place, &auth).await {
+            let (client, auth) = self.access(&place)?;
+            match client.resolve_digest(&place.image, &auth).await {
                 Ok(Some(digest)) => return Ok(Base { digest, place }),
                 Ok(None) => {}
                 // As the engine: the next one may have it.
@@ -119,13 +129,14 @@ impl BaseImages {
 
     /// Whether builds that start from it run steps that its own Dockerfile named.
     pub async fn has_triggers(&self, base: &Base, platform: &Platform) -> Result<bool, BaseError> {
-        let key = (base.digest.clone(), format!("{}/{}", platform.os, platform.architecture));
+        let variant = platform.variant.as_deref().unwrap_or_default();
+        let key = (base.digest.clone(), format!("{}/{}/{variant}", platform.os, platform.architecture));
         if let Some(known) = self.triggers.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(*known);
         }
-        let image = base.place.with_digest(base.digest.clone());
-        let auth: Auth = self.registry.client_auth(&image, &[Action::Pull])?;
-        let bytes = self.client.config_bytes(&image, platform, &auth).await?;
+        let image = base.place.image.with_digest(base.digest.clone());
+        let (client, auth) = self.access(&base.place)?;
+        let bytes = client.config_bytes(&image, platform, &auth).await?;
         let bytes = bytes.ok_or_else(|| BaseError::Missing(image.clone()))?;
         let config: ImageConfig =
             serde_json::from_slice(&bytes).map_err(|error| BaseError::Config { image, problem: error.to_string() })?;
@@ -138,26 +149,31 @@ impl BaseImages {
         Ok(triggers)
     }
 
+    /// Who asks there, and as whom. Credentials are for our registry under its own name, never for a mirror of another one,
+    /// even if that is the same server: there everybody would be given what is one namespace's.
+    fn access(&self, place: &Place) -> Result<(&RegistryClient, Auth), AccessError> {
+        if place.ours {
+            let auth = self.registry.client_auth(&place.image, &[Action::Pull])?;
+            return Ok((self.registry.client(), auth));
+        }
+        Ok((&self.client, Auth::Anonymous))
+    }
+
     /// Where the image may be, in the engine's order.
-    fn places(&self, namespace: &Namespace, image: &ImageRef) -> Result<Vec<ImageRef>, BaseError> {
-        let host = image.registry();
-        let refused = || BaseError::Refused(image.clone());
+    fn places(&self, namespace: &Namespace, image: &ImageRef) -> Result<Vec<Place>, BaseError> {
         if self.registry.holds(image) {
             let owner = image.repository().namespace();
             let ours = [namespace.as_str(), self.registry.global_namespace().as_str()];
             return if owner.is_some_and(|owner| ours.contains(&owner)) {
-                Ok(vec![image.clone()])
+                Ok(vec![Place { image: image.clone(), ours: true }])
             } else {
-                Err(refused())
+                Err(BaseError::Refused(image.clone()))
             };
         }
-        // The service's own loopback is nothing for a Dockerfile to reach, unless somebody has said so.
-        let said = self.mirrors.knows(host) || self.registry.plain_http().contains(host);
-        if host.is_loopback() && !said {
-            return Err(refused());
-        }
-        let mut places = self.mirrors.places(image);
-        places.push(image.clone());
-        Ok(places)
+        let places = self.mirrors.places(image).into_iter().chain([image.clone()]);
+        Ok(places.map(|image| Place { image, ours: false }).collect())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -49,9 +49,9 @@ impl Mirrors {
         self.0.values().flatten().filter(|mirror| mirror.plain).map(|mirror| mirror.host.clone())
     }
 
-    /// Whether anything is said about a registry.
-    pub fn knows(&self, host: &RegistryHost) -> bool {
-        self.0.contains_key(host)
+    /// All hosts that somebody has named: mirrors, and registries that anything is said about.
+    pub fn hosts(&self) -> impl Iterator<Item = RegistryHost> {
+        self.0.keys().cloned().chain(self.0.values().flatten().map(|mirror| mirror.host.clone()))
     }
 
     /// Where to look for an image, in order; the image's own registry is not among them.

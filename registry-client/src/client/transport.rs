@@ -9,6 +9,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::challenge::Challenge;
+use super::reach::Reach;
 use crate::auth::Auth;
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -27,6 +28,8 @@ const MAX_REDIRECTS: usize = 5;
 pub(super) struct Transport {
     http: reqwest::Client,
     plain_http: HashSet<RegistryHost>,
+    /// What requests are limited to, if they are.
+    reach: Option<Reach>,
 }
 
 /// One call to a registry.
@@ -64,25 +67,40 @@ enum Credential<'a> {
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(plain_http: HashSet<RegistryHost>) -> Result<Self, RegistryError> {
+    /// `named`: the only hosts that may be where they like, all others have to be public.
+    pub(super) fn new(
+        plain_http: HashSet<RegistryHost>,
+        named: Option<HashSet<RegistryHost>>,
+    ) -> Result<Self, RegistryError> {
+        let reach = named.map(|hosts| Reach::new(hosts, |host| is_plain(&plain_http, host)));
         // Blobs are often served from elsewhere, so redirects are followed, but never from TLS to plain text.
-        let redirects = reqwest::redirect::Policy::custom(|attempt| {
+        let limit = reach.clone();
+        let redirects = reqwest::redirect::Policy::custom(move |attempt| {
             let downgraded = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
                 && attempt.url().scheme() != "https";
-            if downgraded || attempt.previous().len() > MAX_REDIRECTS { attempt.stop() } else { attempt.follow() }
+            if downgraded || attempt.previous().len() > MAX_REDIRECTS {
+                return attempt.stop();
+            }
+            match limit.as_ref().map_or(Ok(()), |reach| reach.check(attempt.url())) {
+                Ok(()) => attempt.follow(),
+                Err(refused) => attempt.error(refused),
+            }
         });
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirects)
-            .build()
-            .map_err(|source| RegistryError::Setup { source })?;
-        Ok(Self { http, plain_http })
+            .redirect(redirects);
+        if let Some(reach) = &reach {
+            // A proxy would resolve names by itself, and reach more than the public.
+            http = http.no_proxy().dns_resolver(reach.clone());
+        }
+        let http = http.build().map_err(|source| RegistryError::Setup { source })?;
+        Ok(Self { http, plain_http, reach })
     }
 
     /// Whether this registry is talked to without TLS.
     pub(super) fn is_plain(&self, host: &RegistryHost) -> bool {
-        host.is_loopback() || self.plain_http.contains(host)
+        is_plain(&self.plain_http, host)
     }
 
     /// Sends, requires success, reads the body.
@@ -138,6 +156,8 @@ impl Transport {
     async fn attempt(&self, call: &Call<'_>, credential: Option<&Credential<'_>>) -> Result<Response, RegistryError> {
         let scheme = if self.is_plain(call.host) { "http" } else { "https" };
         let url = format!("{scheme}://{}/v2/{}", call.host.api_host(), call.path);
+        let url = Url::parse(&url).map_err(|error| call.protocol(format!("its address: {error}")))?;
+        self.check_reach(call, &url)?;
         let mut request = self.http.request(call.method.clone(), url).timeout(CALL_TIMEOUT);
         if let Some(accept) = call.accept {
             request = request.header(ACCEPT, accept);
@@ -151,6 +171,15 @@ impl Transport {
             None => request,
         };
         request.send().await.map_err(|source| call.failed(source))
+    }
+
+    fn check_reach(&self, call: &Call<'_>, url: &Url) -> Result<(), RegistryError> {
+        let refused = |refused: super::reach::NotPublic| RegistryError::NotPublic {
+            operation: call.operation,
+            target: call.target.clone(),
+            problem: refused.to_string(),
+        };
+        self.reach.as_ref().map_or(Ok(()), |reach| reach.check(url).map_err(refused))
     }
 
     /// What answers a 401: `None` when there is no challenge that these credentials could answer.
@@ -188,6 +217,7 @@ impl Transport {
         if url.scheme() != "https" && !(url.scheme() == "http" && self.is_plain(call.host)) {
             return Err(call.protocol("its token server is not reached over TLS".to_owned()));
         }
+        self.check_reach(call, &url)?;
         {
             let mut query = url.query_pairs_mut();
             if let Some(service) = service {
@@ -244,6 +274,10 @@ impl Call<'_> {
             _ => RegistryError::Status { operation, target, status, message },
         }
     }
+}
+
+fn is_plain(plain_http: &HashSet<RegistryHost>, host: &RegistryHost) -> bool {
+    host.is_loopback() || plain_http.contains(host)
 }
 
 enum ReadError {

@@ -112,3 +112,63 @@ async fn tag_lists_are_paged() {
     assert_eq!(tags, ["t1", "t2", "t3"]);
     assert!(requests[1].contains("last=t2"), "{}", requests[1]);
 }
+
+/// A client that reaches this registry and what is public.
+fn guarded(host: &str) -> RegistryClient {
+    RegistryClient::builder().public_or([host.parse().expect("host")]).build().expect("client")
+}
+
+/// Fails when somebody connects.
+async fn untouched(listener: TcpListener) {
+    let wait = std::time::Duration::from_millis(300);
+    assert!(tokio::time::timeout(wait, listener.accept()).await.is_err(), "it was reached");
+}
+
+#[tokio::test]
+async fn only_named_hosts_and_public_ones_are_reached() {
+    let (listener, host) = server().await;
+    let port = host.rsplit_once(':').expect("port").1;
+    let client = guarded("localhost:1");
+    for spelling in
+        ["127.0.0.1", "localhost", "LOCALHOST", "0x7f.1", "2130706433", "127.1", "[::ffff:127.0.0.1]", "0.0.0.0"]
+    {
+        let image: ImageRef = format!("{spelling}:{port}/a/b:1").parse().expect("reference");
+        let result = client.resolve_digest(&image, &Auth::Anonymous).await;
+        assert!(matches!(result, Err(RegistryError::NotPublic { .. })), "{spelling}: {result:?}");
+    }
+    // A name says nothing; what it resolves to does.
+    let image: ImageRef = format!("localhost:{port}/a/b:1").parse().expect("reference");
+    assert!(guarded("127.0.0.1:1").resolve_digest(&image, &Auth::Anonymous).await.is_err());
+    untouched(listener).await;
+}
+
+#[tokio::test]
+async fn a_token_server_that_is_not_public_is_not_asked() {
+    let (listener, host) = server().await;
+    let (inner, inner_host) = server().await;
+    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+    let challenge = format!("www-authenticate: Bearer realm=\"http://{inner_host}/token\"\r\n");
+    let (client, auth) = (guarded(&host), Auth::Anonymous);
+    let (_, result) = tokio::join!(
+        serve(listener, vec![answer("401 Unauthorized", &challenge, b"")]),
+        client.resolve_digest(&image, &auth)
+    );
+    assert!(matches!(result, Err(RegistryError::NotPublic { .. })), "{result:?}");
+    untouched(inner).await;
+}
+
+#[tokio::test]
+async fn a_redirect_to_what_is_not_public_is_not_followed() {
+    for name in ["127.0.0.1", "localhost"] {
+        let (listener, host) = server().await;
+        let (inner, inner_host) = server().await;
+        let port = inner_host.rsplit_once(':').expect("port").1;
+        let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+        let location = format!("location: http://{name}:{port}/latest/meta-data\r\n");
+        let (client, auth) = (guarded(&host), Auth::Anonymous);
+        let answers = vec![answer("307 Temporary Redirect", &location, b"")];
+        let (_, result) = tokio::join!(serve(listener, answers), client.resolve_digest(&image, &auth));
+        assert!(result.is_err(), "{result:?}");
+        untouched(inner).await;
+    }
+}

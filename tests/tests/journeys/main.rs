@@ -18,6 +18,7 @@ mod registries;
 mod runner_image;
 mod scale;
 mod skip;
+mod skip_engine;
 mod start_up;
 mod sync;
 mod sync_faults;

@@ -57,7 +57,7 @@ fn digest(change: impl FnOnce(&mut Given)) -> String {
     let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: Vec::new(), commands: None };
     let (namespace, before) = (given.namespace.parse().unwrap(), Before::default());
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &given.build, &given.roots, &before);
-    let inputs = Inputs { namespace, plan, build, roots, dockerfile: "", before };
+    let inputs = Inputs { namespace, plan, build, roots, dockerfile: "", platform: None, before };
     inputs.hash(&given.args, &given.dependencies, &given.bases, given.platform).hex()
 }
 
@@ -135,8 +135,61 @@ mod registries {
         let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
         let (namespace, roots) = ("dev".parse().unwrap(), roots());
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
-        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, before };
+        let platform = Some("linux/amd64");
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before };
         (inputs.digest(&bases).await.map(|digest| digest.hex()), inputs.may_use_more(&bases).await)
+    }
+
+    /// Inputs of a build of this Dockerfile on an engine for this platform, and what looks at base images.
+    fn with_inputs<T>(text: &str, platform: Option<&str>, look: impl AsyncFnOnce(Inputs<'_>, &BaseImages) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { listen: "127.0.0.1:9".parse().unwrap(), ..Config::default() };
+        let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
+        let bases = BaseImages::new(registry, Mirrors::default()).unwrap();
+        let build = build();
+        let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
+        let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
+        let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(look(inputs, &bases))
+    }
+
+    #[test]
+    fn without_a_platform_it_is_the_engines_own() {
+        let digest = |platform: Option<&'static str>| {
+            with_inputs("FROM scratch\n", platform, async |inputs, bases| {
+                inputs.digest(bases).await.map(|found| found.hex())
+            })
+        };
+        let (amd64, arm64) = (digest(Some("linux/amd64")).unwrap(), digest(Some("linux/arm64")).unwrap());
+        assert_ne!(amd64, arm64);
+        assert!(matches!(digest(None), Err(NoDigest::NoPlatform)));
+    }
+
+    #[test]
+    fn triggers_are_those_of_the_platform_that_from_names() {
+        let text = "FROM --platform=linux/arm64 a\nFROM b\nFROM --platform=$P c\n";
+        with_inputs(text, Some("linux/amd64"), async |inputs, _| {
+            let of = |image: &str| {
+                let all =
+                    inputs.platforms(image).map(|all| all.into_iter().map(|one| one.architecture).collect::<Vec<_>>());
+                all.map_err(|error| error.to_string())
+            };
+            assert_eq!(of("a"), Ok(vec!["arm64".to_owned()]));
+            assert_eq!(of("b"), Ok(vec!["amd64".to_owned()]));
+            assert!(of("c").is_err());
+        });
+    }
+
+    #[test]
+    fn a_dockerfile_is_not_looked_into_by_who_serves_others() {
+        use futures::FutureExt as _;
+        let text = format!("FROM scratch\n{}", "COPY a b c d e f /\n".repeat(3000));
+        with_inputs(&text, Some("linux/amd64"), async |inputs, bases| {
+            assert!(inputs.digest(bases).now_or_never().is_none(), "it was done at once");
+            assert!(inputs.digest(bases).await.is_ok());
+        });
     }
 
     fn service(name: &str) -> ServiceName {
