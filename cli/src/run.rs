@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let client = &session.client;
     interrupt.claim();
     let (job, missing) = tokio::select! {
-        submitted = submit_widened(client, &session.namespace, &mut prepared) => submitted?,
+        submitted = submit_widened(client, &session.namespace, &mut prepared, interrupt) => submitted?,
         () = late(interrupt) => {
             output::note("left before the service answered; if it made a job, `slipway job list` shows it and `slipway job cancel` ends it");
             return Err(Interrupted.into());
@@ -126,13 +126,24 @@ pub(crate) async fn run(
 }
 
 /// Submits; again with whole contexts, where a build may use more of them than its Dockerfile tells.
-async fn submit_widened(client: &Client, namespace: &str, prepared: &mut Prepared) -> Result<(Job, Vec<String>)> {
+async fn submit_widened(
+    client: &Client,
+    namespace: &str,
+    prepared: &mut Prepared,
+    interrupt: &Interrupt,
+) -> Result<(Job, Vec<String>)> {
     for _ in 0..=prepared.roots.trees().len() {
         match submit::submit(client, &prepared.request(namespace)).await? {
             Submitted::Job(job, missing) => return Ok((*job, missing)),
             Submitted::Widen(names) => {
                 tracing::info!(roots = names.join(", "), "scanning again, without narrowing");
-                tokio::task::block_in_place(|| prepared.roots.widen(&names))?;
+                let mut roots = std::mem::take(&mut prepared.roots);
+                let widening = tokio::task::spawn_blocking(move || roots.widen(&names).map(|()| roots));
+                prepared.roots = tokio::select! {
+                    widened = widening => widened.context("scan")??,
+                    // There is no job yet to be cancelled, and nobody waits for the scan's end.
+                    () = interrupt.received() => return Err(Interrupted.into()),
+                };
             }
         }
     }
