@@ -237,6 +237,33 @@ fn without_a_place_for_it_scans_go_on() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_only_read() {
+    let place = Place::new(&[("a", b"a"), ("d/b", b"b")]);
+    place.settle();
+    let before = place.scan();
+    let (file, folder) = (place.file(), place.cache.path());
+    let bytes = fs::read(&file).unwrap();
+    fs::set_permissions(folder, Permissions::from_mode(0o500)).unwrap();
+    if tempfile::NamedTempFile::new_in(folder).is_ok() {
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+        let test = "snapshot::cache::tests::a_folder_that_cannot_be_written_is_only_read";
+        return crate::snapshot::tests::again_as_nobody(test);
+    }
+    assert_eq!(place.load().entries(), 2);
+    fs::write(place.path("a"), "new").unwrap();
+    assert_ne!(place.scan().digest(), before.digest());
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    // Nor one that can't even be looked into, or read.
+    for (path, mode) in [(&*file, 0o000), (folder, 0o000)] {
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(place.load().entries(), 0);
+        assert_ne!(place.scan().digest(), before.digest());
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
 fn several_scans_at_once_agree() {
     let files: Vec<(String, Vec<u8>)> = (0..60_u8).map(|n| (format!("d{}/f{n}", n % 5), vec![n])).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
