@@ -22,6 +22,9 @@ use crate::settings::Settings;
 use crate::submit::{self, Prepared, Submitted};
 use crate::sync::{Blobs, Memory, SyncError, sync};
 
+/// How long a sync may take to end after its job.
+const REMEMBER: Duration = Duration::from_secs(5);
+
 /// What to do with a job once the service has all of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ending<'a> {
@@ -99,15 +102,23 @@ pub(crate) async fn run(
         following.await?
     } else {
         tokio::pin!(following);
+        let mut syncing = Box::pin(syncing);
         // Its events come while its roots are sent. A job that ends meanwhile needs none.
         let synced = tokio::select! {
             followed = &mut following => Err(followed?),
-            synced = syncing => Ok(synced),
+            synced = &mut syncing => Ok(synced),
             () = interrupt.received() => Ok(Ok(())),
         };
         match synced {
-            Err(followed) => followed,
+            Err(followed) => {
+                if followed.status() == ExitStatus::Done {
+                    // It had all of them, so the sync has only that to hear and to remember. Nothing else depends on it.
+                    let _ = tokio::time::timeout(REMEMBER, syncing).await;
+                }
+                followed
+            }
             Ok(synced) => {
+                drop(syncing);
                 if let Err(error) = synced {
                     abandon(client, &job, error).await?;
                 }
