@@ -111,7 +111,8 @@ pub(super) struct CacheWriter {
     file: BufWriter<NamedTempFile>,
     target: PathBuf,
     hasher: Hasher,
-    written: u64,
+    /// How many bytes it may still get.
+    left: u64,
     block: Vec<u8>,
 }
 
@@ -306,7 +307,8 @@ impl CacheWriter {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         // Temporary files are made with mode 0600.
         let file = BufWriter::with_capacity(256 << 10, NamedTempFile::new_in(dir)?);
-        let mut writer = Self { file, target, hasher: Hasher::default(), written: 0, block: Vec::new() };
+        let mut writer =
+            Self { file, target, hasher: Hasher::default(), left: MAX_CACHE - DIGEST as u64, block: Vec::new() };
         writer.write(&[MAGIC.as_slice(), key.as_bytes()].concat())?;
         Ok(writer)
     }
@@ -366,10 +368,8 @@ impl CacheWriter {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.written += bytes.len() as u64;
-        if self.written > MAX_CACHE - DIGEST as u64 {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or(io::ErrorKind::FileTooLarge)?;
         self.hasher.update(bytes);
         self.file.write_all(bytes)
     }

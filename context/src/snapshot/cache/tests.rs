@@ -264,6 +264,19 @@ fn a_folder_that_cannot_be_written_is_only_read() {
 }
 
 #[test]
+fn one_that_is_too_large_to_be_read_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = CacheWriter::create(dir.path().join("cache"), &Digest::of(b"key")).unwrap();
+    writer.left = 200;
+    let content = Content { digest: Digest::of(b"x"), stamp: Stamp::default(), chunks: None };
+    let mut add = || writer.directory(Path::new("d"), [("file", &content)].into_iter());
+    add().unwrap();
+    assert_eq!(add().unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    drop(writer);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn several_scans_at_once_agree() {
     let files: Vec<(String, Vec<u8>)> = (0..60_u8).map(|n| (format!("d{}/f{n}", n % 5), vec![n])).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
