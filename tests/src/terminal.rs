@@ -55,8 +55,8 @@ impl Terminal {
         terminal.resize(columns);
         // Makes it the program's own, so that it gets signals from it; part of util-linux, which is everywhere.
         let mut whole = Command::new("setsid");
-        whole.arg("--ctty").arg(command.get_program()).args(command.get_args()).env_clear();
-        whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+        whole.arg("--ctty").arg(command.get_program()).args(command.get_args()).env_clear().env("TERM", "xterm");
+        whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         if let Some(dir) = command.get_current_dir() {
             whole.current_dir(dir);
         }

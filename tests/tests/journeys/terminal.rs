@@ -126,9 +126,11 @@ fn without_a_terminal_or_where_it_is_not_wanted_there_is_no_bar() {
         let all = run.out() + &run.stderr;
         assert!(!all.contains(['\r', '\x1b', '█']), "{args:?}: {all:?}");
     }
-    for output in ["plain", "json"] {
+    for (output, kind) in [("plain", "xterm"), ("json", "xterm"), ("tty", "dumb"), ("auto", "")] {
         app.file("data/large", random(SIZE / 2));
-        let (status, screen) = start(&app, &["build", "--output", output], 1000).finish();
+        let mut command = app.team.command(["build", "--output", output]);
+        command.current_dir(app.path()).env("TERM", kind);
+        let (status, screen) = Terminal::start(&command, 1000).finish();
         assert_eq!(status, 0, "{}", screen.text().join("\n"));
         assert_eq!(bars(&screen), (BTreeSet::new(), Vec::new()));
         assert!(!screen.bytes.contains(&0x1b), "{output}");
