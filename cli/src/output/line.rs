@@ -58,13 +58,12 @@ fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
 /// Standard error as the bar sees it; each drawing is one write.
 #[derive(Debug, Default)]
 struct LastLine {
-    written: Mutex<String>,
+    written: Mutex<Vec<u8>>,
 }
 
 impl LastLine {
     fn put(&self, text: &str) -> io::Result<()> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
-        Ok(())
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes())
     }
 
     fn go(&self, n: usize, to: char) -> io::Result<()> {
@@ -109,8 +108,9 @@ impl TermLike for LastLine {
     fn flush(&self) -> io::Result<()> {
         let mut text = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
         // The line before may have been longer, in a window that was larger; and blanks at its end would break, too.
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push_str("\x1b[K");
-        io::stderr().write_all(text.as_bytes())
+        let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+        text.truncate(end);
+        text.extend(b"\x1b[K");
+        io::stderr().write_all(&text)
     }
 }

@@ -26,6 +26,7 @@ pub(crate) const TOKEN: &str = "right";
 
 /// What the service does.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a trouble of its own")]
 pub(crate) struct Script {
     /// The job's events; without job.done at the end it goes on until it is cancelled.
     pub(crate) events: Vec<Kind>,

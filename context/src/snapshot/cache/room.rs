@@ -49,7 +49,8 @@ impl Room {
         let Some(dir) = own.parent() else { return };
         let now = SystemTime::now();
         let age = |used: SystemTime| now.duration_since(used).unwrap_or_default();
-        let mut found: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(Found::new).collect();
+        let mut found: Vec<_> =
+            fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| Found::new(&entry)).collect();
         found.sort_unstable_by(|a, b| b.used.cmp(&a.used).then_with(|| a.path.cmp(&b.path)));
         let (mut files, mut bytes) = (0, 0_u64);
         let (mine, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.path == own);
@@ -65,7 +66,7 @@ impl Room {
 }
 
 impl Found {
-    fn new(entry: DirEntry) -> Option<Self> {
+    fn new(entry: &DirEntry) -> Option<Self> {
         let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
         Some(Self { used: metadata.modified().ok()?, bytes: metadata.len(), path: entry.path() })
     }

@@ -267,7 +267,7 @@ fn a_folder_that_cannot_be_written_is_only_read() {
 fn one_that_is_too_large_to_be_read_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = CacheWriter::create(dir.path().join("cache"), &Digest::of(b"key")).unwrap();
-    writer.left = 200;
+    writer.left = 150;
     let content = Content { digest: Digest::of(b"x"), stamp: Stamp::default(), chunks: None };
     let mut add = || writer.directory(Path::new("d"), [("file", &content)].into_iter());
     add().unwrap();
@@ -299,7 +299,7 @@ fn one_that_is_used_is_kept_though_nothing_changes() {
     let used = || fs::metadata(place.file()).unwrap().modified().unwrap();
     let set = |time| File::options().write(true).open(place.file()).unwrap().set_modified(time).unwrap();
     // A use is noted once a day.
-    let recently = SystemTime::now() - Duration::from_secs(60 * 60 * 23);
+    let recently = SystemTime::now() - Duration::from_hours(23);
     set(recently);
     place.scan();
     assert_eq!(used(), recently);
