@@ -37,6 +37,13 @@ fn has_bytes(text: &str) -> bool {
     text.contains("MB of 6.") && text.contains("MB/s") && text.contains("left")
 }
 
+/// How many different bars were drawn in the row of the first. The last one may be lower, with the job's first events above it.
+fn redrawn(screen: &Screen) -> usize {
+    let mut bars = screen.drawn.iter().filter(|(_, text)| text.starts_with("sync ")).peekable();
+    let first = bars.peek().map(|(row, _)| *row);
+    bars.filter(|(row, _)| Some(*row) == first).map(|(_, text)| text).collect::<BTreeSet<_>>().len()
+}
+
 /// Nothing of the bar, and every row begins as a line of plain output does.
 fn assert_clean(screen: &Screen) {
     let rows = screen.text();
@@ -54,9 +61,8 @@ fn a_bar_shows_how_far_the_sync_is_and_is_gone_afterwards() {
     let (status, screen) = start(&app, &["build"], 80).finish();
     assert_eq!(status, 0, "{}", screen.text().join("\n"));
     let (rows, texts) = bars(&screen);
-    let different: BTreeSet<_> = texts.iter().filter(|text| has_bytes(text)).collect();
-    assert!(different.len() > 5, "{texts:?}");
-    assert_eq!(rows.len(), 1, "always in the same row: {texts:?}");
+    assert!(texts.iter().filter(|text| has_bytes(text)).count() > 5, "{texts:?}");
+    assert!(rows.len() <= 2 && redrawn(&screen) > 5, "in the same row: {:?}", screen.drawn);
     assert!(texts.iter().all(|text| text.chars().count() <= 76), "{texts:?}");
     assert_clean(&screen);
     let shown = screen.text();
@@ -89,7 +95,7 @@ fn the_bar_fits_a_window_of_any_width_that_changes() {
     let (status, screen) = terminal.finish();
     assert_eq!(status, 0, "{}", screen.text().join("\n"));
     let (rows, texts) = bars(&screen);
-    assert_eq!(rows.len(), 1, "{texts:?}");
+    assert!(rows.len() <= 2 && redrawn(&screen) > 5, "in the same row: {:?}", screen.drawn);
     assert!(texts.iter().any(|text| has_bytes(text)), "{texts:?}");
     assert!(texts.iter().any(|text| text.ends_with('%') && text.len() <= 9), "{texts:?}");
     assert_clean(&screen);
