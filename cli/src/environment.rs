@@ -25,6 +25,8 @@ pub(crate) const OKTETO_NAMESPACE: &str = "OKTETO_NAMESPACE";
 pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 /// `true`: commands run remotely, whatever the manifest leaves open.
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+/// What kind of terminal it is.
+const TERM: &str = "TERM";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 const HOME: &str = "HOME";
@@ -50,6 +52,11 @@ impl Environment {
     /// All variables, empty ones included.
     pub(crate) fn vars(&self) -> &BTreeMap<String, String> {
         &self.0
+    }
+
+    /// Whether a terminal can draw over what it shows.
+    pub(crate) fn can_redraw(&self) -> bool {
+        self.get(TERM).is_some_and(|kind| kind != "dumb")
     }
 
     /// Where `slipway login` keeps what it learns.

@@ -5,7 +5,6 @@
 //! [`commands`] and returns an exit status. `build` and `deploy` go through [`project`] (the manifest, expanded), [`roots`] (the
 //! trees that the job reads), [`submit`], [`sync`] and [`follow`].
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -56,7 +55,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
     let settings = Settings::resolve(cli.global, Environment::current())?;
     let filter = EnvFilter::try_new(&settings.log_level)
         .map_err(|_| Usage::new(format!("`{}` is not a log level", settings.log_level)))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| output::Diagnostics).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let status = runtime.block_on(async {
         let interrupt = Interrupt::install()?;

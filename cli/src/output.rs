@@ -8,6 +8,7 @@ use slipway_proto::v1::{Event, JobError, event::Kind};
 use crate::settings::Output;
 
 mod json;
+pub(crate) mod line;
 mod plain;
 mod table;
 mod units;
@@ -50,25 +51,34 @@ impl Screen {
 
     /// Shows events that came together.
     pub(crate) fn show(&mut self, events: &[Event]) -> io::Result<()> {
-        for event in events {
-            if self.without_progress && matches!(event.kind, Some(Kind::SyncProgress(_))) {
-                continue;
+        line::above(|| {
+            for event in events {
+                self.event(event)?;
             }
-            let mut err = Vec::new();
-            self.renderer.event(event, &mut self.out, &mut err)?;
-            if !err.is_empty() {
-                // In the order of the events, for those who see both streams in one place.
-                self.out.flush()?;
-                diagnose(&err);
-            }
+            self.out.flush()
+        })
+    }
+
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.without_progress && matches!(event.kind, Some(Kind::SyncProgress(_))) {
+            return Ok(());
         }
-        self.out.flush()
+        let mut err = Vec::new();
+        self.renderer.event(event, &mut self.out, &mut err)?;
+        if !err.is_empty() {
+            // In the order of the events, for those who see both streams in one place.
+            self.out.flush()?;
+            write_diagnostics(&err);
+        }
+        Ok(())
     }
 
     /// Shows what is held back.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        self.renderer.finish(&mut self.out)?;
-        self.out.flush()
+        line::above(|| {
+            self.renderer.finish(&mut self.out)?;
+            self.out.flush()
+        })
     }
 }
 
@@ -84,24 +94,47 @@ pub(crate) fn warn(message: impl Display) {
 
 /// Writes text to standard error as it is.
 pub(crate) fn diagnose(text: &[u8]) {
+    line::above(|| write_diagnostics(text));
+}
+
+fn write_diagnostics(text: &[u8]) {
     // Nobody can be told that standard error is gone.
     let _ = io::stderr().write_all(text);
 }
 
+/// Standard error for slipway's own log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Diagnostics;
+
+impl Write for Diagnostics {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        diagnose(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes a result to standard output.
 pub(crate) fn print(text: impl Display) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    write!(out, "{text}")?;
-    out.flush()
+    line::above(|| {
+        let mut out = io::stdout().lock();
+        write!(out, "{text}")?;
+        out.flush()
+    })
 }
 
 /// Writes one JSON value and a line end to standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
-    let mut out = io::stdout().lock();
-    out.write_all(&line)?;
-    out.flush()
+    line::above(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(&line)?;
+        out.flush()
+    })
 }
 
 /// A job's error as people read it.

@@ -22,6 +22,9 @@ use crate::settings::Settings;
 use crate::submit::{self, Prepared, Submitted};
 use crate::sync::{Blobs, Memory, SyncError, sync};
 
+/// How long a sync may take to end after its job.
+const REMEMBER: Duration = Duration::from_secs(5);
+
 /// What to do with a job once the service has all of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ending<'a> {
@@ -61,7 +64,7 @@ pub(crate) async fn run(
     let client = &session.client;
     interrupt.claim();
     let (job, missing) = tokio::select! {
-        submitted = submit_widened(client, &session.namespace, &mut prepared) => submitted?,
+        submitted = submit_widened(client, &session.namespace, &mut prepared, interrupt) => submitted?,
         () = late(interrupt) => {
             output::note("left before the service answered; if it made a job, `slipway job list` shows it and `slipway job cancel` ends it");
             return Err(Interrupted.into());
@@ -99,15 +102,23 @@ pub(crate) async fn run(
         following.await?
     } else {
         tokio::pin!(following);
+        let mut syncing = Box::pin(syncing);
         // Its events come while its roots are sent. A job that ends meanwhile needs none.
         let synced = tokio::select! {
             followed = &mut following => Err(followed?),
-            synced = syncing => Ok(synced),
+            synced = &mut syncing => Ok(synced),
             () = interrupt.received() => Ok(Ok(())),
         };
         match synced {
-            Err(followed) => followed,
+            Err(followed) => {
+                if followed.status() == ExitStatus::Done {
+                    // It had all of them, so the sync has only that to hear and to remember. Nothing else depends on it.
+                    let _ = tokio::time::timeout(REMEMBER, syncing).await;
+                }
+                followed
+            }
             Ok(synced) => {
+                drop(syncing);
                 if let Err(error) = synced {
                     abandon(client, &job, error).await?;
                 }
@@ -126,13 +137,24 @@ pub(crate) async fn run(
 }
 
 /// Submits; again with whole contexts, where a build may use more of them than its Dockerfile tells.
-async fn submit_widened(client: &Client, namespace: &str, prepared: &mut Prepared) -> Result<(Job, Vec<String>)> {
+async fn submit_widened(
+    client: &Client,
+    namespace: &str,
+    prepared: &mut Prepared,
+    interrupt: &Interrupt,
+) -> Result<(Job, Vec<String>)> {
     for _ in 0..=prepared.roots.trees().len() {
         match submit::submit(client, &prepared.request(namespace)).await? {
             Submitted::Job(job, missing) => return Ok((*job, missing)),
             Submitted::Widen(names) => {
                 tracing::info!(roots = names.join(", "), "scanning again, without narrowing");
-                tokio::task::block_in_place(|| prepared.roots.widen(&names))?;
+                let mut roots = std::mem::take(&mut prepared.roots);
+                let widening = tokio::task::spawn_blocking(move || roots.widen(&names).map(|()| roots));
+                prepared.roots = tokio::select! {
+                    widened = widening => widened.context("scan")??,
+                    // There is no job yet to be cancelled, and nobody waits for the scan's end.
+                    () = interrupt.received() => return Err(Interrupted.into()),
+                };
             }
         }
     }

@@ -127,7 +127,9 @@ impl Settings {
             namespaces: args.namespaces,
             file: args.file.or_else(|| environment.get(environment::SLIPWAY_FILE).map(PathBuf::from)),
             output: resolve_output(output),
-            bar: matches!(output, OutputArg::Auto | OutputArg::Tty) && io::stderr().is_terminal(),
+            bar: matches!(output, OutputArg::Auto | OutputArg::Tty)
+                && environment.can_redraw()
+                && io::stderr().is_terminal(),
             log_level: first(args.log_level, &[environment::SLIPWAY_LOG_LEVEL]).unwrap_or_else(|| "warn".to_owned()),
             environment,
         })

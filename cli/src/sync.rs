@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tonic::Status;
 
 use crate::client::{Backoff, Client, LONG_CALL, Patience, ServiceError, is_transient};
+use crate::output;
 
 mod bar;
 mod blobs;
@@ -93,7 +94,7 @@ pub(crate) async fn sync(
         tracing::info!(%status, "the sync was cut; going on with what is missing");
         let Some(wait) = outage.next() else { return Err(client.error(&status).into()) };
         if !std::mem::replace(&mut outage.told, true) {
-            calls.bar.note(format_args!("lost the connection to {}; going on with the sync", client.url()));
+            output::note(format_args!("lost the connection to {}; going on with the sync", client.url()));
         }
         tokio::time::sleep(wait).await;
     }

@@ -81,18 +81,130 @@ fn files_gives_every_digest_as_sha256sum_does() {
 }
 
 #[test]
-fn files_warns_of_what_dominates() {
-    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n"), ("node_modules/x/y", "")]);
-    fs::File::create(dir.path().join("node_modules/big")).unwrap().set_len(12_000_000).unwrap();
-    let output = slipway(dir.path(), &["files"]);
-    let stderr = text(&output.stderr);
-    assert!(
-        stderr.contains("`node_modules` is 12 MB, 99% of what is sent") && stderr.contains("`.dockerignore`"),
-        "{stderr}"
-    );
-    fs::write(dir.path().join(".dockerignore"), "node_modules\n").unwrap();
-    let output = slipway(dir.path(), &["files"]);
-    assert!(!text(&output.stderr).contains("node_modules"));
+fn files_long_tells_mode_size_and_digest_in_every_section() {
+    let sections = ["build:app", "deploy", "destroy", "test:unit", "test:other"];
+    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\n";
+    let ignore = "Dockerfile\nokteto.yaml\n[deploy]\nno-deploy\n[test.unit]\nno-test-unit\n[test]\nno-test*\n!no-test-unit\n\
+                  [destroy]\nno-destroy\n";
+    let files = [("no-build", "b"), ("no-deploy", "d"), ("no-destroy", "des"), ("no-test-unit", "u"), ("no-test", "t")];
+    let dir = project(manifest, &[&files[..], &[("Dockerfile", "FROM scratch\n")]].concat());
+    fs::write(dir.path().join(".oktetoignore"), ignore).unwrap();
+    fs::write(dir.path().join(".dockerignore"), "Dockerfile\nokteto.yaml\nno-build\n").unwrap();
+    std::os::unix::fs::symlink("no-where", dir.path().join("link")).unwrap();
+    for (name, _) in files {
+        fs::set_permissions(dir.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    }
+    for ignore in [".dockerignore", ".oktetoignore"] {
+        fs::set_permissions(dir.path().join(ignore), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for section in sections {
+        let output = slipway(dir.path(), &["files", "--for", section, "--long"]);
+        assert_eq!(status(&output), 0, "{}", text(&output.stderr));
+        let left = |name: &str| match section {
+            "build:app" => name != "no-build",
+            // What is for all tests counts first, whatever the order of the sections.
+            "test:unit" => !name.starts_with("no-test"),
+            "test:other" => name != "no-test",
+            _ => name != format!("no-{section}"),
+        };
+        let mut wanted = Vec::new();
+        for name in
+            [".dockerignore", ".oktetoignore", "link", "no-build", "no-deploy", "no-destroy", "no-test", "no-test-unit"]
+        {
+            if !left(name) {
+                continue;
+            }
+            let content = fs::read(dir.path().join(name)).unwrap_or_default();
+            let mode = if name.starts_with('.') { "-rwxr-xr-x" } else { "-rw-r-----" };
+            wanted.push(if name == "link" {
+                format!("lrwxrwxrwx {:>12} {:71} link -> no-where", 8, "-")
+            } else {
+                let digest = slipway_context::Digest::of(&content);
+                format!("{mode} {:>12} {digest} {name}", content.len())
+            });
+        }
+        assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), wanted, "{section}");
+        let output = slipway(dir.path(), &["files", "--for", section, "--output", "json"]);
+        let lines = text(&output.stdout).lines();
+        let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), wanted.len());
+        for (line, wanted) in lines.iter().zip(&wanted) {
+            match line["type"].as_str().unwrap() {
+                "file" => {
+                    let mode = if wanted.contains("rwx") { "0755" } else { "0640" };
+                    assert_eq!(line["mode"], mode);
+                    let size = line["size"].as_u64().unwrap().to_string();
+                    assert!(wanted.contains(&format!(" {size} {} ", line["digest"].as_str().unwrap())), "{line}");
+                }
+                kind => assert_eq!((kind, line["target"].as_str()), ("symlink", Some("no-where"))),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_dominates_is_warned_of_in_every_section() {
+    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\n";
+    for big in [".git/objects/pack/x", "web/node_modules/y", "target/debug/z", "core.4321"] {
+        let dir = project(manifest, &[("Dockerfile", "FROM scratch\nCOPY . /\n"), ("src/main", "x"), (big, "")]);
+        fs::File::options().write(true).open(dir.path().join(big)).unwrap().set_len(12_000_000).unwrap();
+        let named = match big {
+            "web/node_modules/y" => "web/node_modules",
+            _ => big.split('/').next().unwrap(),
+        };
+        let commands = [
+            (&["files", "--for", "build:app"][..], ".dockerignore"),
+            (&["files", "--for", "deploy"], ".oktetoignore"),
+            (&["files", "--for", "destroy"], ".oktetoignore"),
+            (&["files", "--for", "test:x"], ".oktetoignore"),
+            // It comes before anything is sent.
+            (&["--server", "http://127.0.0.1:1", "-n", "x", "build"], ".dockerignore"),
+        ];
+        for (args, file) in commands {
+            let output = slipway(dir.path(), args);
+            let said = text(&output.stderr);
+            let wanted = format!(
+                "warning: `{named}` is 12 MB, 99% of what is sent; if that isn't meant, add the line `{named}` to `{file}`\n"
+            );
+            assert_eq!(said.matches(&wanted).count(), 1, "{args:?} {said}");
+        }
+        for file in [".dockerignore", ".oktetoignore"] {
+            fs::write(dir.path().join(file), format!("{named}\n")).unwrap();
+        }
+        for (args, _) in commands {
+            let output = slipway(dir.path(), args);
+            assert!(!text(&output.stderr).contains("of what is sent"), "{args:?} {}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn several_processes_share_what_they_remember() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n"), (".dockerignore", ".cache\n")]);
+    for number in 0..200 {
+        fs::write(dir.path().join(format!("file-{number}")), "old").unwrap();
+    }
+    // From now on these may be remembered.
+    std::thread::sleep(std::time::Duration::from_millis(2_050));
+    let digest = |content: &[u8]| slipway_context::Digest::of(content).to_string();
+    for round in 0..6 {
+        // Which one is there is remembered by some, and by others not yet.
+        let new = format!("{round:03}");
+        fs::write(dir.path().join("file-0"), &new).unwrap();
+        std::thread::scope(|scope| {
+            let lists: Vec<_> = (0..6).map(|_| scope.spawn(|| slipway(dir.path(), &["files", "--long"]))).collect();
+            for list in lists {
+                let output = list.join().unwrap();
+                assert_eq!(status(&output), 0, "{}", text(&output.stderr));
+                let of =
+                    |name: &str| text(&output.stdout).lines().find(|line| line.ends_with(name)).unwrap().to_owned();
+                assert!(of(" file-0").contains(&digest(new.as_bytes())), "{}", of(" file-0"));
+                assert_eq!(text(&output.stdout).matches(&digest(b"old")).count(), 199);
+            }
+        });
+    }
+    let caches = fs::read_dir(dir.path().join(".cache/slipway/contexts")).unwrap();
+    assert_eq!(caches.count(), 1, "nothing half written is left");
 }
 
 #[test]

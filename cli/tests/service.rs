@@ -15,6 +15,8 @@ use tokio::process::Command;
 
 #[path = "service/fake.rs"]
 mod fake;
+#[path = "service/interrupt.rs"]
+mod interrupt;
 #[path = "service/sync.rs"]
 mod sync;
 

@@ -9,6 +9,7 @@
 //! | [`image`] | what a pushed image holds, by skopeo |
 //! | [`files`] | trees on disk, in archives and in images, to be compared |
 //! | [`link`] | a slow connection in between |
+//! | [`terminal`] | a terminal, and what one sees on it |
 //! | [`peer`] | the same work by docker or buildctl |
 //! | [`process`] | processes of this machine |
 //! | [`wait`] | waiting for something, not longer than it may take |
@@ -28,6 +29,7 @@ pub mod peer;
 pub mod process;
 pub mod service;
 pub mod team;
+pub mod terminal;
 pub mod wait;
 
 use std::io::Read as _;

@@ -1,34 +1,36 @@
 //! The bar on a terminal.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output;
+use crate::output::line;
 
 /// Who needs less sees none.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// What is shown where there are so many columns, the widest first.
+const STYLES: [(u16, &str); 3] = [
+    (70, "sync {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"),
+    (45, "sync {decimal_bytes} of {decimal_total_bytes}, {eta} left"),
+    (0, "sync {percent}%"),
+];
 
 /// Shows how far the sync is, after a while. Gone when it is dropped.
 #[derive(Debug)]
 pub(super) struct Bar {
     drawn: ProgressBar,
     wanted: bool,
-    shown: bool,
+    style: Option<&'static str>,
     began: Instant,
     before: u64,
 }
 
 impl Bar {
-    /// Not shown yet; not at all unless `wanted` and on a terminal.
+    /// Not shown yet; not at all unless `wanted`, which takes a terminal.
     pub(super) fn new(wanted: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-        let style = "sync {bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self { drawn: bar, wanted, shown: false, began: Instant::now(), before: 0 }
+        let drawn = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        Self { drawn, wanted, style: None, began: Instant::now(), before: 0 }
     }
 
     /// A call begins: it counts from 0 again.
@@ -44,22 +46,32 @@ impl Bar {
 
     /// The call has come so far.
     pub(super) fn at(&mut self, bytes: u64) {
-        if self.wanted && !self.shown && self.began.elapsed() >= QUIET {
-            self.shown = true;
-            // Draws nothing where standard error is no terminal.
-            self.drawn.set_draw_target(ProgressDrawTarget::stderr());
+        if self.wanted && self.began.elapsed() >= QUIET {
+            self.show();
         }
         self.drawn.set_position(self.before + bytes);
     }
 
-    /// Says something without mixing it up with the bar.
-    pub(super) fn note(&self, message: impl Display) {
-        self.drawn.suspend(|| output::note(message));
+    /// Shows it, in the style that fits the terminal now.
+    fn show(&mut self) {
+        let columns = line::columns();
+        let style = STYLES.iter().find(|(least, _)| columns >= *least).map(|(_, style)| *style);
+        if style == self.style {
+            return;
+        }
+        if let Some(Ok(style)) = style.map(ProgressStyle::with_template) {
+            self.drawn.set_style(style);
+        }
+        if std::mem::replace(&mut self.style, style).is_none() {
+            line::show(&self.drawn);
+        }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.drawn.finish_and_clear();
+        if self.style.is_some() {
+            line::hide();
+        }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) const TOKEN: &str = "right";
 
 /// What the service does.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a trouble of its own")]
 pub(crate) struct Script {
     /// The job's events; without job.done at the end it goes on until it is cancelled.
     pub(crate) events: Vec<Kind>,
@@ -39,6 +40,8 @@ pub(crate) struct Script {
     pub(crate) asks_for: Vec<u8>,
     /// Sync calls never come to an end.
     pub(crate) stall: bool,
+    /// No job before all roots are complete.
+    pub(crate) widen: bool,
     /// Large contents are counted, not kept.
     pub(crate) discard: bool,
     pub(crate) min_client: String,
@@ -271,7 +274,12 @@ impl JobService for Fake {
         let missing = request.roots.iter().filter(|root| !told.blobs.contains_key(&root.digest));
         let missing_roots: Vec<_> = missing.map(|root| root.name.clone()).collect();
         told.committed = missing_roots.is_empty();
+        let narrowed = request.roots.iter().filter(|root| self.script.widen && !root.narrowed_to.is_empty());
+        let widen_roots: Vec<_> = narrowed.map(|root| root.name.clone()).collect();
         told.submits.push(request);
+        if !widen_roots.is_empty() {
+            return Ok(Response::new(SubmitResponse { widen_roots, ..SubmitResponse::default() }));
+        }
         if self.script.lose_submit && told.submits.len() == 1 {
             return Err(Status::unavailable("the answer is lost"));
         }

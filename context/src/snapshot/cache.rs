@@ -16,7 +16,7 @@
 //! # Several at once
 //!
 //! A cache is read whole, and written under a temporary name that is then renamed: the last one wins, and nobody sees half
-//! of one. It isn't synced; the checksum tells what a power cut left.
+//! of one. It isn't synced; the checksum tells what a power cut left. What a folder of them may take is told in `room`.
 //!
 //! # Format
 //!
@@ -32,7 +32,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
 
@@ -43,8 +43,11 @@ use crate::mode::MODE_BITS;
 use crate::rules::Rules;
 use crate::walk::{Stamp, Time};
 
+mod room;
 #[cfg(test)]
 mod tests;
+
+use room::ROOM;
 
 const MAGIC: &[u8; 16] = b"slipway-stat-v1\n";
 
@@ -54,11 +57,8 @@ const DIGEST: usize = 32;
 /// How long a file has to have been left alone, in seconds.
 const MARGIN: i64 = 2;
 
-/// The largest cache file: several million entries.
+/// The largest cache file: several million entries. A larger one is neither written nor read.
 const MAX_CACHE: u64 = 512 << 20;
-
-/// How long a cache that isn't written again is kept.
-const KEPT: Duration = Duration::from_hours(24 * 30);
 
 type Directories = HashMap<Box<[u8]>, Range<usize>>;
 
@@ -111,6 +111,8 @@ pub(super) struct CacheWriter {
     file: BufWriter<NamedTempFile>,
     target: PathBuf,
     hasher: Hasher,
+    /// How many bytes it may still get.
+    left: u64,
     block: Vec<u8>,
 }
 
@@ -191,9 +193,10 @@ fn key(root: &Path, rules: &Rules, only: &[String]) -> Digest {
 
 fn read(file: &Path) -> Option<Vec<u8>> {
     let file = fs::File::open(file).ok()?;
-    let size = file.metadata().ok().filter(|metadata| metadata.is_file() && metadata.len() <= MAX_CACHE)?.len();
-    let mut bytes = Vec::with_capacity(size as usize + 1);
-    file.take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
+    let metadata = file.metadata().ok().filter(|metadata| metadata.is_file() && metadata.len() <= MAX_CACHE)?;
+    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+    (&file).take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
+    room::mark_used(&file, &metadata);
     Some(bytes)
 }
 
@@ -304,7 +307,8 @@ impl CacheWriter {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         // Temporary files are made with mode 0600.
         let file = BufWriter::with_capacity(256 << 10, NamedTempFile::new_in(dir)?);
-        let mut writer = Self { file, target, hasher: Hasher::default(), block: Vec::new() };
+        let mut writer =
+            Self { file, target, hasher: Hasher::default(), left: MAX_CACHE - DIGEST as u64, block: Vec::new() };
         writer.write(&[MAGIC.as_slice(), key.as_bytes()].concat())?;
         Ok(writer)
     }
@@ -353,29 +357,20 @@ impl CacheWriter {
         Ok(())
     }
 
-    /// Puts it in the place of the one before, and takes those away that nobody has written for long.
+    /// Puts it in the place of the one before, and makes room for it.
     pub(super) fn finish(mut self) -> io::Result<()> {
         let checksum = std::mem::take(&mut self.hasher).finish();
         self.file.write_all(checksum.as_bytes())?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.persist(&self.target).map_err(|error| error.error)?;
-        remove_old(self.target.parent().unwrap_or(Path::new(".")));
+        ROOM.make(&self.target);
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or(io::ErrorKind::FileTooLarge)?;
         self.hasher.update(bytes);
         self.file.write_all(bytes)
-    }
-}
-
-fn remove_old(dir: &Path) {
-    let now = SystemTime::now();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let modified = entry.metadata().ok().filter(fs::Metadata::is_file).and_then(|found| found.modified().ok());
-        if modified.is_some_and(|modified| now.duration_since(modified).is_ok_and(|age| age > KEPT)) {
-            // Somebody else may have done it.
-            let _ = fs::remove_file(entry.path());
-        }
     }
 }

@@ -158,6 +158,30 @@ fn what_dominates_and_looks_unintended_is_named() {
 }
 
 #[test]
+fn every_kind_of_what_looks_unintended_is_named() {
+    for (path, named) in [
+        (".git/objects/pack/x", ".git"),
+        ("web/node_modules/a/dist/x", "web/node_modules"),
+        ("target/debug/x", "target"),
+        ("core", "core"),
+        ("a/core.77", "a/core.77"),
+        ("heap.hprof", "heap.hprof"),
+        // Too deep to be meant as such.
+        ("a/b/c/d/target/x", ""),
+        ("src/x", ""),
+        ("targets/x", ""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "main", "x");
+        write(dir.path(), path, "");
+        File::options().write(true).open(dir.path().join(path)).unwrap().set_len(11_000_000).unwrap();
+        let scan = scan_all(dir.path());
+        let found: Vec<_> = scan.warnings().iter().map(Warning::place).collect();
+        assert_eq!(found, if named.is_empty() { vec![] } else { vec![named] }, "{path}");
+    }
+}
+
+#[test]
 fn the_digest_depends_on_content_names_and_modes_only() {
     let make = |change: &dyn Fn(&Path)| {
         let dir = tempfile::tempdir().unwrap();
@@ -267,23 +291,27 @@ fn ignore_rules_applied_twice_are_applied_once() {
     }
 }
 
+/// Root may do everything: runs a test once more as nobody, from where nobody may read.
+pub(super) fn again_as_nobody(test: &str) {
+    use std::os::unix::process::CommandExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("tests");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut again = std::process::Command::new(program);
+    again.args(["--exact", test]).uid(65534).gid(65534).current_dir("/");
+    let answer = again.output().unwrap();
+    let said = String::from_utf8_lossy(&answer.stdout);
+    assert!(answer.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[test]
 fn unreadable_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "secret", "x");
     fs::set_permissions(dir.path().join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(dir.path().join("secret")).is_ok() {
-        // Root can read everything: the same again as nobody, from where nobody may read.
-        use std::os::unix::process::CommandExt as _;
-        let program = dir.path().join("tests");
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut again = std::process::Command::new(program);
-        again.args(["--exact", "snapshot::tests::unreadable_files_are_named"]).uid(65534).gid(65534).current_dir("/");
-        let answer = again.output().unwrap();
-        let said = String::from_utf8_lossy(&answer.stdout);
-        assert!(answer.status.success() && said.contains("1 passed"), "{said}");
-        return;
+        return again_as_nobody("snapshot::tests::unreadable_files_are_named");
     }
     let error = scan(dir.path(), &Rules::none(), &ScanOptions::default()).unwrap_err();
     let path: PathBuf = dir.path().join("secret");

@@ -24,5 +24,6 @@ mod sync;
 mod sync_faults;
 mod tenancy_api;
 mod tenancy_registry;
+mod terminal;
 mod tls_engine;
 mod trees;

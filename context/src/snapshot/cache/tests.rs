@@ -1,5 +1,6 @@
 use std::fs::{File, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use super::*;
 use crate::chunk::MAX_CHUNK;
@@ -83,10 +84,17 @@ fn it_knows_what_it_was_told() {
     assert_eq!(&first.nodes()[&content.digest].bytes, &list);
     assert_eq!(records.find(b"z", &stamp), None);
     assert_eq!(cache.records(Path::new("gone")).find(b"large", &stamp), None);
-    for other in [Stamp { inode: 1, ..stamp }, Stamp { size: 1, ..stamp }, Stamp { mode: 0, ..stamp }] {
+    let later = |time: Time| Time { nanos: time.nanos ^ 1, ..time };
+    for other in [
+        Stamp { device: 1, ..stamp },
+        Stamp { inode: 1, ..stamp },
+        Stamp { size: 1, ..stamp },
+        Stamp { mode: 0, ..stamp },
+        Stamp { modified: later(stamp.modified), ..stamp },
+        Stamp { changed: later(stamp.changed), ..stamp },
+    ] {
         assert_eq!(cache.records(Path::new("")).find(b"large", &other), None);
     }
-    // It is believed: a file that was changed behind the system's back, so to say, keeps its digest.
     let file = place.file();
     let bytes = fs::read(&file).unwrap();
     assert_eq!(place.scan().digest(), first.digest());
@@ -183,6 +191,14 @@ fn a_damaged_cache_is_never_believed() {
         let known = index(&signed, &key);
         assert!(known.is_none_or(|(_, entries)| entries == 0), "{damage:?}");
     }
+    // Nor one of another version, or of something else, that is whole.
+    let (body, _) = bytes.split_last_chunk::<DIGEST>().unwrap();
+    for at in [MAGIC.len() - 2, MAGIC.len()] {
+        let mut other = body.to_vec();
+        other[at] ^= 1;
+        other.extend(Digest::of(&other).as_bytes());
+        assert!(index(&other, &key).is_none(), "{at}");
+    }
     // It is replaced.
     fs::write(place.file(), &bytes[..bytes.len() / 2]).unwrap();
     assert_eq!(place.load().entries(), 0);
@@ -221,6 +237,46 @@ fn without_a_place_for_it_scans_go_on() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_only_read() {
+    let place = Place::new(&[("a", b"a"), ("d/b", b"b")]);
+    place.settle();
+    let before = place.scan();
+    let (file, folder) = (place.file(), place.cache.path());
+    let bytes = fs::read(&file).unwrap();
+    fs::set_permissions(folder, Permissions::from_mode(0o500)).unwrap();
+    if tempfile::NamedTempFile::new_in(folder).is_ok() {
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+        let test = "snapshot::cache::tests::a_folder_that_cannot_be_written_is_only_read";
+        return crate::snapshot::tests::again_as_nobody(test);
+    }
+    assert_eq!(place.load().entries(), 2);
+    fs::write(place.path("a"), "new").unwrap();
+    assert_ne!(place.scan().digest(), before.digest());
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    // Nor one that can't even be looked into, or read.
+    for (path, mode) in [(&*file, 0o000), (folder, 0o000)] {
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(place.load().entries(), 0);
+        assert_ne!(place.scan().digest(), before.digest());
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn one_that_is_too_large_to_be_read_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = CacheWriter::create(dir.path().join("cache"), &Digest::of(b"key")).unwrap();
+    writer.left = 150;
+    let content = Content { digest: Digest::of(b"x"), stamp: Stamp::default(), chunks: None };
+    let mut add = || writer.directory(Path::new("d"), [("file", &content)].into_iter());
+    add().unwrap();
+    assert_eq!(add().unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    drop(writer);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn several_scans_at_once_agree() {
     let files: Vec<(String, Vec<u8>)> = (0..60_u8).map(|n| (format!("d{}/f{n}", n % 5), vec![n])).collect();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
@@ -235,15 +291,27 @@ fn several_scans_at_once_agree() {
 }
 
 #[test]
-fn old_ones_are_taken_away() {
+fn one_that_is_used_is_kept_though_nothing_changes() {
     let place = Place::new(&[("a", b"a")]);
     place.settle();
-    let old = place.cache.path().join("old");
-    let young = place.cache.path().join("young");
-    for (path, days) in [(&old, 31), (&young, 29)] {
-        let file = File::create(path).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(60 * 60 * 24 * days)).unwrap();
-    }
     place.scan();
-    assert!(!old.exists() && young.exists());
+    let days = |days: u64| SystemTime::now() - Duration::from_secs(60 * 60 * 24 * days);
+    let used = || fs::metadata(place.file()).unwrap().modified().unwrap();
+    let set = |time| File::options().write(true).open(place.file()).unwrap().set_modified(time).unwrap();
+    // A use is noted once a day.
+    let recently = SystemTime::now() - Duration::from_hours(23);
+    set(recently);
+    place.scan();
+    assert_eq!(used(), recently);
+    set(days(29));
+    place.scan();
+    assert!(used() > days(1));
+    // Somebody else's scan makes room, and leaves this one.
+    let old = place.cache.path().join("0".repeat(2 * DIGEST));
+    File::create(&old).unwrap().set_modified(days(31)).unwrap();
+    let other = Place { root: Place::new(&[("b", b"b")]).root, cache: place.cache };
+    other.settle();
+    other.scan();
+    assert!(!old.exists());
+    assert_eq!(fs::read_dir(other.cache.path()).unwrap().count(), 2);
 }
