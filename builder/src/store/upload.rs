@@ -45,7 +45,6 @@ pub struct Upload {
     header: Vec<u8>,
     current: Option<Record>,
     stored: Vec<(Digest, u64, bool)>,
-    stored_bytes: u64,
     /// Since the last seal.
     unsealed: Sealed,
 }
@@ -69,7 +68,6 @@ impl Upload {
             header: Vec::with_capacity(HEADER),
             current: None,
             stored: Vec::new(),
-            stored_bytes: 0,
             unsealed: Sealed::default(),
         }
     }
@@ -95,11 +93,6 @@ impl Upload {
     /// Whether everything so far was complete records.
     pub fn between_records(&self) -> bool {
         self.current.is_none() && self.header.is_empty()
-    }
-
-    /// Bytes of all contents that were complete so far.
-    pub fn stored_bytes(&self) -> u64 {
-        self.stored_bytes
     }
 
     /// The blobs that were complete since it was last asked, sealed or not: their sizes, and whether they were not there
@@ -129,13 +122,6 @@ impl Upload {
             self.pack = Some(pack);
         }
         Ok(())
-    }
-
-    /// Seals, and gives the blobs that were stored, with their sizes; an error when the stream ended inside a record.
-    pub fn finish(mut self) -> Result<Vec<(Digest, u64, bool)>, UploadError> {
-        let complete = self.between_records();
-        self.seal_pack()?;
-        if complete { Ok(std::mem::take(&mut self.stored)) } else { Err(UploadError::Truncated) }
     }
 
     fn take(&mut self, mut rest: &[u8]) -> Result<(), UploadError> {
@@ -195,7 +181,6 @@ impl Upload {
             pack.commit();
         }
         self.stored.push((digest, size, !record.known));
-        self.stored_bytes += size;
         self.unsealed.blobs += 1;
         self.unsealed.bytes += size;
         Ok(())
@@ -257,8 +242,9 @@ mod tests {
                     upload.raw_frame(frame).unwrap();
                 }
             }
-            prop_assert_eq!(upload.stored_bytes(), contents.iter().map(|content| content.len() as u64).sum::<u64>());
-            prop_assert_eq!(upload.finish().unwrap().len(), contents.len());
+            let bytes = contents.iter().map(|content| content.len() as u64).sum();
+            prop_assert_eq!(upload.seal().unwrap(), Sealed { blobs: contents.len() as u64, bytes });
+            prop_assert_eq!(upload.take_stored().len(), contents.len());
             for content in &contents {
                 prop_assert_eq!(&blobs.read_all(&Digest::of(content), 300).unwrap(), content);
             }
@@ -282,7 +268,6 @@ mod tests {
         upload.zstd_frame(&zstd::bulk::compress(&record(b"abc")[..50], 1).unwrap()).unwrap();
         assert!(!upload.between_records());
         assert!(matches!(upload.seal(), Err(UploadError::Truncated)));
-        assert!(matches!(upload.finish(), Err(UploadError::Truncated)));
         let bomb = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
         assert!(matches!(Upload::new(blobs.clone()).zstd_frame(&bomb), Err(UploadError::Frame(_))));
         assert!(matches!(Upload::new(blobs).raw_frame(&vec![0; MAX_FRAME + 1]), Err(UploadError::FrameSize(_))));
@@ -314,7 +299,7 @@ mod tests {
             assert_eq!(blobs.has(&Digest::of(b"first")), cut >= 53, "{cut}");
             assert_eq!(blobs.has(&Digest::of(&large)), cut >= 700_101, "{cut}");
             upload.raw_frame(&stream[cut..]).unwrap();
-            assert_eq!(upload.finish().unwrap().len(), 3);
+            assert_eq!(upload.seal().unwrap().blobs, 3);
             assert_eq!(blobs.read_all(&Digest::of(&large), 1 << 20).unwrap(), large, "{cut}");
             assert_eq!(blobs.read_all(&Digest::of(b"last"), 10).unwrap(), b"last");
         }
@@ -331,7 +316,7 @@ mod tests {
         let error = upload.raw_frame(&wrong).unwrap_err();
         let UploadError::Blob(BlobError::Damaged { digest, .. }) = error else { panic!("{error}") };
         assert_eq!(digest, Digest::of(&vec![7; 500_000]));
-        assert!(matches!(upload.finish(), Ok(stored) if stored.len() == 1));
+        assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 5 });
         assert!(blobs.has(&Digest::of(b"first")));
         assert!(!blobs.has(&digest));
         let mut huge = record(b"");
@@ -351,7 +336,6 @@ mod tests {
         assert_eq!(upload.seal().unwrap(), Sealed { blobs: 2, bytes: 8 });
         upload.raw_frame(&record(b"two")).unwrap();
         assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 3 });
-        assert_eq!(upload.stored_bytes(), 16);
         drop(upload);
         let packs = &blobs.catalog().now().packs;
         assert_eq!(packs.iter().map(|pack| pack.entries.len()).collect::<Vec<_>>(), [1, 1]);

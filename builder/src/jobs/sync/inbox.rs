@@ -2,11 +2,14 @@
 //!
 //! This is the only place that uses [`Upload`].
 
+use std::sync::Arc;
+
 use slipway_context::Digest;
 use tokio::sync::OwnedMutexGuard;
 
 use super::sent::Sent;
 use super::{JobsError, Message};
+use crate::jobs::cleaning::Pending;
 use crate::jobs::io;
 use crate::store::Blobs;
 use crate::store::upload::{Upload, UploadError};
@@ -16,15 +19,21 @@ use crate::store::upload::{Upload, UploadError};
 pub(super) struct Inbox {
     upload: Upload,
     sent: Sent,
+    pending: Arc<Pending>,
     bytes: u64,
     /// Dropped last: the next call begins when all of this one is stored.
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Inbox {
-    /// Into these blobs; what arrives is noted in `sent`.
-    pub(super) fn new(blobs: Blobs, sent: Sent, turn: impl Into<Option<OwnedMutexGuard<()>>>) -> Self {
-        Self { upload: Upload::new(blobs), sent, bytes: 0, _turn: turn.into() }
+    /// Into these blobs; what arrives is noted in `sent`, and how much in `pending`.
+    pub(super) fn new(
+        blobs: Blobs,
+        sent: Sent,
+        pending: Arc<Pending>,
+        turn: impl Into<Option<OwnedMutexGuard<()>>>,
+    ) -> Self {
+        Self { upload: Upload::new(blobs), sent, pending, bytes: 0, _turn: turn.into() }
     }
 
     /// Takes one frame, and gives the contents' bytes that are complete since the beginning.
@@ -40,6 +49,7 @@ impl Inbox {
         // What was there already need not have been sent.
         let new: Vec<(Digest, u64)> =
             stored.into_iter().filter(|(_, _, new)| *new).map(|(digest, size, _)| (digest, size)).collect();
+        self.pending.add(&new);
         self.sent.add(&new).map_err(io("note what was sent"))?;
         taken?;
         Ok(self.bytes)
