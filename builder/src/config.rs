@@ -126,6 +126,9 @@ impl Config {
         if self.store.clean_interval_s == 0 {
             problems.push("store.clean_interval_s: 0 would do nothing else".to_owned());
         }
+        if self.store.namespace_max_pending_bytes == 0 {
+            problems.push("store.namespace_max_pending_bytes: 0 would take no upload".to_owned());
+        }
         problems
     }
 

@@ -37,6 +37,7 @@ use slipway_proto::v1::{Event, JobDone, JobError, JobStatus};
 use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock};
 use tokio_util::task::TaskTracker;
 
+use self::cleaning::Pending;
 use self::event_log::{EventLogReader, EventLogWriter};
 use self::process::JobLock;
 use self::spec::JobDir;
@@ -51,7 +52,7 @@ use crate::store::db::jobs::{JobFailure, JobRow};
 use crate::store::snapshots::SnapshotError;
 use crate::store::trees::TreeError;
 use crate::store::upload::UploadError;
-use crate::store::{BlobError, Db};
+use crate::store::{self, BlobError, Db};
 
 /// How often a reader of a log looks for more.
 const FOLLOW: Duration = Duration::from_millis(25);
@@ -107,6 +108,20 @@ pub enum JobsError {
         /// For how long.
         seconds: u64,
     },
+    /// Nothing more is taken before some of what was uploaded has become a tree, or is given up.
+    #[error(
+        "namespace {namespace} has {bytes} bytes of uploads that no complete context needs, and {limit} are allowed: wait \
+         until its other syncs have ended, or cancel their jobs (`slipway job list`). A larger context needs a higher \
+         store.namespace_max_pending_bytes in the service's configuration"
+    )]
+    TooMuchPending {
+        /// Where.
+        namespace: Namespace,
+        /// How much there is.
+        bytes: u64,
+        /// How much there may be.
+        limit: u64,
+    },
     /// The upload is wrong.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -147,12 +162,15 @@ struct Inner {
     db: Db,
     data_dir: PathBuf,
     config: Config,
+    store: store::Config,
     bases: Looking,
     /// Arguments that make a `slipwayd` read the configuration that we read.
     process_args: Vec<std::ffi::OsString>,
     syncs: Mutex<HashMap<JobId, Arc<SyncSession>>>,
     /// Held shared by commits, alone by the sweep of a namespace's blobs.
     sweeps: Mutex<HashMap<Namespace, Arc<RwLock<()>>>>,
+    /// What was uploaded and is part of no tree yet.
+    pending: Mutex<HashMap<Namespace, Arc<Pending>>>,
     /// Something may be able to start.
     wake: Notify,
     tracker: TaskTracker,
@@ -165,14 +183,16 @@ impl Jobs {
         db: Db,
         data_dir: PathBuf,
         config: Config,
+        store: store::Config,
         bases: Looking,
         process_args: Vec<std::ffi::OsString>,
         stop: Stop,
     ) -> Self {
-        let (syncs, sweeps, wake, tracker) = (Mutex::default(), Mutex::default(), Notify::new(), TaskTracker::new());
-        Self {
-            inner: Arc::new(Inner { db, data_dir, config, bases, process_args, syncs, sweeps, wake, tracker, stop }),
-        }
+        let (syncs, sweeps, pending) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (wake, tracker) = (Notify::new(), TaskTracker::new());
+        let inner =
+            Inner { db, data_dir, config, store, bases, process_args, syncs, sweeps, pending, wake, tracker, stop };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The job, for a caller who may see it.

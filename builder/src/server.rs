@@ -57,8 +57,8 @@ pub async fn run(
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);
     first_start(&db, data_dir, dev, &registry).await?;
     let looking = Looking::new(&config, registry.clone());
-    let jobs =
-        Jobs::new(db.clone(), data_dir.clone(), config.jobs.clone(), looking.clone(), process_args, stop.clone());
+    let (jobs, store) = (config.jobs.clone(), config.store.clone());
+    let jobs = Jobs::new(db.clone(), data_dir.clone(), jobs, store, looking.clone(), process_args, stop.clone());
 
     jobs.sweep().await?;
 
@@ -83,7 +83,7 @@ pub async fn run(
         let result = tokio::select! {
             result = jobs.run() => result.map_err(anyhow::Error::from),
             result = preparing => result,
-            () = jobs.clean_regularly(&config.store) => Ok(()),
+            () = jobs.clean_regularly() => Ok(()),
         };
         Ok((managed, result))
     };

@@ -35,12 +35,22 @@ pub struct Config {
     pub max_bytes: Option<u64>,
     /// The same for each namespace.
     pub namespace_max_bytes: Option<u64>,
+    /// Bytes of blobs in each namespace that no complete tree needs, of syncs that go on and of those that were cut. Above it
+    /// what cut syncs have left is removed, the oldest first, and when that isn't enough, no more is taken. No context can be
+    /// sent that is larger. Default 64 GiB.
+    pub namespace_max_pending_bytes: u64,
     /// Seconds between two rounds that make room. Default 3600.
     pub clean_interval_s: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { keep_days: 14, max_bytes: None, namespace_max_bytes: None, clean_interval_s: 3600 }
+        Self {
+            keep_days: 14,
+            max_bytes: None,
+            namespace_max_bytes: None,
+            namespace_max_pending_bytes: 64 << 30,
+            clean_interval_s: 3600,
+        }
     }
 }

@@ -166,19 +166,19 @@ impl Api {
         })
     }
 
-    /// Sends contents, each under the digest that is given.
-    pub fn upload(&self, job: &str, blobs: &[(Digest, &[u8])]) -> Result<(), Status> {
+    /// One call of the sync that sends contents, each under the digest that is given, and does not ask what is missing.
+    pub fn send(&self, job: &str, blobs: &[(Digest, &[u8])]) -> Result<(), Status> {
         self.sync(job, blobs, false).map(drop)
     }
 
-    /// Sends a tree.
-    pub fn upload_tree(&self, job: &str, tree: &SmallTree) -> Result<(), Status> {
+    /// The same with all of a tree.
+    pub fn send_tree(&self, job: &str, tree: &SmallTree) -> Result<(), Status> {
         let blobs: Vec<_> = tree.blobs.iter().map(|blob| (Digest::of(blob), blob.as_slice())).collect();
-        self.upload(job, &blobs)
+        self.send(job, &blobs)
     }
 
-    /// Checks; what is still missing.
-    pub fn commit(&self, job: &str) -> Result<Vec<Vec<u8>>, Status> {
+    /// One call of the sync that only asks what is missing: nothing, once the job is queued.
+    pub fn check(&self, job: &str) -> Result<Vec<Vec<u8>>, Status> {
         self.sync(job, &[], true)
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         | JobsError::Tree(TreeError::Invalid(_) | TreeError::Blob(BlobError::Size { .. })) => {
             Status::invalid_argument(error.to_string())
         }
+        JobsError::TooMuchPending { .. } => Status::resource_exhausted(error.to_string()),
         JobsError::Silent { .. } => Status::deadline_exceeded(error.to_string()),
         JobsError::NotSyncing { .. } | JobsError::TakenOver(_) => Status::failed_precondition(error.to_string()),
         JobsError::Db(error) => from_db(error),

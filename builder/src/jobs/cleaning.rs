@@ -1,14 +1,18 @@
 //! Makes room: forgets trees that were not used for long, and the blobs that nothing needs any more.
 //!
 //! What a job that hasn't ended reads is needed, and what a tree needs that the database calls complete. Which trees are
-//! forgotten is decided by the time of their last use: after `store.keep_days`, or earlier when there is too much.
+//! forgotten is decided by the time of their last use: after `store.keep_days`, or earlier when there is too much. What cut
+//! syncs have left goes before any tree does ([`pending`] bounds it, too).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use slipway_context::Digest;
 
+use tokio::sync::MutexGuard;
+
 use super::state::JobState;
+use super::sync::sent_for;
 use super::{Jobs, JobsError, io};
 use crate::names::Namespace;
 use crate::store::db::now_ms;
@@ -16,6 +20,10 @@ use crate::store::gc::{self, Policy, Swept};
 use crate::store::snapshots::still_complete;
 use crate::store::trees::Reachable;
 use crate::store::{self, Blobs};
+
+mod pending;
+
+pub(in crate::jobs) use pending::Pending;
 
 /// A tree that was used within this time stays, whatever the limits say.
 const ALWAYS_MS: i64 = 3_600_000;
@@ -25,9 +33,26 @@ const DAY_MS: i64 = 86_400_000;
 /// The first round comes so long after the start at the latest.
 const FIRST: Duration = Duration::from_mins(1);
 
+/// What has to go.
+#[derive(Debug, Clone, Copy)]
+struct Pressure {
+    /// Trees that were not used since.
+    unused_since: i64,
+    /// So many bytes of what nobody needs, however young.
+    excess: u64,
+}
+
+impl Default for Pressure {
+    /// Nothing that could stay.
+    fn default() -> Self {
+        Self { unused_since: i64::MIN, excess: 0 }
+    }
+}
+
 impl Jobs {
     /// Makes room every now and then, until it is dropped.
-    pub async fn clean_regularly(&self, config: &store::Config) {
+    pub async fn clean_regularly(&self) {
+        let config = &self.inner.store;
         let interval = Duration::from_secs(config.clean_interval_s.max(1));
         tokio::time::sleep(interval.min(FIRST)).await;
         loop {
@@ -46,12 +71,13 @@ impl Jobs {
     pub(crate) async fn clean(&self, config: &store::Config, policy: &Policy) -> Result<Swept, JobsError> {
         let now = now_ms();
         let namespaces: Vec<_> = self.inner.db.namespaces().await?.into_iter().map(|(name, _)| name).collect();
-        let mut before = self.limits(&namespaces, config, now).await?;
+        let mut limits = self.limits(&namespaces, config, now).await?;
         let mut all = Swept::default();
         for namespace in &namespaces {
             let by_age = now - i64::from(config.keep_days) * DAY_MS;
-            let unused_since = by_age.max(before.remove(namespace).unwrap_or(i64::MIN)).min(now - ALWAYS_MS);
-            match self.clean_namespace(namespace, unused_since, policy).await {
+            let mut pressure = limits.remove(namespace).unwrap_or_default();
+            pressure.unused_since = by_age.max(pressure.unused_since).min(now - ALWAYS_MS);
+            match self.clean_namespace(namespace, pressure, policy).await {
                 Ok(swept) => {
                     all.packs += swept.packs;
                     all.bytes += swept.bytes;
@@ -62,16 +88,16 @@ impl Jobs {
         Ok(all)
     }
 
-    /// For namespaces that have too much: before when trees must have been used last to be forgotten.
+    /// For namespaces that have too much, or share in what all of them have too much.
     async fn limits(
         &self,
         namespaces: &[Namespace],
         config: &store::Config,
         now: i64,
-    ) -> Result<HashMap<Namespace, i64>, JobsError> {
-        let mut before = HashMap::new();
+    ) -> Result<HashMap<Namespace, Pressure>, JobsError> {
+        let mut limits = HashMap::new();
         if config.max_bytes.is_none() && config.namespace_max_bytes.is_none() {
-            return Ok(before);
+            return Ok(limits);
         }
         let mut total = 0;
         for namespace in namespaces {
@@ -84,14 +110,14 @@ impl Jobs {
             };
             let bytes = blocking("look for packs", move || blobs.bytes()).await?;
             total += bytes;
-            if config.namespace_max_bytes.is_some_and(|limit| bytes > limit) {
-                before.insert(namespace.clone(), i64::MIN);
+            if let Some(limit) = config.namespace_max_bytes.filter(|limit| bytes > *limit) {
+                limits.insert(namespace.clone(), Pressure { excess: bytes - limit, ..Pressure::default() });
             }
         }
         let too_much = config.max_bytes.filter(|limit| total > *limit);
         let mut everywhere = Vec::new();
         for namespace in namespaces {
-            let own = before.get_mut(namespace);
+            let own = limits.get_mut(namespace);
             if own.is_none() && too_much.is_none() {
                 continue;
             }
@@ -103,33 +129,33 @@ impl Jobs {
                 }
             };
             if let (Some(own), Some(limit)) = (own, config.namespace_max_bytes) {
-                *own = oldest_within(uses.clone(), limit);
+                own.unused_since = oldest_within(uses.clone(), limit);
             }
             everywhere.extend(uses);
         }
         if let Some(limit) = too_much {
             let oldest = oldest_within(everywhere, limit);
             for namespace in namespaces {
-                let own = before.entry(namespace.clone()).or_insert(oldest);
-                *own = oldest.max(*own);
+                let own = limits.entry(namespace.clone()).or_default();
+                own.unused_since = oldest.max(own.unused_since);
+                own.excess = own.excess.max(total - limit);
             }
         }
-        Ok(before)
+        Ok(limits)
     }
 
     /// Last uses of the namespace's trees, each with the bytes that no tree has that was used later.
     async fn uses(&self, namespace: &Namespace, now: i64) -> Result<Vec<(i64, u64)>, JobsError> {
         let blobs = self.blobs_of(namespace).await?;
-        let jobs = self.roots_of_jobs(namespace).await?;
-        let mut trees: Vec<_> =
-            self.inner.db.snapshots(namespace).await?.into_iter().map(|row| (row.used, row.root)).collect();
-        trees.retain(|(_, root)| !jobs.contains(root));
-        let mut trees: Vec<_> = jobs.into_iter().map(|root| (i64::MAX, root)).chain(trees.drain(..)).collect();
-        for (used, _) in &mut trees {
-            if *used > now - ALWAYS_MS {
-                *used = i64::MAX;
-            }
+        let OfJobs { complete: jobs, syncing, .. } = self.roots_of_jobs(namespace).await?;
+        let snapshots = self.inner.db.snapshots(namespace).await?.into_iter();
+        // What isn't complete yet costs no tree that is.
+        let mut trees: Vec<_> = jobs.iter().map(|root| (i64::MAX, *root)).collect();
+        for row in snapshots.filter(|row| !jobs.contains(&row.root)) {
+            let always = row.used > now - ALWAYS_MS || syncing.contains(&row.root);
+            trees.push((if always { i64::MAX } else { row.used }, row.root));
         }
+        trees.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
         let count = move || -> Result<Vec<(i64, u64)>, store::BlobError> {
             let (mut reachable, mut uses) = (Reachable::default(), Vec::new());
             for (used, root) in trees {
@@ -145,74 +171,133 @@ impl Jobs {
     async fn clean_namespace(
         &self,
         namespace: &Namespace,
-        unused_since: i64,
+        pressure: Pressure,
         policy: &Policy,
     ) -> Result<Swept, JobsError> {
+        let pending = self.pending(namespace);
+        let one = pending.cleaning.lock().await;
+        self.make_room(namespace, pressure, policy, &one).await
+    }
+
+    /// One round, and a count of what is pending afterwards.
+    async fn make_room(
+        &self,
+        namespace: &Namespace,
+        pressure: Pressure,
+        policy: &Policy,
+        _one: &MutexGuard<'_, ()>,
+    ) -> Result<Swept, JobsError> {
         let began = SystemTime::now();
+        let (pending, limit) = (self.pending(namespace), self.inner.store.namespace_max_pending_bytes);
+        let counting = pending.begin();
         let blobs = self.blobs_of(namespace).await?;
         let jobs = self.roots_of_jobs(namespace).await?;
         for row in self.inner.db.snapshots(namespace).await? {
-            if row.used < unused_since && !jobs.contains(&row.root) {
+            if row.used < pressure.unused_since && !jobs.contains(&row.root) {
                 self.inner.db.forget_snapshot(namespace, &row).await?;
             } else {
                 // What was lost must be noticed before the marks of it are cleaned away.
                 still_complete(&self.inner.db, &blobs, namespace, &row).await?;
             }
         }
-        let roots = self.roots(namespace).await?;
-        let (policy, own) = (*policy, blobs.clone());
+        let OfJobs { mut complete, mut syncing, sent } = self.roots_of_jobs(namespace).await?;
+        complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
+        // One that was queued in between is complete: it has used its trees just now.
+        syncing.retain(|root| !complete.contains(root));
+        let (mut policy, own) = (*policy, blobs.clone());
         let prepare = move || {
             let mut needed = Reachable::default();
-            for root in roots {
+            for root in complete {
                 needed.add(&own, &root)?;
             }
-            gc::prepare(&own, &needed, &policy, began).map(|packs| (packs, needed))
+            let unsealed = gc::unsealed(&own).map_err(io("look for packs"))?;
+            let before = needed.disk_bytes();
+            for root in syncing {
+                needed.add(&own, &root)?;
+            }
+            // What nothing refers to yet: contents may come before their directories.
+            for digest in sent {
+                needed.insert(&own, digest);
+            }
+            let under_way = unsealed + needed.disk_bytes() - before;
+            let spare = gc::spare(&own, &needed);
+            if under_way + spare >= limit {
+                // By half, so that it is not done again for each frame.
+                policy.spare = policy.spare.min((limit / 2).saturating_sub(under_way));
+            }
+            if pressure.excess > 0 {
+                policy.spare = policy.spare.min(spare.saturating_sub(pressure.excess));
+            }
+            let packs = gc::prepare(&own, &needed, &policy, began)?;
+            Ok::<_, JobsError>((packs, needed, under_way))
         };
-        let (packs, mut needed) = blocking("copy what is needed", prepare).await??;
+        let (packs, mut needed, under_way) = blocking("copy what is needed", prepare).await??;
 
         let _alone = self.sweep_lock(namespace).write_owned().await;
         // After a power cut a tree must not be known again whose packs are gone.
         self.inner.db.checkpoint().await?;
         // What was committed meanwhile.
-        let roots = self.roots(namespace).await?;
+        let OfJobs { mut complete, syncing, .. } = self.roots_of_jobs(namespace).await?;
+        complete.extend(syncing);
+        complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
         let sweep = move || {
             needed.look_again();
-            for root in roots {
+            for root in complete {
                 needed.add(&blobs, &root)?;
             }
-            gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))
+            let swept = gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))?;
+            Ok((swept, under_way + gc::spare(&blobs, &needed)))
         };
-        blocking("remove packs", sweep).await?
+        let swept: Result<_, JobsError> = blocking("remove packs", sweep).await?;
+        let (swept, bytes) = swept?;
+        pending.counted(bytes, counting);
+        Ok(swept)
     }
 
-    /// All trees of which nothing may be removed.
-    async fn roots(&self, namespace: &Namespace) -> Result<Vec<Digest>, JobsError> {
-        // Jobs first: one that ends in between has used its trees just now.
-        let mut roots = self.roots_of_jobs(namespace).await?;
-        roots.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
-        Ok(roots)
-    }
-
-    /// Those of jobs that haven't ended.
-    async fn roots_of_jobs(&self, namespace: &Namespace) -> Result<Vec<Digest>, JobsError> {
-        let mut roots = Vec::new();
+    /// What jobs need that haven't ended.
+    async fn roots_of_jobs(&self, namespace: &Namespace) -> Result<OfJobs, JobsError> {
+        let mut found = OfJobs::default();
         // A job whose process died is queued again.
         for state in [JobState::Syncing, JobState::Queued, JobState::Running, JobState::Queued] {
             for row in self.inner.db.jobs_in(state).await?.into_iter().filter(|row| row.namespace == *namespace) {
-                match self.dir(row.id).spec() {
-                    Ok(spec) => roots.extend(spec.roots()),
-                    Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => {}
+                let dir = self.dir(row.id);
+                let roots = match dir.spec() {
+                    Ok(spec) => spec.roots(),
+                    Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
                     Err(error) => return Err(io("read the specification of a job")(error)),
+                };
+                if state == JobState::Syncing {
+                    found.syncing.extend(roots);
+                    found.sent.extend(sent_for(&dir).map_err(io("read what was sent"))?);
+                } else {
+                    found.complete.extend(roots);
                 }
             }
         }
-        Ok(roots)
+        Ok(found)
     }
 
     async fn blobs_of(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {
         let (data_dir, namespace) = (self.inner.data_dir.clone(), namespace.clone());
         let open = move || Blobs::open(&data_dir, &namespace);
         blocking("open the blob store", open).await?.map_err(io("open the blob store"))
+    }
+}
+
+/// What jobs need that haven't ended.
+#[derive(Debug, Default)]
+struct OfJobs {
+    /// Trees of those that have all of theirs.
+    complete: HashSet<Digest>,
+    /// Trees of those that haven't.
+    syncing: HashSet<Digest>,
+    /// What was sent for the latter.
+    sent: HashSet<Digest>,
+}
+
+impl OfJobs {
+    fn contains(&self, root: &Digest) -> bool {
+        self.complete.contains(root) || self.syncing.contains(root)
     }
 }
 

@@ -46,6 +46,7 @@ mod unpack;
 
 pub use call::{Answer, MAX_DIGESTS, Message, SyncCall};
 pub use inline::{InlineBlob, MAX_INLINE};
+pub(super) use sent::sent_for;
 
 /// How long the lock of a job is waited for.
 const BUSY: Duration = Duration::from_secs(10);

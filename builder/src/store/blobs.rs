@@ -20,7 +20,7 @@ use crate::names::Namespace;
 
 /// Catalogues that a process keeps open.
 const MAX_OPEN: usize = 64;
-/// Blobs in all catalogues that a process keeps open, 48 bytes each; the one that was asked for last stays whatever its size.
+/// Blobs in all catalogues that a process keeps open, some 64 bytes each; the one that was asked for last stays whatever its size.
 const MAX_KNOWN: usize = 500_000;
 /// How often a reader looks again after what it was reading has moved.
 const ATTEMPTS: usize = 8;

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use slipway_context::Digest;
 
+use self::places::Places;
 use super::pack::{Dirs, Entry, Pack, PackId, index, sync_dir};
+
+mod places;
 
 /// Packs that are open for reading.
 const MAX_FILES: usize = 32;
@@ -21,6 +24,9 @@ const MAX_FILES: usize = 32;
 const LOOK_AGAIN_MS: u64 = 1000;
 /// Two changes of a folder within this time may leave it with the same modification time.
 const TICK: Duration = Duration::from_millis(50);
+/// Packs that are searched one by one. When there are more, all are taken into one index, which takes a while where there are
+/// many blobs.
+pub(super) const FRESH: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Catalog {
@@ -41,18 +47,31 @@ pub(super) struct Catalog {
 pub(super) struct Known {
     /// Newest first.
     pub(super) packs: Vec<Arc<Pack>>,
+    /// Those that `places` doesn't have, newest first: at most [`FRESH`].
+    pub(super) fresh: Vec<Arc<Pack>>,
+    places: Arc<Places>,
+    /// Blobs in all packs.
+    blobs: usize,
     damaged: HashSet<(Digest, PackId)>,
     /// Modification times of the folders of packs and of marks; none as long as the next look may find more at the same times.
     seen: Option<(SystemTime, SystemTime)>,
 }
 
 impl Known {
-    /// The newest sound copy outside these packs.
-    pub(super) fn find(&self, digest: &Digest, except: &[PackId]) -> Option<(&Arc<Pack>, Entry)> {
-        self.packs.iter().find_map(|pack| {
-            let entry = pack.find(digest)?;
-            (!except.contains(&pack.id) && !self.is_damaged(digest, pack.id)).then_some((pack, entry))
-        })
+    /// With these packs, newest first, and what is to be used again of what was known.
+    fn new(packs: Vec<Arc<Pack>>, before: &Self) -> Self {
+        let blobs = packs.iter().map(|pack| pack.entries.len()).sum();
+        let (fresh, places) = match before.places.lacks(&packs) {
+            Some(fresh) if fresh.len() <= FRESH => (fresh, before.places.clone()),
+            _ => (Vec::new(), Arc::new(Places::new(packs.clone()))),
+        };
+        Self { packs, fresh, places, blobs, ..Self::default() }
+    }
+
+    /// A sound copy outside these packs: the newest, but for packs that came just now.
+    pub(super) fn find(&self, digest: &Digest, except: impl Fn(PackId) -> bool) -> Option<(&Arc<Pack>, Entry)> {
+        let fresh = self.fresh.iter().filter_map(|pack| Some((pack, pack.find(digest)?)));
+        fresh.chain(self.places.find(*digest)).find(|(pack, _)| !except(pack.id) && !self.is_damaged(digest, pack.id))
     }
 
     pub(super) fn is_damaged(&self, digest: &Digest, pack: PackId) -> bool {
@@ -83,7 +102,7 @@ impl Catalog {
 
     /// Blobs in memory.
     pub(super) fn known(&self) -> usize {
-        self.now().packs.iter().map(|pack| pack.entries.len()).sum()
+        self.now().blobs
     }
 
     /// As the folder of marks is now.
@@ -113,7 +132,7 @@ impl Catalog {
     pub(super) fn find(&self, digest: &Digest, except: &[PackId]) -> Option<(Arc<Pack>, Entry)> {
         let find = || {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.find(digest, except).map(|(pack, entry)| (pack.clone(), entry))
+            known.find(digest, |pack| except.contains(&pack)).map(|(pack, entry)| (pack.clone(), entry))
         };
         let old = self.stale.swap(false, Ordering::Relaxed)
             || self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed)) > LOOK_AGAIN_MS;
@@ -155,18 +174,16 @@ impl Catalog {
             Err(ahead) => ahead.duration() > TICK,
         };
         let before = self.now();
-        let mut packs: Vec<Arc<Pack>> = Vec::new();
+        let (mut listed, mut packs) = (self.listed()?, Vec::new());
         for _ in 0..LISTINGS {
-            let listed: Vec<_> =
-                names(&self.dirs.packs())?.iter().filter_map(|name| PackId::from_file_name(name, "pack")).collect();
-            let known = |id| packs.iter().chain(&before.packs).find(|pack| pack.id == id).cloned();
-            packs = listed.iter().filter_map(|&id| known(id).or_else(|| self.load(id))).collect();
+            packs = self.packs(&listed, &before.packs, &packs);
             // One that was removed after it was listed may have been merged into one that was not there yet.
-            if listed.iter().all(|&id| self.dirs.pack(id).exists()) {
+            let now = self.listed()?;
+            if listed.iter().all(|id| now.binary_search_by(|other| id.cmp(other)).is_ok()) {
                 break;
             }
+            listed = now;
         }
-        packs.sort_by_key(|pack| std::cmp::Reverse(pack.id));
         let mut damaged = HashSet::new();
         for name in names(&self.dirs.damaged())? {
             let Some((what, pack)) = name.split_once('.') else { continue };
@@ -180,9 +197,27 @@ impl Catalog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(id, _)| packs.iter().any(|pack| pack.id == *id));
-        let known = Arc::new(Known { packs, damaged, seen });
+        let known = Arc::new(Known { damaged, seen, ..Known::new(packs, &before) });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
+    }
+
+    /// The packs in the folder, newest first.
+    fn listed(&self) -> io::Result<Vec<PackId>> {
+        let names = names(&self.dirs.packs())?;
+        let mut ids: Vec<_> = names.iter().filter_map(|name| PackId::from_file_name(name, "pack")).collect();
+        ids.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(ids)
+    }
+
+    /// These packs, as far as they can be read; those that were known before, newest first, are not read again.
+    fn packs(&self, ids: &[PackId], before: &[Arc<Pack>], loaded: &[Arc<Pack>]) -> Vec<Arc<Pack>> {
+        let known = |id: &PackId| {
+            let find =
+                |packs: &[Arc<Pack>]| packs.binary_search_by(|pack| id.cmp(&pack.id)).map(|at| packs[at].clone());
+            find(loaded).or_else(|_| find(before)).ok()
+        };
+        ids.iter().filter_map(|id| known(id).or_else(|| self.load(*id))).collect()
     }
 
     /// One that can't be read is left out: what is in it counts as missing.

@@ -1,11 +1,13 @@
 //! Takes away the packs of a namespace that nobody needs, in two steps: [`prepare`] copies what is needed out of packs that are
 //! worth it, beside everything else that happens; [`sweep`] removes packs, while nothing is committed.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::catalog::{chosen, names};
+use super::catalog::{Known, chosen, names};
 use super::pack::writer::PackWriter;
 use super::pack::{Dirs, Entry, HEADER, Header, Pack, PackId, sync_dir};
 use super::trees::Reachable;
@@ -16,6 +18,8 @@ use super::{BlobError, Blobs};
 pub struct Policy {
     /// Younger packs keep what nobody needs: a sync that was cut may go on.
     pub young: Duration,
+    /// As long as that is no more than so many bytes; above it the oldest goes first.
+    pub spare: u64,
     /// Smaller packs, in bytes, are merged.
     pub small: u64,
     /// As soon as there are so many of them.
@@ -26,7 +30,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { young: Duration::from_hours(24), small: 16 << 20, few: 8, most: 1 << 30 }
+        Self { young: Duration::from_hours(24), spare: u64::MAX, small: 16 << 20, few: 8, most: 1 << 30 }
     }
 }
 
@@ -45,18 +49,19 @@ pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTi
     let known = blobs.catalog().now();
     let chosen = chosen(&known, |digest| needed.blobs.contains(digest));
     let (mut unneeded, mut sparse, mut small) = (Vec::new(), Vec::new(), Vec::new());
+    let mut kept: u64 = 0;
     for pack in &known.packs {
+        let (used, unused) = weigh(pack, &known, &chosen, needed);
+        if is_sparse(pack, used) {
+            kept += unused;
+        }
         let young = !now.duration_since(pack.id.created()).is_ok_and(|age| age >= policy.young);
-        let is_spare =
-            |entry: &Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
-        if young && pack.entries.iter().any(is_spare) {
+        if unused > 0 && young && kept <= policy.spare {
             continue;
         }
-        let bytes: u64 =
-            chosen.get(&pack.id).into_iter().flatten().map(|entry| HEADER as u64 + u64::from(entry.size)).sum();
-        if bytes == 0 {
+        if used == 0 {
             unneeded.push(pack.id);
-        } else if bytes < pack.bytes / 2 {
+        } else if is_sparse(pack, used) {
             sparse.push(pack);
         } else if pack.bytes < policy.small {
             small.push(pack);
@@ -81,6 +86,46 @@ pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTi
     }
     copies.seal()?;
     Ok(unneeded)
+}
+
+/// Bytes of the records of which a pack has the chosen copy, and of those that nobody needs.
+fn weigh(pack: &Pack, known: &Known, chosen: &HashMap<PackId, Vec<&Entry>>, needed: &Reachable) -> (u64, u64) {
+    let bytes = |entry: &Entry| HEADER as u64 + u64::from(entry.size);
+    let is_spare = |entry: &&Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
+    let used = chosen.get(&pack.id).into_iter().flatten().map(|entry| bytes(entry)).sum();
+    (used, pack.entries.iter().filter(is_spare).map(bytes).sum())
+}
+
+/// Whether it is worth the work to copy what is needed of a pack.
+fn is_sparse(pack: &Pack, needed_bytes: u64) -> bool {
+    needed_bytes < pack.bytes / 2
+}
+
+/// Bytes that nobody needs, but for those in packs that are needed by half: they are not removed before the rest of these is,
+/// and there is no more of them than of what is needed.
+pub fn spare(blobs: &Blobs, needed: &Reachable) -> u64 {
+    blobs.look();
+    let known = blobs.catalog().now();
+    let chosen = chosen(&known, |digest| needed.blobs.contains(digest));
+    let spare = |pack: &Arc<Pack>| {
+        let (used, spare) = weigh(pack, &known, &chosen, needed);
+        if is_sparse(pack, used) { spare } else { 0 }
+    };
+    known.packs.iter().map(spare).sum()
+}
+
+/// Bytes of packs that are being written.
+pub fn unsealed(blobs: &Blobs) -> io::Result<u64> {
+    let (dir, mut bytes) = (blobs.catalog().dirs().tmp(), 0);
+    for name in names(&dir)? {
+        match fs::metadata(dir.join(name)) {
+            Ok(metadata) => bytes += metadata.len(),
+            // It is sealed now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 /// New packs for what is needed of old ones.
@@ -126,11 +171,13 @@ pub fn sweep(blobs: &Blobs, packs: &[PackId], needed: &Reachable, marks_before: 
     catalog.reload()?;
     let known = catalog.now();
     let (dirs, mut swept) = (catalog.dirs(), Swept::default());
+    // There may be thousands.
+    let packs: HashSet<PackId> = packs.iter().copied().collect();
     for pack in known.packs.iter().filter(|pack| packs.contains(&pack.id)) {
         let only_copy = |entry: &Entry| {
             needed.blobs.contains(&entry.digest)
                 && !known.is_damaged(&entry.digest, pack.id)
-                && known.find(&entry.digest, packs).is_none()
+                && known.find(&entry.digest, |pack| packs.contains(&pack)).is_none()
         };
         if pack.entries.iter().any(only_copy) {
             continue;

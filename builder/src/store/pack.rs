@@ -31,6 +31,8 @@ pub const MAX_PACK: u64 = 256 << 20;
 pub const MAX_RECORDS: usize = 1 << 20;
 /// Bytes before a record's content.
 pub const HEADER: usize = 32 + 8 + 8;
+/// Bytes on disk that a blob takes beside its content: the header, and its entry in the pack's index.
+pub const RECORD_OVERHEAD: u64 = (HEADER + index::ENTRY) as u64;
 /// The latest time that file systems hold (ext4 ends in the year 2446), in seconds since 1970.
 const LAST_SECOND: i64 = 16_000_000_000;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use slipway_context::Digest;
 
-use super::pack::{Dirs, HEADER};
+use super::pack::{Dirs, Entry, HEADER, index};
 use super::recover::recover;
 use super::upload::{Upload, UploadError};
 use super::{BlobError, Blobs};
@@ -33,10 +33,10 @@ pub(crate) fn put(blobs: &Blobs, contents: &[&[u8]]) {
     let mut upload = Upload::new(blobs.clone());
     for content in contents {
         for frame in record(content).chunks(1 << 20) {
-            upload.raw_frame(frame).unwrap();
+            upload.frame(frame).unwrap();
         }
     }
-    upload.finish().unwrap();
+    upload.seal().unwrap();
 }
 
 fn only(dir: &Path, extension: &str) -> std::path::PathBuf {
@@ -60,8 +60,8 @@ fn the_first_upload_fixes_the_time() {
     let blobs = blobs(dir.path());
     for seconds in [1000, 2000] {
         let mut upload = Upload::new(blobs.clone());
-        upload.raw_frame(&record_at(b"content", seconds)).unwrap();
-        upload.finish().unwrap();
+        upload.frame(&record_at(b"content", seconds)).unwrap();
+        upload.seal().unwrap();
     }
     assert_eq!(blobs.stat(&Digest::of(b"content")).unwrap(), (7, 1000));
     assert_eq!(blobs.read_all(&Digest::of(b"content"), 7).unwrap(), b"content");
@@ -116,10 +116,10 @@ fn another_copy_takes_the_place_of_a_damaged_one() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (blobs(dir.path()), blobs(dir.path()));
     let (mut first, mut second) = (Upload::new(one.clone()), Upload::new(two.clone()));
-    first.raw_frame(&record(b"same")).unwrap();
-    second.raw_frame(&record(b"same")).unwrap();
-    first.finish().unwrap();
-    second.finish().unwrap();
+    first.frame(&record(b"same")).unwrap();
+    second.frame(&record(b"same")).unwrap();
+    first.seal().unwrap();
+    second.seal().unwrap();
     assert!(one.has(&Digest::of(b"same")));
     one.catalog().refresh().unwrap();
     let newest = one.catalog().now().packs[0].id;
@@ -194,9 +194,9 @@ fn a_full_disk_during_an_upload_keeps_what_was_written_completely() {
         let limit = rustix::process::Rlimit { current: Some(650_000), maximum: Some(650_000) };
         rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
         let mut upload = Upload::new(blobs.clone());
-        upload.raw_frame(&record(&large(1))).unwrap();
-        upload.raw_frame(&record(&large(2))).unwrap();
-        let error = upload.raw_frame(&record(&large(3))).unwrap_err();
+        upload.frame(&record(&large(1))).unwrap();
+        upload.frame(&record(&large(2))).unwrap();
+        let error = upload.frame(&record(&large(3))).unwrap_err();
         assert!(error.to_string().starts_with("write pack "), "{error}");
         assert!(matches!(&error, UploadError::Blob(error) if error.is_disk_full()), "{error}");
         drop(upload);
@@ -229,13 +229,13 @@ fn a_failed_seal_leaves_what_was_sealed_and_names_what_failed() {
     let blobs = blobs(dir.path());
     put(&blobs, &[b"before"]);
     let mut upload = Upload::new(blobs.clone());
-    upload.raw_frame(&record(b"content")).unwrap();
+    upload.frame(&record(b"content")).unwrap();
     fs::rename(dirs(dir.path()).tmp(), dir.path().join("away")).unwrap();
     let error = upload.seal().unwrap_err().to_string();
     assert!(error.starts_with("write the index of pack "), "{error}");
     assert!(blobs.has(&Digest::of(b"before")) && !blobs.has(&Digest::of(b"content")));
     drop(upload);
-    let error = Upload::new(blobs.clone()).raw_frame(&record(b"content")).unwrap_err();
+    let error = Upload::new(blobs.clone()).frame(&record(b"content")).unwrap_err();
     assert!(error.to_string().starts_with("create pack "), "{error}");
     assert!(matches!(error, UploadError::Blob(BlobError::Pack { .. })));
     fs::create_dir(dirs(dir.path()).tmp()).unwrap();
@@ -379,4 +379,58 @@ fn what_comes_late_beneath_a_tree_is_needed_too_and_so_are_chunks() {
     needed.look_again();
     needed.add(&writer, &root.digest()).unwrap();
     assert!(parts.iter().all(|part| needed.blobs.contains(&Digest::of(part))));
+}
+
+/// Their number counts, not what a pause makes of them: nothing is written that need not be.
+fn tiny_packs(dirs: &Dirs, count: u32) {
+    dirs.create().unwrap();
+    for n in 0..count {
+        let (id, record) = (super::pack::PackId::new(), record(&n.to_be_bytes()));
+        let entry = Entry { digest: Digest::of(&n.to_be_bytes()), offset: HEADER as u32, size: 4, seconds: 7 };
+        fs::write(dirs.pack(id), &record).unwrap();
+        index::write(&dirs.index(id), record.len() as u64, &[entry]).unwrap();
+    }
+}
+
+#[test]
+fn thousands_of_packs_are_not_searched_one_by_one() {
+    use slipway_context::{Directory, Entry, Node};
+
+    let dir = tempfile::tempdir_in(memory()).unwrap();
+    tiny_packs(&dirs(dir.path()), 5000);
+    let blobs = blobs(dir.path());
+    let file = |n: u32| {
+        let node = Node::File { digest: Digest::of(&(n + 4000).to_be_bytes()), size: 4, chunked: false };
+        Entry { name: format!("{n:05}"), mode: 0o644, node }
+    };
+    let root = Directory::new((0..10_000).map(file).collect()).unwrap();
+    put(&blobs, &[&root.encode()]);
+    let checked = super::trees::check(&blobs, &root.digest()).unwrap();
+    assert_eq!(checked.missing.len(), 9_000);
+    let known = blobs.catalog().now();
+    assert!(known.packs.len() > 5000 && known.fresh.len() <= super::catalog::FRESH, "{}", known.fresh.len());
+}
+
+#[test]
+fn packs_that_come_and_go_are_found_as_they_are() {
+    let dir = tempfile::tempdir_in(memory()).unwrap();
+    tiny_packs(&dirs(dir.path()), 30);
+    let (reader, writer) = (blobs(dir.path()), blobs(dir.path()));
+    let has = |n: u32| reader.has(&Digest::of(&n.to_be_bytes()));
+    assert!((0..30).all(has) && !has(30));
+    // More than are searched one by one.
+    for n in 100..120u32 {
+        put(&writer, &[&n.to_be_bytes()]);
+        assert!((100..=n).all(has) && (0..30).all(has) && !has(n + 1));
+    }
+    let gone = reader.catalog().find(&Digest::of(&3u32.to_be_bytes()), &[]).unwrap().0.id;
+    fs::remove_file(dirs(dir.path()).pack(gone)).unwrap();
+    reader.catalog().reload().unwrap();
+    assert!(!has(3) && has(4) && has(119));
+}
+
+/// A folder where an `fsync` costs nothing, if there is one.
+fn memory() -> std::path::PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }

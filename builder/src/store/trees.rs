@@ -9,6 +9,7 @@ use slipway_context::tree::{
 use slipway_context::{ChunkList, Digest};
 
 use super::blobs::{BlobError, Blobs};
+use super::pack::RECORD_OVERHEAD;
 
 /// Why a directory node can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +67,15 @@ pub fn check(blobs: &Blobs, root: &Digest) -> Result<Checked, TreeError> {
     };
     let tree = tree::check(root, &TreeLimits::default(), fetch)?;
     let mut missing = tree.missing_nodes.clone();
+    // One look at the disk for all: thousands may be missing.
+    blobs.look();
+    let known = blobs.catalog().now();
     for (digest, size) in &tree.contents {
-        match blobs.stat(digest) {
-            Ok((bytes, _)) if bytes == *size => {}
+        match known.find(digest, |_| false).map(|(_, entry)| u64::from(entry.size)) {
+            Some(bytes) if bytes == *size => {}
             // Verified when it was written: the tree lies.
-            Ok((bytes, _)) => return Err(BlobError::Size { digest: *digest, bytes, expected: *size }.into()),
-            Err(BlobError::Missing(_)) => missing.push(*digest),
-            Err(error) => return Err(error.into()),
+            Some(bytes) => return Err(BlobError::Size { digest: *digest, bytes, expected: *size }.into()),
+            None => missing.push(*digest),
         }
     }
     Ok(Checked { tree, missing })
@@ -86,6 +89,7 @@ pub struct Reachable {
     /// Directory nodes that were looked into. Some content may have the bytes of one that was not.
     directories: HashSet<Digest>,
     bytes: u64,
+    present: u64,
 }
 
 impl Reachable {
@@ -94,11 +98,18 @@ impl Reachable {
         self.bytes
     }
 
-    fn insert(&mut self, blobs: &Blobs, digest: Digest) {
+    /// The same with what they take on disk beside their contents.
+    pub fn disk_bytes(&self) -> u64 {
+        self.bytes + self.present * RECORD_OVERHEAD
+    }
+
+    /// Adds a blob, and nothing that it may refer to.
+    pub fn insert(&mut self, blobs: &Blobs, digest: Digest) {
         if self.blobs.insert(digest)
             && let Ok((bytes, _)) = blobs.stat(&digest)
         {
             self.bytes += bytes;
+            self.present += 1;
         }
     }
 

@@ -45,7 +45,6 @@ pub struct Upload {
     header: Vec<u8>,
     current: Option<Record>,
     stored: Vec<(Digest, u64, bool)>,
-    stored_bytes: u64,
     /// Since the last seal.
     unsealed: Sealed,
 }
@@ -69,19 +68,12 @@ impl Upload {
             header: Vec::with_capacity(HEADER),
             current: None,
             stored: Vec::new(),
-            stored_bytes: 0,
             unsealed: Sealed::default(),
         }
     }
 
-    /// Takes one compressed frame. After an error the stream can't go on.
-    pub fn zstd_frame(&mut self, compressed: &[u8]) -> Result<(), UploadError> {
-        let frame = zstd::bulk::decompress(compressed, MAX_FRAME).map_err(UploadError::Frame)?;
-        self.raw_frame(&frame)
-    }
-
-    /// Takes one frame as it is. After an error the stream can't go on.
-    pub fn raw_frame(&mut self, frame: &[u8]) -> Result<(), UploadError> {
+    /// Takes what one frame holds. After an error the stream can't go on.
+    pub fn frame(&mut self, frame: &[u8]) -> Result<(), UploadError> {
         if frame.len() > MAX_FRAME {
             return Err(UploadError::FrameSize(frame.len()));
         }
@@ -95,11 +87,6 @@ impl Upload {
     /// Whether everything so far was complete records.
     pub fn between_records(&self) -> bool {
         self.current.is_none() && self.header.is_empty()
-    }
-
-    /// Bytes of all contents that were complete so far.
-    pub fn stored_bytes(&self) -> u64 {
-        self.stored_bytes
     }
 
     /// The blobs that were complete since it was last asked, sealed or not: their sizes, and whether they were not there
@@ -129,13 +116,6 @@ impl Upload {
             self.pack = Some(pack);
         }
         Ok(())
-    }
-
-    /// Seals, and gives the blobs that were stored, with their sizes; an error when the stream ended inside a record.
-    pub fn finish(mut self) -> Result<Vec<(Digest, u64, bool)>, UploadError> {
-        let complete = self.between_records();
-        self.seal_pack()?;
-        if complete { Ok(std::mem::take(&mut self.stored)) } else { Err(UploadError::Truncated) }
     }
 
     fn take(&mut self, mut rest: &[u8]) -> Result<(), UploadError> {
@@ -195,7 +175,6 @@ impl Upload {
             pack.commit();
         }
         self.stored.push((digest, size, !record.known));
-        self.stored_bytes += size;
         self.unsealed.blobs += 1;
         self.unsealed.bytes += size;
         Ok(())
@@ -244,21 +223,17 @@ mod tests {
         fn records_survive_any_framing(
             contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
             size in 1usize..200,
-            compressed in any::<bool>(),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let blobs = blobs(dir.path());
             let mut upload = Upload::new(blobs.clone());
             let stream: Vec<u8> = contents.iter().flat_map(|content| record(content)).collect();
             for frame in stream.chunks(size) {
-                if compressed {
-                    upload.zstd_frame(&zstd::bulk::compress(frame, 1).unwrap()).unwrap();
-                } else {
-                    upload.raw_frame(frame).unwrap();
-                }
+                upload.frame(frame).unwrap();
             }
-            prop_assert_eq!(upload.stored_bytes(), contents.iter().map(|content| content.len() as u64).sum::<u64>());
-            prop_assert_eq!(upload.finish().unwrap().len(), contents.len());
+            let bytes = contents.iter().map(|content| content.len() as u64).sum();
+            prop_assert_eq!(upload.seal().unwrap(), Sealed { blobs: contents.len() as u64, bytes });
+            prop_assert_eq!(upload.take_stored().len(), contents.len());
             for content in &contents {
                 prop_assert_eq!(&blobs.read_all(&Digest::of(content), 300).unwrap(), content);
             }
@@ -268,24 +243,19 @@ mod tests {
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let dir = tempfile::tempdir().unwrap();
             let mut upload = Upload::new(blobs(dir.path()));
-            let _ = upload.zstd_frame(&bytes);
-            let _ = upload.raw_frame(&bytes);
-            let _ = upload.zstd_frame(&zstd::bulk::compress(&bytes, 1).unwrap());
+            let _ = upload.frame(&bytes);
         }
     }
 
     #[test]
-    fn a_cut_stream_and_a_bomb_are_errors() {
+    fn a_cut_stream_and_too_large_a_frame_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         let mut upload = Upload::new(blobs.clone());
-        upload.zstd_frame(&zstd::bulk::compress(&record(b"abc")[..50], 1).unwrap()).unwrap();
+        upload.frame(&record(b"abc")[..50]).unwrap();
         assert!(!upload.between_records());
         assert!(matches!(upload.seal(), Err(UploadError::Truncated)));
-        assert!(matches!(upload.finish(), Err(UploadError::Truncated)));
-        let bomb = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
-        assert!(matches!(Upload::new(blobs.clone()).zstd_frame(&bomb), Err(UploadError::Frame(_))));
-        assert!(matches!(Upload::new(blobs).raw_frame(&vec![0; MAX_FRAME + 1]), Err(UploadError::FrameSize(_))));
+        assert!(matches!(Upload::new(blobs).frame(&vec![0; MAX_FRAME + 1]), Err(UploadError::FrameSize(_))));
     }
 
     #[test]
@@ -293,8 +263,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         let mut upload = Upload::new(blobs.clone());
-        upload.raw_frame(&record(b"first")).unwrap();
-        upload.raw_frame(&record(b"second")[..52]).unwrap();
+        upload.frame(&record(b"first")).unwrap();
+        upload.frame(&record(b"second")[..52]).unwrap();
         assert!(!blobs.has(&Digest::of(b"first")), "not sealed yet");
         drop(upload);
         assert!(blobs.has(&Digest::of(b"first")));
@@ -309,12 +279,12 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let blobs = blobs(dir.path());
             let mut upload = Upload::new(blobs.clone());
-            upload.raw_frame(&stream[..cut]).unwrap();
+            upload.frame(&stream[..cut]).unwrap();
             upload.seal_complete().unwrap();
             assert_eq!(blobs.has(&Digest::of(b"first")), cut >= 53, "{cut}");
             assert_eq!(blobs.has(&Digest::of(&large)), cut >= 700_101, "{cut}");
-            upload.raw_frame(&stream[cut..]).unwrap();
-            assert_eq!(upload.finish().unwrap().len(), 3);
+            upload.frame(&stream[cut..]).unwrap();
+            assert_eq!(upload.seal().unwrap().blobs, 3);
             assert_eq!(blobs.read_all(&Digest::of(&large), 1 << 20).unwrap(), large, "{cut}");
             assert_eq!(blobs.read_all(&Digest::of(b"last"), 10).unwrap(), b"last");
         }
@@ -327,16 +297,16 @@ mod tests {
         let mut upload = Upload::new(blobs.clone());
         let mut wrong = record(&vec![7; 500_000]);
         *wrong.last_mut().unwrap() ^= 1;
-        upload.raw_frame(&record(b"first")).unwrap();
-        let error = upload.raw_frame(&wrong).unwrap_err();
+        upload.frame(&record(b"first")).unwrap();
+        let error = upload.frame(&wrong).unwrap_err();
         let UploadError::Blob(BlobError::Damaged { digest, .. }) = error else { panic!("{error}") };
         assert_eq!(digest, Digest::of(&vec![7; 500_000]));
-        assert!(matches!(upload.finish(), Ok(stored) if stored.len() == 1));
+        assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 5 });
         assert!(blobs.has(&Digest::of(b"first")));
         assert!(!blobs.has(&digest));
         let mut huge = record(b"");
         huge[32..40].copy_from_slice(&(MAX_RECORD + 1).to_be_bytes());
-        let error = Upload::new(blobs).raw_frame(&huge).unwrap_err();
+        let error = Upload::new(blobs).frame(&huge).unwrap_err();
         assert!(matches!(error, UploadError::Blob(BlobError::Size { .. })), "{error}");
     }
 
@@ -345,13 +315,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         let mut upload = Upload::new(blobs.clone());
-        upload.raw_frame(&record(b"first")).unwrap();
+        upload.frame(&record(b"first")).unwrap();
         assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 5 });
-        upload.raw_frame(&[record(b"first"), record(b"two")].concat()).unwrap();
+        upload.frame(&[record(b"first"), record(b"two")].concat()).unwrap();
         assert_eq!(upload.seal().unwrap(), Sealed { blobs: 2, bytes: 8 });
-        upload.raw_frame(&record(b"two")).unwrap();
+        upload.frame(&record(b"two")).unwrap();
         assert_eq!(upload.seal().unwrap(), Sealed { blobs: 1, bytes: 3 });
-        assert_eq!(upload.stored_bytes(), 16);
         drop(upload);
         let packs = &blobs.catalog().now().packs;
         assert_eq!(packs.iter().map(|pack| pack.entries.len()).collect::<Vec<_>>(), [1, 1]);

@@ -119,9 +119,9 @@ fn queued_and_syncing_jobs_are_cancelled_without_ever_running() {
     let syncing = api.syncing(&tree, "echo never").id;
     team.slipway(["job", "cancel", &syncing]).ok();
     assert_eq!(team.show(&syncing)["state"], "cancelled");
-    let late = api.upload_tree(&syncing, &tree).unwrap_err();
+    let late = api.send_tree(&syncing, &tree).unwrap_err();
     assert_eq!(late.code(), tonic::Code::FailedPrecondition, "{late}");
-    let late = api.commit(&syncing).unwrap_err();
+    let late = api.check(&syncing).unwrap_err();
     assert_eq!(late.code(), tonic::Code::FailedPrecondition, "{late}");
 
     // The one that runs is not touched, and has its end still to come.

@@ -74,9 +74,9 @@ fn a_request_that_is_sent_twice_is_one_job() {
     let job = api.submit(request.clone()).unwrap().job.unwrap().id;
     let again = api.submit(request.clone()).unwrap();
     assert_eq!((again.job.unwrap().id, again.missing_roots), (job.clone(), vec!["commands".to_owned()]));
-    api.upload_tree(&job, &tree).unwrap();
-    assert!(api.commit(&job).unwrap().is_empty());
-    assert!(api.commit(&job).unwrap().is_empty(), "a commit whose answer got lost");
+    api.send_tree(&job, &tree).unwrap();
+    assert!(api.check(&job).unwrap().is_empty());
+    assert!(api.check(&job).unwrap().is_empty(), "a check whose answer got lost");
     assert_eq!(team.attach(&job).ok().said(), "once\n");
     let later = api.submit(request).unwrap();
     assert_eq!(later.job.unwrap().id, job, "also when it has ended");

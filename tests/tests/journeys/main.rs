@@ -6,6 +6,7 @@
 mod any_tree;
 mod builds;
 mod cancel;
+mod cleaning;
 mod client;
 mod crash;
 mod deploy;

@@ -89,8 +89,8 @@ fn another_platform_is_another_input() {
         let answer = api.submit(request(&team, &name, &tree, platforms)).unwrap();
         let job = answer.job.unwrap().id;
         if !answer.missing_roots.is_empty() {
-            api.upload_tree(&job, &tree).unwrap();
-            assert!(api.commit(&job).unwrap().is_empty());
+            api.send_tree(&job, &tree).unwrap();
+            assert!(api.check(&job).unwrap().is_empty());
         }
         let run = team.attach(&job).ok();
         (run.all("build.done").len(), run.all("build.skipped").len())

@@ -29,7 +29,7 @@ fn another_namespaces_job_does_not_exist_for_us() {
     ours.slipway(["job", "list", "-n", &theirs.namespace]).expect(3);
     ours.slipway(["namespace", "list"]).ok().out().lines().for_each(|line| assert!(!line.contains(&theirs.namespace)));
 
-    // By the API as well, call by call; and with the very words that a job gets which never was.
+    // By the API as well, call by call, the sync's once with contents and once with a check alone; and with the very words that a job gets which never was.
     let api = Api::new(&ours);
     let nobody = "01a00000-0000-7000-8000-000000000000";
     let refusals = |job: &str| {
@@ -38,8 +38,8 @@ fn another_namespaces_job_does_not_exist_for_us() {
         let watch =
             api.wait(async { api.jobs().watch(WatchRequest { job: id(), ..Default::default() }).await }).map(drop);
         let cancel = api.wait(async { api.jobs().cancel(CancelJobRequest { job: id() }).await }).map(drop);
-        let (commit, upload) = (api.commit(job).map(drop), api.upload(job, &[(Digest::of(b"x"), b"x")]));
-        let all = [get, watch, cancel, commit, upload];
+        let (check, send) = (api.check(job).map(drop), api.send(job, &[(Digest::of(b"x"), b"x")]));
+        let all = [get, watch, cancel, check, send];
         all.map(|answer| answer.unwrap_err()).map(|status| (status.code(), status.message().replace(job, "JOB")))
     };
     assert_eq!(refusals(&job), refusals(nobody));
@@ -79,8 +79,8 @@ fn a_digest_that_another_namespace_uploaded_is_missing_for_us() {
     let tree = SmallTree::new(&[("secret", &secret)]);
     let their_api = Api::new(&theirs);
     let their_job = their_api.syncing(&tree, "wc -c < secret").id;
-    their_api.upload_tree(&their_job, &tree).unwrap();
-    assert!(their_api.commit(&their_job).unwrap().is_empty());
+    their_api.send_tree(&their_job, &tree).unwrap();
+    assert!(their_api.check(&their_job).unwrap().is_empty());
     assert_eq!(theirs.attach(&their_job).ok().said(), "64\n");
     // For them it is there now, root and all.
     let again = their_api.submit(their_api.deploy_request(tree.root, "true")).unwrap();
@@ -88,11 +88,11 @@ fn a_digest_that_another_namespace_uploaded_is_missing_for_us() {
 
     let api = Api::new(&ours);
     let job = api.syncing(&tree, "cat secret").id;
-    assert_eq!(api.commit(&job).unwrap(), [tree.root.as_bytes().to_vec()], "all of it is missing");
+    assert_eq!(api.check(&job).unwrap(), [tree.root.as_bytes().to_vec()], "all of it is missing");
 
     // With the tree's node alone, as one may have seen it, the content is still out of reach.
-    api.upload(&job, &[(tree.root, tree.blobs.last().unwrap())]).unwrap();
-    assert_eq!(api.commit(&job).unwrap(), [Digest::of(&secret).as_bytes().to_vec()]);
+    api.send(&job, &[(tree.root, tree.blobs.last().unwrap())]).unwrap();
+    assert_eq!(api.check(&job).unwrap(), [Digest::of(&secret).as_bytes().to_vec()]);
     assert_eq!(ours.show(&job)["state"], "syncing");
     ours.slipway(["job", "cancel", &job]).ok();
     assert!(!ours.attach(&job).events.iter().any(|event| event["type"] == "command.started"));
@@ -107,11 +107,11 @@ fn content_that_does_not_match_its_digest_is_refused() {
     let tree = SmallTree::new(&[("good", &good)]);
     let job = api.syncing(&tree, "true").id;
     let digest = Digest::of(&good);
-    let refused = api.upload(&job, &[(digest, b"something else")]).unwrap_err();
+    let refused = api.send(&job, &[(digest, b"something else")]).unwrap_err();
     assert_eq!(refused.code(), Code::DataLoss, "{refused}");
     assert!(refused.message().contains(&digest.to_string()), "{refused}");
-    api.upload(&job, &[(tree.root, tree.blobs.last().unwrap())]).unwrap();
-    assert_eq!(api.commit(&job).unwrap(), [digest.as_bytes().to_vec()], "nothing is stored under that name");
+    api.send(&job, &[(tree.root, tree.blobs.last().unwrap())]).unwrap();
+    assert_eq!(api.check(&job).unwrap(), [digest.as_bytes().to_vec()], "nothing is stored under that name");
 
     // A tree that lies about a size, or leads out of itself, is refused as a whole.
     let mut encoded = tree.blobs.last().unwrap().clone();
@@ -119,8 +119,8 @@ fn content_that_does_not_match_its_digest_is_refused() {
     encoded.truncate(at);
     let cut = SmallTree { root: Digest::of(&encoded), blobs: vec![encoded] };
     let job = api.syncing(&cut, "true").id;
-    api.upload_tree(&job, &cut).unwrap();
-    assert_eq!(api.commit(&job).unwrap_err().code(), Code::InvalidArgument);
+    api.send_tree(&job, &cut).unwrap();
+    assert_eq!(api.check(&job).unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::store::trees;
 use slipway_context::{Directory, Entry, Node};
 
 /// Nothing is too young.
-const POLICY: Policy = Policy { young: Duration::ZERO, small: 0, few: usize::MAX, most: u64::MAX };
+const POLICY: Policy = Policy { young: Duration::ZERO, spare: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
 
 struct Service {
     dir: tempfile::TempDir,
@@ -27,6 +27,7 @@ impl Service {
             db,
             dir.path().to_owned(),
             super::super::Config::default(),
+            store::Config::default(),
             Looking::nowhere(dir.path()),
             Vec::new(),
             Stop::default(),
@@ -57,6 +58,41 @@ impl Service {
         root
     }
 
+    /// A job with this tree.
+    async fn job(&self, root: Digest, state: JobState) -> JobId {
+        let plan = serde_json::from_value(serde_json::json!({
+            "kind": "deploy", "name": "app", "builds": [], "commands": null
+        }));
+        let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+        let job = JobId::new();
+        let spec = crate::jobs::spec::JobSpec {
+            job,
+            namespace: self.namespace.clone(),
+            owner: "me".to_owned(),
+            admin: false,
+            plan,
+            builds: std::collections::BTreeMap::new(),
+            skipped: std::collections::BTreeMap::new(),
+            commands: Some(root),
+        };
+        self.jobs.dir(job).create(&spec).unwrap();
+        let row = JobRow {
+            id: job,
+            namespace: self.namespace.clone(),
+            owner: "me".to_owned(),
+            kind: super::super::state::JobKind::Deploy,
+            environment: "app".to_owned(),
+            state,
+            failure: None,
+            attempt: 0,
+            created: now_ms(),
+            started: None,
+            finished: None,
+        };
+        self.db().insert_job(&row, &job.to_string()).await.unwrap();
+        job
+    }
+
     async fn clean(&self, config: &store::Config) -> Swept {
         self.jobs.clean(config, &POLICY).await.unwrap()
     }
@@ -72,36 +108,7 @@ async fn trees_go_after_keep_days_and_those_in_use_stay() {
     let old = service.tree(b"old", 15 * DAY_MS).await;
     let of_a_job = service.tree(b"of a job", 15 * DAY_MS).await;
     let recent = service.tree(b"recent", 13 * DAY_MS).await;
-    let plan = serde_json::from_value(serde_json::json!({
-        "kind": "deploy", "name": "app", "builds": [], "commands": null
-    }));
-    let plan = plan.unwrap_or_else(|error| panic!("{error}"));
-    let job = JobId::new();
-    let spec = crate::jobs::spec::JobSpec {
-        job,
-        namespace: service.namespace.clone(),
-        owner: "me".to_owned(),
-        admin: false,
-        plan,
-        builds: std::collections::BTreeMap::new(),
-        skipped: std::collections::BTreeMap::new(),
-        commands: Some(of_a_job),
-    };
-    service.jobs.dir(job).create(&spec).unwrap();
-    let row = JobRow {
-        id: job,
-        namespace: service.namespace.clone(),
-        owner: "me".to_owned(),
-        kind: super::super::state::JobKind::Deploy,
-        environment: "app".to_owned(),
-        state: JobState::Queued,
-        failure: None,
-        attempt: 0,
-        created: now_ms(),
-        started: None,
-        finished: None,
-    };
-    service.db().insert_job(&row, "request").await.unwrap();
+    let job = service.job(of_a_job, JobState::Queued).await;
 
     assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
     assert!(!service.is_complete(&old).await);
@@ -133,6 +140,35 @@ async fn too_much_goes_by_last_use_but_never_what_was_used_within_the_hour() {
     service.clean(&limit).await;
     assert!(!service.blobs().has(&Digest::of(&two)));
     assert!(service.blobs().has(&Digest::of(&three)));
+}
+
+#[tokio::test]
+async fn what_no_tree_needs_goes_before_any_tree_does() {
+    let service = Service::start().await;
+    let trees = [service.tree(&[1; 1000], 3 * DAY_MS).await, service.tree(&[2; 1000], 2 * DAY_MS).await];
+    let limit = store::Config { namespace_max_bytes: Some(2600), ..store::Config::default() };
+    let everywhere = store::Config { max_bytes: Some(2600), ..store::Config::default() };
+    for config in [limit.clone(), everywhere] {
+        store::tests::put(&service.blobs(), &[&[3; 5000]]);
+        let swept = service.jobs.clean(&config, &Policy::default()).await.unwrap();
+        assert_eq!((swept.packs, swept.bytes), (1, 5048), "what was cut is gone, however young");
+        assert!(!service.blobs().has(&Digest::of(&[3; 5000])));
+    }
+
+    // A sync that goes on keeps what it has, and costs no tree: it may never come to its end.
+    let node = Node::File { digest: Digest::of(&[4; 5000]), size: 5000, chunked: false };
+    let entry = |name: &str, node| Entry { name: name.to_owned(), mode: 0o644, node };
+    let lacking = Node::File { digest: Digest::of(b"not there yet"), size: 13, chunked: false };
+    let directory = Directory::new(vec![entry("a", node), entry("b", lacking)]).unwrap();
+    store::tests::put(&service.blobs(), &[&directory.encode(), &[4; 5000]]);
+    service.job(directory.digest(), JobState::Syncing).await;
+    let swept = service.jobs.clean(&limit, &Policy::default()).await.unwrap();
+    assert_eq!(swept, Swept::default());
+    for root in &trees {
+        let row = service.db().snapshot_row(&service.namespace, root).await.unwrap();
+        assert!(row.is_some(), "the trees are known");
+        assert_eq!(trees::check(&service.blobs(), root).unwrap().missing, []);
+    }
 }
 
 #[tokio::test]

@@ -131,7 +131,8 @@ impl SyncCall {
         // The one before us may still be storing its last frame.
         let turn = self.session.turn.clone().lock_owned().await;
         let sent = Sent::open(&self.jobs.dir(self.row.id)).map_err(io("note what was sent"))?;
-        let mut inbox = Inbox::new(self.jobs.blobs(&self.row.namespace)?, sent, turn);
+        let namespace = &self.row.namespace;
+        let mut inbox = Inbox::new(self.jobs.blobs(namespace)?, sent, self.jobs.pending(namespace), turn);
         let mut progress = Progress::new(self.scanned, Instant::now());
         let (limit, mut stored) = (Duration::from_secs(self.jobs.inner.config.sync_timeout_s), 0);
         // Since when something has been waiting for its seal.
@@ -157,6 +158,7 @@ impl SyncCall {
             };
             self.session.work();
             if !matches!(message, Message::Check) {
+                self.jobs.admit(namespace).await?;
                 let bytes;
                 (inbox, bytes) = at_work(inbox, move |inbox| inbox.frame(&message)).await?;
                 if unsealed.get_or_insert_with(Instant::now).elapsed() > UNSEALED {

@@ -27,7 +27,8 @@ impl Jobs {
         if inline.is_empty() {
             return Ok(());
         }
-        let (blobs, dir) = (self.blobs(&row.namespace)?, self.dir(row.id));
+        self.admit(&row.namespace).await?;
+        let (blobs, dir, pending) = (self.blobs(&row.namespace)?, self.dir(row.id), self.pending(&row.namespace));
         let store = move || {
             let mut records = Vec::new();
             for InlineBlob { content, seconds } in inline {
@@ -42,7 +43,7 @@ impl Jobs {
             if records.is_empty() {
                 return Ok(());
             }
-            let mut inbox = Inbox::new(blobs, Sent::open(&dir).map_err(io("note what was sent"))?, None);
+            let mut inbox = Inbox::new(blobs, Sent::open(&dir).map_err(io("note what was sent"))?, pending, None);
             inbox.frame(&Message::Raw(records))?;
             inbox.seal()
         };

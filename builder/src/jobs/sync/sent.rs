@@ -49,6 +49,11 @@ pub(super) fn read(dir: &JobDir) -> io::Result<HashMap<Digest, u64>> {
     Ok(bytes.chunks_exact(RECORD).filter_map(record).collect())
 }
 
+/// The blobs that were noted.
+pub(in crate::jobs) fn sent_for(dir: &JobDir) -> io::Result<impl Iterator<Item = Digest> + use<>> {
+    Ok(read(dir)?.into_keys())
+}
+
 /// Forgets it: the figures have been told.
 pub(super) fn remove(dir: &JobDir) {
     // Nothing depends on it any more, and the folder goes one day.

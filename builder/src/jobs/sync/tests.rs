@@ -13,7 +13,7 @@ use crate::jobs::event_log::EventLogReader;
 use crate::jobs::process::{self, JobLock};
 use crate::pipeline::looking::Looking;
 use crate::stop::Stop;
-use crate::store::Db;
+use crate::store::{self, Db};
 
 struct Scene {
     _dir: tempfile::TempDir,
@@ -54,10 +54,21 @@ impl Scene {
     }
 
     async fn with(config: Config) -> Self {
+        Self::storing(config, store::Config::default()).await
+    }
+
+    async fn storing(config: Config, store: store::Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(dir.path()).await.unwrap();
-        let jobs =
-            Jobs::new(db, dir.path().to_owned(), config, Looking::nowhere(dir.path()), Vec::new(), Stop::default());
+        let jobs = Jobs::new(
+            db,
+            dir.path().to_owned(),
+            config,
+            store,
+            Looking::nowhere(dir.path()),
+            Vec::new(),
+            Stop::default(),
+        );
         let caller = Caller { user: "ann".to_owned(), admin: true, namespaces: Vec::new() };
         Self { _dir: dir, jobs, caller }
     }
@@ -172,6 +183,47 @@ async fn what_was_received_before_a_cut_or_a_mistake_stays() {
     assert_eq!(told.last(), Some(&Answer::Committed));
     let Kind::SyncDone(done) = &scene.events(&job)[0] else { panic!() };
     assert_eq!(done.sent_bytes, 6);
+}
+
+/// Bytes that don't belong to any tree, a frame each.
+fn stray(frames: std::ops::Range<u8>) -> Vec<Message> {
+    frames.map(|n| Message::Raw(record(&vec![n; 300_000]))).collect()
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_complete_tree_is_bounded() {
+    let limit = store::Config { namespace_max_pending_bytes: 1_000_000, ..store::Config::default() };
+    let scene = Scene::storing(Config::default(), limit).await;
+    let blobs = || scene.jobs.blobs(&"dev".parse().unwrap()).unwrap();
+    let job = scene.submit(&tree(&[("x", b"xx")])).await;
+    // Call after call, and in one as well.
+    for n in 0..3 {
+        scene.call(&job, stray(n..n + 1)).await.1.unwrap();
+    }
+    let error = scene.call(&job, stray(3..9)).await.1.unwrap_err();
+    assert!(matches!(error, JobsError::TooMuchPending { limit: 1_000_000, .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("store.namespace_max_pending_bytes") && text.contains("slipway job list"), "{text}");
+    assert!(blobs().bytes() < 1_400_000, "{} bytes", blobs().bytes());
+    // The same for whoever else syncs there, with words or without: it is the namespace's.
+    let large = vec![7; 900_000];
+    let wanted = tree(&[("large", &large), ("small", b"small")]);
+    let other = scene.submit(&wanted).await;
+    assert!(matches!(scene.call(&other, stray(9..10)).await.1, Err(JobsError::TooMuchPending { .. })));
+
+    // What is given up makes room; what is under way stays, cut or not, and comes to its end.
+    scene.jobs.cancel(&scene.caller, &job.id.to_string()).await.unwrap();
+    let first = vec![zstd(&record(&wanted.node)), zstd(&record(&large))];
+    scene.call(&other, first).await.1.unwrap();
+    assert!(!blobs().has(&Digest::of(&vec![0; 300_000])), "the stray bytes are gone");
+    let again = scene.submit(&wanted).await;
+    let (told, _) = scene.call(&again, vec![Message::Check, zstd(&record(b"small")), Message::Check]).await;
+    assert_eq!(told, [missing(&[Digest::of(b"small")]), Answer::Stored(5), Answer::Committed]);
+    // A complete tree is not pending: there is room for all of the limit again.
+    scene.jobs.cancel(&scene.caller, &other.id.to_string()).await.unwrap();
+    let next = scene.submit(&tree(&[("y", b"yy")])).await;
+    scene.call(&next, stray(20..23)).await.1.unwrap();
+    assert!(blobs().has(&Digest::of(&large)));
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use super::*;
 use crate::store::tests::{blobs, put};
 
 const DAYS: Duration = Duration::from_hours(48);
-const POLICY: Policy = Policy { young: Duration::from_hours(24), small: 1 << 20, few: 3, most: u64::MAX };
+const POLICY: Policy =
+    Policy { young: Duration::from_hours(24), spare: u64::MAX, small: 1 << 20, few: 3, most: u64::MAX };
 
 fn needed<'a>(contents: impl IntoIterator<Item = &'a [u8]>) -> Reachable {
     let mut needed = Reachable::default();
@@ -33,6 +34,27 @@ fn what_nobody_needs_goes_when_it_is_old() {
     assert_eq!(collect(&blobs, &needed([]), &POLICY, DAYS).packs, 1);
     assert!(!blobs.has(&Digest::of(b"one")));
     assert_eq!(fs::read_dir(dir.path().join("blobs/dev/packs")).unwrap().count(), 0);
+}
+
+#[test]
+fn above_a_limit_the_oldest_of_what_nobody_needs_goes_however_young() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    let contents: Vec<_> = (0..4u8).map(|n| vec![n; 1000]).collect();
+    for content in &contents {
+        put(&blobs, &[content]);
+    }
+    let needed = needed([contents[0].as_slice()]);
+    assert_eq!(spare(&blobs, &needed), 3 * 1048);
+    let enough = Policy { spare: 3 * 1048, ..POLICY };
+    assert_eq!(collect(&blobs, &needed, &enough, Duration::ZERO), Swept::default());
+    let less = Policy { spare: 3 * 1048 - 1, ..POLICY };
+    assert_eq!(collect(&blobs, &needed, &less, Duration::ZERO), Swept { packs: 1, bytes: 1048 });
+    let left: Vec<_> = contents.iter().map(|content| blobs.has(&Digest::of(content))).collect();
+    assert_eq!(left, [true, false, true, true]);
+    let none = Policy { spare: 0, ..POLICY };
+    assert_eq!(collect(&blobs, &needed, &none, Duration::ZERO).packs, 2);
+    assert!(blobs.has(&Digest::of(&contents[0])));
 }
 
 #[test]
@@ -85,7 +107,7 @@ fn a_reader_goes_on_while_packs_are_merged() {
         put(&writer, &[content]);
     }
     let over = AtomicBool::new(false);
-    let policy = Policy { young: Duration::ZERO, small: 1 << 20, few: 2, most: 1000 };
+    let policy = Policy { young: Duration::ZERO, spare: u64::MAX, small: 1 << 20, few: 2, most: 1000 };
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {

@@ -11,7 +11,8 @@ use slipway_context::Digest;
 use super::{Dirs, Entry, HEADER, MAX_RECORDS, Pack, PackId, number, scan, sync_dir};
 
 const MAGIC: &[u8; 16] = b"slipway-idx-v1\n\0";
-const ENTRY: usize = 32 + 8 + 8 + 8;
+/// Bytes of an entry.
+pub(super) const ENTRY: usize = 32 + 8 + 8 + 8;
 const FIXED: usize = MAGIC.len() + 8 + 8;
 const CHECKSUM: usize = 32;
 
