@@ -16,6 +16,7 @@
 //! | `supervisor` | follows a running job to its end, also one that an earlier service started |
 
 mod ahead;
+mod changes;
 mod cleaning;
 pub mod event_log;
 pub mod process;
@@ -29,7 +30,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use slipway_proto::v1::event::Kind;
@@ -37,6 +38,7 @@ use slipway_proto::v1::{Event, JobDone, JobError, JobStatus};
 use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock};
 use tokio_util::task::TaskTracker;
 
+use self::changes::Changes;
 use self::cleaning::Pending;
 use self::event_log::{EventLogReader, EventLogWriter};
 use self::process::JobLock;
@@ -54,8 +56,6 @@ use crate::store::trees::TreeError;
 use crate::store::upload::UploadError;
 use crate::store::{self, BlobError, Db};
 
-/// How often a reader of a log looks for more.
-const FOLLOW: Duration = Duration::from_millis(25);
 /// Bytes of events in one batch.
 const BATCH: usize = 256 << 10;
 
@@ -239,8 +239,10 @@ impl Jobs {
 
     /// The job's events after a number, in batches; with `follow` until it has ended.
     pub fn watch(&self, job: JobId, after_seq: u64, follow: bool) -> Watch {
+        let events = self.dir(job).events();
         Watch {
-            reader: EventLogReader::new(&self.dir(job).events(), after_seq),
+            reader: EventLogReader::new(&events, after_seq),
+            changes: Changes::of(events),
             db: self.inner.db.clone(),
             job,
             follow,
@@ -304,6 +306,7 @@ pub fn job_done(state: JobState, failure: Option<JobFailure>) -> JobDone {
 #[derive(Debug)]
 pub struct Watch {
     reader: EventLogReader,
+    changes: Changes,
     db: Db,
     job: JobId,
     follow: bool,
@@ -313,13 +316,11 @@ pub struct Watch {
 impl Watch {
     /// The next events; none after the last one.
     pub async fn next(&mut self) -> Result<Vec<Event>, JobsError> {
-        /// Readings of the log between two of the row.
-        const ROW_EVERY: u32 = 40;
+        /// Between two readings of the row.
+        const ROW_EVERY: Duration = Duration::from_secs(1);
         let mut over = !self.follow;
-        for round in 0u32.. {
-            if self.ended {
-                break;
-            }
+        let mut asked = None::<Instant>;
+        while !self.ended {
             let events = self.reader.read(BATCH).map_err(io("read the event log"))?;
             if !events.is_empty() {
                 self.ended = events.iter().any(|event| matches!(event.kind, Some(Kind::JobDone(_))));
@@ -333,11 +334,12 @@ impl Watch {
                 break;
             }
             // The log is written before the row: what ended before this question is in the next reading.
-            if round % ROW_EVERY == 0 {
+            if asked.is_none_or(|at| at.elapsed() >= ROW_EVERY) {
+                asked = Some(Instant::now());
                 over = self.db.job(self.job).await?.is_none_or(|row| row.state.is_final());
             }
             if !over {
-                tokio::time::sleep(FOLLOW).await;
+                self.changes.next(ROW_EVERY).await;
             }
         }
         Ok(Vec::new())

@@ -113,7 +113,8 @@ pub(crate) async fn run(
             Err(followed) => {
                 if followed.status() == ExitStatus::Done {
                     // It had all of them, so the sync has only that to hear and to remember. Nothing else depends on it.
-                    let _ = tokio::time::timeout(REMEMBER, syncing).await;
+                    let remembered = tokio::time::timeout(REMEMBER, syncing);
+                    tokio::select! { _ = remembered => {} () = interrupt.received() => {} }
                 }
                 followed
             }

@@ -29,6 +29,8 @@ pub struct Screen {
     rows: Vec<Vec<char>>,
     /// Rows that go on with the line of the row above.
     continued: BTreeSet<usize>,
+    /// Lines to come that were drawn for a wider window, maybe: they are cut off, too.
+    stale: u32,
     row: usize,
     column: usize,
     escape: Option<String>,
@@ -82,9 +84,9 @@ impl Terminal {
     /// # Panics
     /// Where that can't be done.
     pub fn resize(&mut self, columns: u16) {
-        lock(&self.screen).resize(columns.into());
         let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.near, size).expect("set a terminal's size");
+        lock(&self.screen).resize(columns.into());
     }
 
     /// Types something.
@@ -123,6 +125,7 @@ impl Screen {
             columns: columns.into(),
             rows: vec![Vec::new()],
             continued: BTreeSet::new(),
+            stale: 0,
             row: 0,
             column: 0,
             escape: None,
@@ -149,6 +152,7 @@ impl Screen {
     }
 
     fn resize(&mut self, columns: usize) {
+        self.stale = if columns < self.columns { 3 } else { self.stale };
         self.columns = columns;
         self.rows.iter_mut().for_each(|row| row.truncate(columns));
         self.column = self.column.min(columns);
@@ -181,8 +185,10 @@ impl Screen {
                     self.drawn.push((self.row, text));
                 }
                 self.column = 0;
+                self.stale = self.stale.saturating_sub(1);
             }
             '\n' => self.down(1),
+            _ if self.column == self.columns && self.stale > 0 => {}
             letter => {
                 if self.column == self.columns {
                     self.column = 0;

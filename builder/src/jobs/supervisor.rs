@@ -8,10 +8,11 @@ use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobDone, JobStatus};
 use tokio::process::Child;
 
+use super::changes::Changes;
 use super::event_log::EventLogReader;
 use super::process::JobLock;
 use super::state::{JobKind, JobState};
-use super::{BATCH, FOLLOW, Jobs, JobsError, io};
+use super::{BATCH, Jobs, JobsError, io};
 use crate::runner::ABANDONED;
 use crate::store::db::jobs::{JobFailure, JobRow};
 
@@ -54,6 +55,7 @@ impl Jobs {
     async fn follow(&self, row: JobRow) -> Result<(), JobsError> {
         let dir = self.dir(row.id);
         let mut reader = EventLogReader::new(&dir.events(), 0);
+        let mut changes = Changes::of(dir.events());
         let mut seen = Seen::default();
         let mut lock = None;
         let mut tried = Instant::now();
@@ -79,7 +81,7 @@ impl Jobs {
             if tried.elapsed() > ALIVE {
                 lock = JobLock::try_take(&dir).map_err(io("lock the job"))?;
                 tried = Instant::now();
-            } else if self.inner.stop.now.run_until_cancelled(tokio::time::sleep(FOLLOW)).await.is_none() {
+            } else if self.inner.stop.now.run_until_cancelled(changes.next(ALIVE)).await.is_none() {
                 return Ok(()); // The next service goes on here.
             }
         }

@@ -20,6 +20,8 @@ const LEVELS: [Step; 4] = [
     Step { zstd: 3, looks_back: true },
     Step { zstd: 7, looks_back: true },
 ];
+/// zstd's smallest window, as the power of two (`ZSTD_WINDOWLOG_MIN`).
+const LEAST_WINDOW: u32 = 10;
 /// The first frames' level.
 const FIRST: usize = 1;
 /// What gets no smaller than this, in hundredths, is sent as it is.
@@ -63,7 +65,7 @@ impl History {
 #[derive(Debug)]
 pub(super) struct Level {
     at: AtomicUsize,
-    /// The last frame did not get smaller: the next one will hardly do, so it gets the fastest try.
+    /// The last frame did not get smaller: the next one will hardly do, so it gets a fast try.
     hopeless: AtomicBool,
 }
 
@@ -75,11 +77,14 @@ impl Default for Level {
 
 impl Level {
     fn now(&self) -> Step {
-        let [least, ..] = LEVELS;
-        if self.hopeless.load(Ordering::Relaxed) {
-            return least;
+        let [least, _, looking_back, _] = LEVELS;
+        let step = LEVELS.get(self.at.load(Ordering::Relaxed)).copied().unwrap_or(least);
+        match self.hopeless.load(Ordering::Relaxed) {
+            false => step,
+            // What can't be compressed may come again.
+            true if step.looks_back => looking_back,
+            true => least,
         }
-        LEVELS.get(self.at.load(Ordering::Relaxed)).copied().unwrap_or(least)
     }
 
     fn step(&self, up: bool) {
@@ -108,7 +113,8 @@ fn compress(bytes: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8>> {
     context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
     if !prefix.is_empty() {
         // Far enough to reach the prefix's beginning from the frame's end.
-        context.set_parameter(CParameter::WindowLog((prefix.len() + bytes.len()).next_power_of_two().ilog2())).ok()?;
+        let window = (prefix.len() + bytes.len()).next_power_of_two().ilog2();
+        context.set_parameter(CParameter::WindowLog(window.max(LEAST_WINDOW))).ok()?;
         context.ref_prefix(prefix).ok()?;
     }
     let mut compressed = Vec::with_capacity(compress_bound(bytes.len()));
@@ -198,7 +204,6 @@ mod tests {
         // The first frame's bytes come again when it is just within reach, then once more when it is not.
         let frames: Vec<Vec<u8>> = [1, 2, 3, 4, 1, 5, 6, 7, 8, 1].map(|seed| noise(seed, FRAME)).into();
         for (number, frame) in frames.iter().enumerate() {
-            level.hopeless.store(false, Ordering::Relaxed);
             let kind = level.compress(history.next(frame.clone()));
             assert_eq!(matches!(kind, Kind::ZstdFrame(_)), number == 4, "{number}");
             if let Kind::ZstdFrame(bytes) = &kind {
@@ -207,6 +212,17 @@ mod tests {
             assert_eq!(decompress(kind, &stream), *frame);
             stream.extend_from_slice(frame);
         }
+    }
+
+    #[test]
+    fn small_frames_may_refer_to_small_ones() {
+        let (level, mut history) = (Level::default(), History::default());
+        (0..3).for_each(|_| level.step(true));
+        let words = noise(1, 100);
+        level.compress(history.next(words.clone()));
+        let again = level.compress(history.next(words.clone()));
+        assert!(matches!(&again, Kind::ZstdFrame(frame) if frame.len() < 50), "{again:?}");
+        assert_eq!(decompress(again, &words), words);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use slipway_context::{ChunkList, Digest, Directory, Node};
+use slipway_proto::SYNC_HISTORY;
 use slipway_proto::v1::context_service_server::{ContextService, ContextServiceServer};
 use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
@@ -20,6 +21,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+use zstd::zstd_safe::DCtx;
 
 pub(crate) const JOB: &str = "01900000-0000-7000-8000-000000000001";
 pub(crate) const TOKEN: &str = "right";
@@ -163,13 +165,13 @@ impl Fake {
         requests: &mut Streaming<SyncRequest>,
         sender: &tokio::sync::mpsc::Sender<Result<SyncResponse, Status>>,
     ) -> Result<(), Status> {
-        let (mut records, mut stored, mut frames) = (Vec::new(), 0, 0);
+        let (mut records, mut history, mut stored, mut frames) = (Vec::new(), Vec::new(), 0, 0);
         let answer = |kind| sender.send(Ok(SyncResponse { kind: Some(kind) }));
         while let Some(request) = requests.message().await? {
             let frame = match request.kind.unwrap() {
                 Said::ZstdFrame(frame) => {
                     self.told().zstd_frames += 1;
-                    zstd::bulk::decompress(&frame, 1 << 20).unwrap()
+                    decompress(&frame, &history)
                 }
                 Said::RawFrame(frame) => {
                     self.told().raw_frames += 1;
@@ -193,6 +195,8 @@ impl Fake {
             };
             frames += 1;
             assert!(frame.len() <= 1 << 20);
+            history.extend_from_slice(&frame);
+            history.drain(..history.len().saturating_sub(SYNC_HISTORY));
             if self.script.discard {
                 self.told().discarded += frame.len();
             }
@@ -355,4 +359,13 @@ impl JobService for Fake {
         self.told().cancelled = true;
         Ok(Response::new(Self::job(JobState::Cancelled)))
     }
+}
+
+/// A frame that may refer to what the ones before it held.
+fn decompress(frame: &[u8], history: &[u8]) -> Vec<u8> {
+    let (mut context, mut held) = (DCtx::create(), Vec::with_capacity(1 << 20));
+    context.ref_prefix(history).unwrap();
+    context.decompress(&mut held, frame).unwrap();
+    drop(context);
+    held
 }

@@ -58,7 +58,8 @@ fn an_engine_that_others_reach_too_keeps_no_record_of_a_build() {
     let service = Service::shared();
     let team = service.team();
     let app = team.project();
-    app.manifest("build:\n  app:\n    context: .\n    args:\n      WORD: said-to-nobody-else\n")
+    let word = unique("said-to-nobody-else");
+    app.manifest(&format!("build:\n  app:\n    context: .\n    args:\n      WORD: {word}\n"))
         .file("Dockerfile", "FROM scratch\nARG WORD\nCOPY Dockerfile /\n");
     app.events(&["build"]).ok();
     app.file("Dockerfile", "FROM scratch\nCOPY nothing /\n");
@@ -69,7 +70,7 @@ fn an_engine_that_others_reach_too_keeps_no_record_of_a_build() {
     peer::build(&app.path(), &peers);
     let history = peer::build_history();
     assert!(history.contains(&peers), "the peer's build is there");
-    assert!(!history.contains(&team.namespace) && !history.contains("said-to-nobody-else"), "{history}");
+    assert!(!history.contains(&team.namespace) && !history.contains(&word), "{history}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Many files, and long links.
 
+use std::fs;
+
 use slipway_journeys::link::{Link, Shape};
 use slipway_journeys::service::Options;
 use slipway_journeys::{Project, Service, Team, engine_socket, files, image, on_docker};
@@ -45,6 +47,29 @@ fn a_client_far_away_sends_each_byte_once() {
     assert_eq!(bytes(&run, "sync.done", "sent_bytes"), 10_000);
     let second = link.sent() - first;
     assert!(second < 300_000, "{second} bytes for one file of 10,000");
+}
+
+#[test]
+fn what_files_have_in_common_travels_once_over_a_slow_link() {
+    let service = Service::shared();
+    let (address, link) = Link::to_tcp(service.address(), Shape { bytes_per_second: 1_500_000, ..Shape::FAR });
+    let app = service.team().by_way_of(&format!("http://{address}")).project();
+    app.image("FROM scratch\nCOPY data /data\n");
+    let (mut size, mut common) = (0, Vec::new());
+    for n in 0..40 {
+        // Four in a row differ in their first bytes only. Each is as long as a frame, so none holds two of them.
+        common = if n % 4 == 0 { slipway_journeys::random(256 << 10) } else { common };
+        let content = [n.to_string().as_bytes(), &common].concat();
+        size += content.len() as u64;
+        app.file(&format!("data/{n:02}"), content);
+    }
+    let image = image::pull(&app.team, &app.build_app());
+    for n in 0..40 {
+        let name = format!("data/{n:02}");
+        assert!(files::bytes(&image.files, &name) == fs::read(app.path().join(&name)).unwrap(), "{name}");
+    }
+    // A quarter, and what goes before it is known that the link is slow.
+    assert!(link.sent() < size * 3 / 4, "{} bytes for {size}", link.sent());
 }
 
 #[test]

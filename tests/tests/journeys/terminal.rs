@@ -7,9 +7,9 @@ use slipway_journeys::link::{Link, Shape};
 use slipway_journeys::terminal::{Screen, Terminal};
 use slipway_journeys::{Project, Service, random};
 
-/// A few seconds for what is sent.
+/// Ten seconds for what is sent.
 const SLOW: Shape = Shape { bytes_per_second: 2_000_000, delay: Duration::from_millis(10) };
-const SIZE: usize = 6_000_000;
+const SIZE: usize = 20_000_000;
 
 /// A project that takes a while to be sent, and the way there.
 fn slow(service: &Service) -> (Project, Link) {
@@ -34,7 +34,7 @@ fn bars(screen: &Screen) -> (BTreeSet<usize>, Vec<&str>) {
 
 /// Bytes of context that the last bar has counted.
 fn has_bytes(text: &str) -> bool {
-    text.contains("MB of 6.") && text.contains("MB/s") && text.contains("left")
+    text.contains("MB of 20.") && text.contains("B/s") && text.contains("left")
 }
 
 /// How many different bars were drawn in the row of the first. The last one may be lower, with the job's first events above it.
@@ -47,7 +47,7 @@ fn redrawn(screen: &Screen) -> usize {
 /// Nothing of the bar, and every row begins as a line of plain output does.
 fn assert_clean(screen: &Screen) {
     let rows = screen.text();
-    let begins = ["job ", "sync: ", "app ", "slipway: ", "error: ", "hint: "];
+    let begins = ["job ", "sync: ", "app ", "slipway: ", "warning: ", "error: ", "hint: "];
     for row in &rows {
         assert!(begins.iter().any(|begin| row.starts_with(begin)), "{row:?} in\n{}", rows.join("\n"));
     }
@@ -67,7 +67,7 @@ fn a_bar_shows_how_far_the_sync_is_and_is_gone_afterwards() {
     assert_clean(&screen);
     let shown = screen.text();
     assert!(
-        shown.iter().any(|row| row.starts_with("sync: ") && row.contains(" 6.0 MB; sent ")),
+        shown.iter().any(|row| row.starts_with("sync: ") && row.contains(" 20.0 MB; sent ")),
         "{}",
         shown.join("\n")
     );
