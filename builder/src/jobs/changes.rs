@@ -48,7 +48,7 @@ impl Changes {
 fn watch(folder: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     inotify::add_watch(&watch, folder, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
-    AsyncFd::register(watch)
+    Ok(AsyncFd::register(watch)?)
 }
 
 #[cfg(test)]
