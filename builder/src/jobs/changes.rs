@@ -1,24 +1,26 @@
 //! Hearing of what another process writes into a folder (`inotify(7)`), so that nobody has to look all the time.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::unix::AsyncFd;
+use futures::FutureExt as _;
+use inotify::{EventStream, Inotify, WatchMask};
 use tokio::time::Instant;
+use tokio_stream::StreamExt as _;
 
 /// How often somebody looks who hears nothing: the folder isn't there yet, or the user has no inotify instance left.
 const LOOK: Duration = Duration::from_millis(25);
 /// At least between two looks, however much is written.
 const REST: Duration = Duration::from_millis(1);
 
+/// Bytes for events of one reading.
+const BUFFER: usize = 4096;
+
 /// Changes of the files in a folder.
-#[derive(Debug)]
 pub(super) struct Changes {
     folder: PathBuf,
-    watch: Option<AsyncFd<OwnedFd>>,
+    watch: Option<EventStream<[u8; BUFFER]>>,
 }
 
 impl Changes {
@@ -29,26 +31,30 @@ impl Changes {
 
     /// Waits until something may have changed since the last time, at most so long.
     pub(super) async fn next(&mut self, at_most: Duration) {
-        let Some(watch) = &self.watch else {
+        let Some(watch) = &mut self.watch else {
             tokio::time::sleep(LOOK.min(at_most)).await;
             self.watch = watch(&self.folder).ok();
             return;
         };
         let rested = Instant::now() + REST;
-        if let Ok(Ok(mut ready)) = tokio::time::timeout(at_most, watch.readable()).await {
-            // What has changed doesn't matter: all of it is looked at next.
-            let mut events = [0; 4096];
-            while rustix::io::read(watch, &mut events).is_ok_and(|bytes| bytes > 0) {}
-            ready.clear_ready();
+        if tokio::time::timeout(at_most, watch.next()).await.is_ok() {
             tokio::time::sleep_until(rested).await;
+            // What has changed doesn't matter: all of it is looked at next.
+            while watch.next().now_or_never().flatten().is_some() {}
         }
     }
 }
 
-fn watch(folder: &Path) -> io::Result<AsyncFd<OwnedFd>> {
-    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&watch, folder, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
-    Ok(AsyncFd::register(watch)?)
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+fn watch(folder: &Path) -> io::Result<EventStream<[u8; BUFFER]>> {
+    let watch = Inotify::init()?;
+    watch.watches().add(folder, WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO)?;
+    watch.into_event_stream([0; BUFFER])
 }
 
 #[cfg(test)]
