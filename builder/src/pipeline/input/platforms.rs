@@ -128,7 +128,8 @@ fn logical_lines(dockerfile: &str) -> Vec<String> {
 fn escape(text: &str) -> char {
     let directives = text.lines().map_while(|line| line.strip_prefix('#')?.split_once('='));
     let directives = directives.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim()));
-    let mut known = directives.take_while(|(name, _)| matches!(name.as_str(), "syntax" | "escape" | "check"));
+    let mut known = directives
+        .take_while(|(name, value)| matches!(name.as_str(), "syntax" | "escape" | "check") && !value.is_empty());
     let set = known.find(|(name, _)| name == "escape");
     if set.is_some_and(|(_, value)| value == "`") { '`' } else { '\\' }
 }
@@ -162,6 +163,7 @@ mod tests {
             ("# syntax=docker/dockerfile:1\n# Escape = `\nFROM `\n --platform=linux/arm64 a", "linux/arm64"),
             // Directives that are none.
             ("# a=b\n# escape=`\nFROM \\\n --platform=linux/arm64 a", "linux/arm64"),
+            ("# syntax=\n# escape=`\nFROM \\\n --platform=linux/arm64 a", "linux/arm64"),
             (" # escape=`\nFROM \\\n --platform=linux/arm64 a", "linux/arm64"),
             ("ARG I=a\nFROM --platform=linux/arm64 $I", "linux/arm64"),
             ("FROM --platform=linux/arm64 b\nFROM a", "linux/s390x"),
