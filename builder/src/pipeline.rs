@@ -29,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use self::events::Events;
 use self::failure::Failure;
 use self::input::Before;
+use self::looking::Looking;
 use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
-use crate::registry::{BaseImages, Registry};
+use crate::registry::Registry;
 use crate::store::Blobs;
 
 /// How long what may be tried again is tried again.
@@ -49,8 +50,8 @@ pub struct Pipeline {
     pub blobs: Blobs,
     /// Where images go.
     pub registry: Arc<Registry>,
-    /// What builds start from.
-    pub bases: Arc<BaseImages>,
+    /// Finds what looks at what builds start from.
+    pub looking: Looking,
     /// The engine.
     pub engine: engine::Config,
     /// Where locks on sharing keys are.
@@ -78,12 +79,12 @@ impl Pipeline {
         let mut engine = None;
         let mut before = Before::default();
         for build in &self.spec.plan.builds {
-            let found = self.again(|| self.found(build, &before)).await?;
+            let found = self.unless_cancelled(self.again(|| Box::pin(self.found(build, &before)))).await??;
             let (image, names) = if let Some(found) = found {
                 found
             } else {
                 let engine = self.connected(&mut engine).await?;
-                self.again(|| self.build(engine, build, &before)).await?
+                self.again(|| Box::pin(self.build(engine, build, &before))).await?
             };
             before.add(&build.service, &image, names).map_err(Failure::internal)?;
         }
@@ -99,7 +100,7 @@ impl Pipeline {
     /// The engine; the job says once that it has it.
     async fn connected<'e>(&self, engine: &'e mut Option<Engine>) -> Result<&'e Engine, Failure> {
         if engine.is_none() {
-            let connected = self.again(|| self.connect()).await?;
+            let connected = self.unless_cancelled(self.again(|| self.connect())).await??;
             self.events.emit(Kind::JobStarted(JobStarted { engine: connected.address().to_string() }));
             *engine = Some(connected);
         }
@@ -108,6 +109,11 @@ impl Pipeline {
 
     async fn connect(&self) -> Result<Engine, Failure> {
         Ok(Engine::connect(&self.engine).await?)
+    }
+
+    /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        self.cancel.run_until_cancelled(work).await.ok_or(Failure::Cancelled)
     }
 
     /// Tries what may succeed another time, for a while: an engine that restarts, a connection that broke.

@@ -36,13 +36,13 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let spec = dir.spec()?;
     let events = Events::open(&dir.events(), spec.job, cancel.clone())?;
     let registry = Arc::new(Registry::open_for_job(&config.registry, &config.data_dir)?);
-    let bases = Looking::new(config, registry.clone()).bases().await?;
+    let looking = Looking::new(config, registry.clone());
     let runner_image = config.runner.image();
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
         registry,
-        bases,
+        looking,
         engine: config.engine(),
         locks: config.data_dir.join("locks"),
         events: events.clone(),

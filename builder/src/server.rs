@@ -126,7 +126,8 @@ async fn prepare(config: &Config, registry: &Registry, looking: &Looking) -> any
     };
     tracing::info!(engine = %engine.address(), "engine {} answers", engine.address());
     // From now on builds can be skipped while it is away.
-    if let Err(error) = looking.get().await {
+    looking.saw(&engine);
+    if let Err(error) = looking.bases().await {
         tracing::warn!(%error, "can't look at base images");
     }
     if engine.host_network() {

@@ -15,8 +15,6 @@ use super::docker;
 const BUILDKITD_CONFIGS: [&str; 2] = ["/etc/buildkit/buildkitd.toml", "/var/lib/slipway-setup/buildkitd.toml"];
 /// Far more than any configuration.
 const MAX_CONFIG: u64 = 1 << 20;
-/// It is only asked to save work.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The part of `buildkitd.toml` that we need.
 #[derive(Debug, Default, Deserialize)]
@@ -33,11 +31,11 @@ struct BuildkitdRegistry {
     http: Option<bool>,
 }
 
-/// URLs of mirrors by registry; `None` where the engine does not tell now. What is in a file is read each time, so that a
+/// URLs of mirrors by registry; `None` where the engine does not tell now, nor within `patience`. What is in a file is read each time, so that a
 /// change counts from the next job on.
-pub async fn discover(address: &Address) -> Option<BTreeMap<String, Vec<String>>> {
+pub async fn discover(address: &Address, patience: Duration) -> Option<BTreeMap<String, Vec<String>>> {
     match address {
-        Address::Docker(socket) => match tokio::time::timeout(TIMEOUT, docker::info(socket)).await {
+        Address::Docker(socket) => match tokio::time::timeout(patience, docker::info(socket)).await {
             // A Docker Engine's mirrors are Docker Hub's.
             Ok(Ok(info)) => Some(BTreeMap::from([("docker.io".to_owned(), info.mirrors())])),
             Ok(Err(_)) | Err(_) => None,
@@ -47,16 +45,17 @@ pub async fn discover(address: &Address) -> Option<BTreeMap<String, Vec<String>>
     }
 }
 
-/// From the first of these files that is there. One that is just being written says nothing.
+/// From the first of these files that is there. One that is just being written, or that can't be read, says nothing.
 fn read_first(paths: &[&Path]) -> Option<BTreeMap<String, Vec<String>>> {
     for path in paths {
         let mut text = String::new();
         let read = std::fs::File::open(path).and_then(|file| file.take(MAX_CONFIG).read_to_string(&mut text));
         if let Err(error) = read {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::debug!(path = %path.display(), %error, "can't read buildkitd's configuration");
+            if error.kind() == io::ErrorKind::NotFound {
+                continue;
             }
-            continue;
+            tracing::debug!(path = %path.display(), %error, "can't read buildkitd's configuration");
+            return None;
         }
         let mirrors = parse(&text);
         if mirrors.is_none() {
@@ -115,5 +114,8 @@ mod tests {
         assert_eq!(mirrors(), None, "it is being written");
         std::fs::write(&first, text("c.example")).unwrap();
         assert_eq!(mirrors(), of("c.example"));
+        std::fs::remove_file(&first).unwrap();
+        std::fs::create_dir(&first).unwrap();
+        assert_eq!(mirrors(), None, "it can't be read");
     }
 }

@@ -15,10 +15,9 @@ use super::event_log::EventLogWriter;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
 use super::sync::InlineBlob;
-use super::{Jobs, JobsError, io};
+use super::{Jobs, JobsError, io, process};
 use crate::auth::Caller;
 use crate::names::Namespace;
-use crate::pipeline::failure::Failure;
 use crate::pipeline::input::{Before, Inputs};
 use crate::pipeline::skip::{self, Decision, Skipped};
 use crate::registry::{BaseImages, Registry};
@@ -135,44 +134,68 @@ impl Jobs {
         Ok(ahead)
     }
 
-    /// Ends a job that has nothing to do but to set names: it never runs.
+    /// Ends a job that has nothing to do at all: it never runs. One whose images lack names is queued: it sets them when it
+    /// runs, tries again where that fails, and can be cancelled.
     pub(super) async fn end_skipped(&self, row: JobRow, spec: &JobSpec) -> Result<JobRow, JobsError> {
-        let dir = self.dir(row.id);
-        let named = self.name_skipped(spec).await;
-        if let Some(lock) = self.lock_syncing(&row).await? {
-            {
-                let open = EventLogWriter::open(&dir.events(), &row.id.to_string());
-                let mut log = open.map_err(io("open the event log"))?;
-                log.append(Kind::SyncDone(SyncDone::default())).map_err(io("write an event"))?;
-                for build in &spec.plan.builds {
-                    if let Some(skipped) = spec.skipped.get(&build.service)
-                        && named.is_ok()
-                    {
-                        log.append(skipped.event(&build.service)).map_err(io("write an event"))?;
-                    }
-                }
-            }
-            let (state, failure) = named.map_or_else(|failure| failure.end(), |()| (JobState::Succeeded, None));
-            self.end(&row, state, failure, lock).await?;
+        let named = tokio::time::timeout(PATIENCE, self.has_names(spec)).await;
+        let went_on = if named.is_ok_and(|named| named) {
+            self.end_named(&row, spec).await
+        } else {
+            self.commit_row(&row).await.map(drop)
+        };
+        let now = self.inner.db.job(row.id).await?.unwrap_or(row);
+        // What has ended meanwhile has lost its specification.
+        if now.state == JobState::Syncing {
+            went_on?;
         }
-        Ok(self.inner.db.job(row.id).await?.unwrap_or(row))
+        Ok(now)
     }
 
-    /// Gives the images that were found the names that their builds are to have.
-    async fn name_skipped(&self, spec: &JobSpec) -> Result<(), Failure> {
+    /// Whether the images that were found have the names that their builds are to have. Nothing is changed.
+    async fn has_names(&self, spec: &JobSpec) -> bool {
         let registry = self.inner.bases.registry();
         let mut before = Before::default();
         for build in &spec.plan.builds {
-            let Some(skipped) = spec.skipped.get(&build.service) else { continue };
+            let Some(skipped) = spec.skipped.get(&build.service) else { return false };
             let names = names(registry, &spec.namespace, spec.admin, &spec.plan, build, &before);
-            let naming = skip::set_names(registry, build, &skipped.image, &names);
-            match tokio::time::timeout(PATIENCE, naming).await {
-                Ok(result) => result.map_err(|error| Failure::Registry(error.to_string()))?,
-                Err(_) => return Err(Failure::Registry(format!("no answer within {} s", PATIENCE.as_secs()))),
+            for name in &names {
+                match skip::has_name(registry, build, &skipped.image, name).await {
+                    Ok(true) => {}
+                    Ok(false) => return false,
+                    Err(error) => {
+                        tracing::warn!(image = %name, %error, "can't ask for `{name}`");
+                        return false;
+                    }
+                }
             }
-            before.add(&build.service, &skipped.image, names).map_err(Failure::internal)?;
+            if names.is_empty() || before.add(&build.service, &skipped.image, names).is_err() {
+                return false;
+            }
         }
-        Ok(())
+        true
+    }
+
+    async fn end_named(&self, row: &JobRow, spec: &JobSpec) -> Result<(), JobsError> {
+        let dir = self.dir(row.id);
+        let Some(lock) = self.lock_syncing(row).await? else { return Ok(()) };
+        // We have been away: another call may have queued or ended it.
+        if self.inner.db.job(row.id).await?.is_none_or(|now| now.state != JobState::Syncing) {
+            return Ok(());
+        }
+        if process::is_cancelled(&dir) {
+            return self.end(row, JobState::Cancelled, None, lock).await;
+        }
+        {
+            let open = EventLogWriter::open(&dir.events(), &row.id.to_string());
+            let mut log = open.map_err(io("open the event log"))?;
+            log.append(Kind::SyncDone(SyncDone::default())).map_err(io("write an event"))?;
+            for build in &spec.plan.builds {
+                if let Some(skipped) = spec.skipped.get(&build.service) {
+                    log.append(skipped.event(&build.service)).map_err(io("write an event"))?;
+                }
+            }
+        }
+        self.end(row, JobState::Succeeded, None, lock).await
     }
 }
 
@@ -208,7 +231,7 @@ impl Question<'_> {
         // One that was never seen was never built.
         let inputs = self.inputs(self.dockerfile?);
         match skip::decide(self.bases, &inputs, names).await {
-            Decision::Skip(skipped) => Some(skipped),
+            Decision::Skip(skipped, _) => Some(skipped),
             Decision::Build(_) => None,
         }
     }
@@ -222,5 +245,161 @@ impl Question<'_> {
             Some(text) => self.inputs(text).may_use_more(self.bases).await,
             None => Some("its Dockerfile is not known yet".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use slipway_manifest::plan::JobKind;
+    use slipway_registry_client::Digest as ImageDigest;
+
+    use super::super::{Config, event_log::EventLogReader};
+    use super::*;
+    use crate::config;
+    use crate::names::JobId;
+    use crate::pipeline::looking::Looking;
+    use crate::registry;
+    use crate::registry::bases::tests::Server;
+    use crate::stop::Stop;
+    use crate::store::{self, Db};
+
+    struct Scene {
+        _dir: tempfile::TempDir,
+        jobs: Jobs,
+        server: Server,
+    }
+
+    impl Scene {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let server = Server::start().await;
+            let registry = registry::Config { listen: server.host.parse().unwrap(), ..registry::Config::default() };
+            let config = config::Config { data_dir: dir.path().to_owned(), registry, ..config::Config::default() };
+            let registry = Arc::new(Registry::open(&config.registry, dir.path()).unwrap());
+            let db = Db::open(dir.path()).await.unwrap();
+            db.create_namespace(&"dev".parse().unwrap()).await.unwrap();
+            let (data_dir, looking) = (dir.path().to_owned(), Looking::new(&config, registry));
+            let store = store::Config::default();
+            let jobs = Jobs::new(db, data_dir, Config::default(), store, looking, Vec::new(), Stop::default());
+            Self { _dir: dir, jobs, server }
+        }
+
+        /// A job of one build, whose image was found: the one that the server has under this path.
+        async fn job(&self, found: &str) -> (JobRow, JobSpec) {
+            let service = ServiceName::new("app").unwrap();
+            let image = format!("{}/dev/demo-app@{}", self.server.host, ImageDigest::of(found.as_bytes()));
+            let skipped = Skipped { image: image.parse().unwrap(), reason: "same".to_owned() };
+            let build = BuildPlan {
+                service: service.clone(),
+                context: ".".to_owned(),
+                dockerfile: "Dockerfile".to_owned(),
+                target: None,
+                args: Vec::new(),
+                build_args: Vec::new(),
+                image: None,
+                depends_on: Vec::new(),
+                platforms: Vec::new(),
+                no_cache: false,
+                no_skip: false,
+                only_if_missing: false,
+            };
+            let plan = Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None };
+            let row = JobRow {
+                id: JobId::new(),
+                namespace: "dev".parse().unwrap(),
+                owner: "ann".to_owned(),
+                kind: plan.kind,
+                environment: plan.name.clone(),
+                state: JobState::Syncing,
+                failure: None,
+                attempt: 0,
+                created: 1,
+                started: None,
+                finished: None,
+            };
+            let root = Digest::of(b"never sent");
+            let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
+            let spec = JobSpec {
+                job: row.id,
+                namespace: row.namespace.clone(),
+                owner: row.owner.clone(),
+                admin: false,
+                plan,
+                builds: BTreeMap::from([(service.clone(), roots)]),
+                skipped: BTreeMap::from([(service, skipped)]),
+                commands: None,
+            };
+            self.jobs.dir(row.id).create(&spec).unwrap();
+            let (row, _) = self.jobs.inner.db.insert_job(&row, "request").await.unwrap();
+            (row, spec)
+        }
+
+        fn events(&self, job: JobId) -> Vec<Kind> {
+            let events = EventLogReader::new(&self.jobs.dir(job).events(), 0).read(1 << 20).unwrap();
+            events.into_iter().filter_map(|event| event.kind).collect()
+        }
+
+        fn asked_only(&self) {
+            let asked = self.server.asked();
+            assert!(!asked.is_empty() && asked.iter().all(|asked| asked.starts_with("HEAD ")), "{asked:?}");
+        }
+    }
+
+    const NAMED: &str = "/v2/dev/demo-app/manifests/okteto";
+
+    #[tokio::test]
+    async fn a_job_whose_images_have_their_names_ends_at_once() {
+        let scene = Scene::new().await;
+        let (row, spec) = scene.job(NAMED).await;
+        let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
+        assert_eq!(row.state, JobState::Succeeded);
+        scene.asked_only();
+        let events = scene.events(row.id);
+        assert!(matches!(events[..], [Kind::SyncDone(_), Kind::BuildSkipped(_), Kind::JobDone(_)]), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_has_names_to_set_is_queued() {
+        let scene = Scene::new().await;
+        let (row, spec) = scene.job("another image").await;
+        let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
+        assert_eq!(row.state, JobState::Queued);
+        scene.asked_only();
+        let events = scene.events(row.id);
+        assert!(matches!(events[..], [Kind::SyncDone(_), Kind::JobQueued(_)]), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn what_became_of_a_job_meanwhile_counts() {
+        for found in [NAMED, "another image"] {
+            let scene = Scene::new().await;
+            let (row, spec) = scene.job(found).await;
+            let caller = Caller { user: "ann".to_owned(), admin: true, namespaces: Vec::new() };
+            let cancelled = scene.jobs.cancel(&caller, &row.id.to_string()).await.unwrap();
+            assert_eq!(cancelled.state, JobState::Cancelled);
+            let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
+            assert_eq!(row.state, JobState::Cancelled);
+            assert!(matches!(scene.events(row.id)[..], [Kind::JobDone(_)]));
+        }
+        // Another call of the same request was faster.
+        let scene = Scene::new().await;
+        let (row, spec) = scene.job(NAMED).await;
+        scene.jobs.commit_row(&row).await.unwrap();
+        let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
+        assert_eq!(row.state, JobState::Queued);
+        assert!(matches!(scene.events(row.id)[..], [Kind::SyncDone(_), Kind::JobQueued(_)]));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_to_end_while_its_names_are_looked_at_is_cancelled() {
+        let scene = Scene::new().await;
+        let (row, spec) = scene.job(NAMED).await;
+        // As somebody who found us with the lock.
+        process::cancel(&scene.jobs.dir(row.id)).unwrap();
+        let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
+        assert_eq!(row.state, JobState::Cancelled);
+        assert!(matches!(scene.events(row.id)[..], [Kind::JobDone(_)]));
     }
 }

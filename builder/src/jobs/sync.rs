@@ -231,7 +231,7 @@ impl Jobs {
     }
 
     /// Checks that everything is there and queues the job; else tells what is missing.
-    async fn commit_row(&self, row: &JobRow) -> Result<Lacking, JobsError> {
+    pub(super) async fn commit_row(&self, row: &JobRow) -> Result<Lacking, JobsError> {
         let session = self.session(row.id);
         let _one = session.committing.lock().await;
         let dir = self.dir(row.id);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use secrecy::ExposeSecret as _;
@@ -27,9 +27,12 @@ use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::solve::{self, ImageBuild};
+use crate::registry::BaseImages;
 
 /// Step events on their way to the log.
 const QUEUE: usize = 256;
+/// How long an image that was found may take to get its names.
+const NAMING: Duration = Duration::from_mins(1);
 /// Trees of one service that can be with an engine at the same time.
 const SLOTS: u32 = 64;
 
@@ -43,7 +46,14 @@ impl Pipeline {
         let targets = self.targets(build, before)?;
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
         let Some(skipped) = self.found_before(build, first).await? else { return Ok(None) };
-        self.skip(build, &skipped, &targets).await?;
+        if let Err(failure) = self.skip(build, &skipped, &targets).await {
+            // What was found when the job was submitted has not been sent: it can't be built.
+            if self.spec.skipped.contains_key(&build.service) {
+                return Err(failure);
+            }
+            told_to_build(build, &failure);
+            return Ok(None);
+        }
         Ok(Some((skipped.image, targets)))
     }
 
@@ -63,11 +73,9 @@ impl Pipeline {
         let text = text.unwrap_or_default();
         let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
         let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before };
-        let input = match skip::decide(&self.bases, &inputs, &targets).await {
-            Decision::Skip(skipped) => {
-                self.skip(build, &skipped, &targets).await?;
-                return Ok((skipped.image, targets));
-            }
+        let bases = self.unless_cancelled(self.looking.bases()).await?.map_err(Failure::internal)?;
+        let input = match self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets))).await? {
+            Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
             Decision::Build(input) => input,
         };
         self.events.emit(Kind::BuildStarted(BuildStarted { service: service.clone() }));
@@ -103,7 +111,7 @@ impl Pipeline {
         let image = skip::pinned(first, digest);
         let duration_ms = began.elapsed().as_millis() as u64;
         if let Some(input) = input {
-            skip::remember(&self.bases, &inputs, input, &image).await;
+            self.unless_cancelled(skip::remember(&bases, &inputs, input, &image)).await?;
         }
         self.events.emit(Kind::BuildDone(BuildDone {
             service,
@@ -130,8 +138,23 @@ impl Pipeline {
         Ok(image.map(|image| Skipped { image, reason: skip::IS_THERE.to_owned() }))
     }
 
+    /// Decides, and gives an image that was found its names; one that can't have them is built.
+    async fn skip_or_build(&self, bases: &BaseImages, inputs: &Inputs<'_>, names: &[ImageRef]) -> Decision {
+        let decision = skip::decide(bases, inputs, names).await;
+        if let Decision::Skip(skipped, input) = &decision
+            && let Err(failure) = self.skip(inputs.build, skipped, names).await
+        {
+            told_to_build(inputs.build, &failure);
+            return Decision::Build(Some(*input));
+        }
+        decision
+    }
+
     async fn skip(&self, build: &BuildPlan, skipped: &Skipped, names: &[ImageRef]) -> Result<(), Failure> {
-        skip::set_names(&self.registry, build, &skipped.image, names).await.map_err(asked)?;
+        let naming = skip::set_names(&self.registry, build, &skipped.image, names);
+        let set = tokio::time::timeout(NAMING, naming).await;
+        let late = |_| Failure::Registry(format!("{} has no name after {} s", skipped.image, NAMING.as_secs()));
+        set.map_err(late)?.map_err(asked)?;
         self.events.emit(skipped.event(&build.service));
         Ok(())
     }
@@ -221,6 +244,11 @@ impl Pipeline {
     }
 }
 
+fn told_to_build(build: &BuildPlan, failure: &Failure) {
+    let service = &build.service;
+    tracing::warn!(build.service = %service, error = %failure, "can't name the image that `{service}` has: it is built");
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn asked(error: AskError) -> Failure {
     Failure::Registry(error.to_string())
@@ -272,7 +300,119 @@ impl SharedKey {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use slipway_manifest::ServiceName;
+    use slipway_manifest::plan::{JobKind, Plan};
+    use tokio::net::UnixListener;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::buildkit::{Address, engine};
+    use crate::config::Config;
+    use crate::jobs::spec::{BuildRoots, JobSpec};
+    use crate::names::JobId;
+    use crate::pipeline::events::Events;
+    use crate::pipeline::looking::Looking;
+    use crate::registry::bases::tests::Server;
+    use crate::registry::mirrors::Mirrors;
+    use crate::registry::{self, Registry};
+    use crate::store::Blobs;
+
+    /// One build over a registry that has every image and takes none, and an engine that says nothing.
+    fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
+        let socket = dir.join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let engine = engine::Config::new(Address::Docker(socket));
+        let registry = registry::Config { listen: server.host.parse().unwrap(), ..registry::Config::default() };
+        let config = Config { data_dir: dir.to_owned(), registry, engine: Some(engine.clone()), ..Config::default() };
+        let registry = Arc::new(Registry::open(&config.registry, dir).unwrap());
+        let service = ServiceName::new("app").unwrap();
+        let build = BuildPlan {
+            service: service.clone(),
+            context: ".".to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            target: None,
+            args: Vec::new(),
+            build_args: Vec::new(),
+            image: None,
+            depends_on: Vec::new(),
+            platforms: Vec::new(),
+            no_cache: false,
+            no_skip: false,
+            only_if_missing: false,
+        };
+        let root = Digest::of(b"root");
+        let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
+        let spec = JobSpec {
+            job: JobId::new(),
+            namespace: "dev".parse().unwrap(),
+            owner: "ann".to_owned(),
+            admin: false,
+            plan: Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None },
+            builds: BTreeMap::from([(service, roots)]),
+            skipped: BTreeMap::new(),
+            commands: None,
+        };
+        let cancel = CancellationToken::new();
+        let pipeline = Pipeline {
+            blobs: Blobs::open(dir, &spec.namespace).unwrap(),
+            looking: Looking::new(&config, registry.clone()),
+            registry,
+            engine,
+            locks: dir.join("locks"),
+            events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
+            runner_image: String::new(),
+            agent: PathBuf::new(),
+            public_url: String::new(),
+            token: String::new().into(),
+            forwards: BTreeMap::new(),
+            cancel,
+            spec,
+        };
+        (pipeline, listener)
+    }
+
+    #[tokio::test]
+    async fn an_image_that_cant_be_named_is_built_and_remembered() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (pipeline, _listener) = pipeline(dir.path(), &server);
+        let Pipeline { spec, .. } = &pipeline;
+        let (build, before) = (&spec.plan.builds[0], Before::default());
+        let roots = &spec.builds[&build.service];
+        let (dockerfile, platform) = ("FROM scratch\n", Some("linux/amd64"));
+        let inputs = Inputs {
+            namespace: &spec.namespace,
+            plan: &spec.plan,
+            build,
+            roots,
+            dockerfile,
+            platform,
+            before: &before,
+        };
+        let names = pipeline.targets(build, &before).unwrap();
+        let bases = BaseImages::new(pipeline.registry.clone(), Mirrors::default()).unwrap();
+        let decision = pipeline.skip_or_build(&bases, &inputs, &names).await;
+        assert!(matches!(decision, Decision::Build(Some(_))), "{decision:?}");
+        assert!(server.asked().iter().any(|asked| !asked.starts_with("HEAD ")), "it was tried");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_its_engine_hears_that_it_is_cancelled() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (pipeline, listener) = pipeline(dir.path(), &server);
+        let cancelling = async {
+            let _connection = listener.accept().await.unwrap();
+            pipeline.cancel.cancel();
+            std::future::pending::<()>().await;
+        };
+        let began = Instant::now();
+        tokio::select! {
+            result = pipeline.run() => assert!(matches!(result, Err(Failure::Cancelled)), "{result:?}"),
+            () = cancelling => {}
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn jobs_that_overlap_get_a_key_each() {

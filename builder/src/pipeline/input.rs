@@ -111,6 +111,14 @@ pub enum NoDigest {
     Triggers(ImageRef),
 }
 
+/// What the Dockerfile tells.
+struct Analysed {
+    /// The build's arguments.
+    args: Vec<(String, String)>,
+    analysis: Analysis,
+    platforms: Platforms,
+}
+
 // === impl InputDigest ===
 
 impl InputDigest {
@@ -161,7 +169,7 @@ impl Before {
 
 impl Inputs<'_> {
     /// What the Dockerfile needs.
-    async fn analyse(&self) -> Result<(Vec<(String, String)>, Analysis), CompleteError> {
+    async fn analyse(&self) -> Result<Analysed, CompleteError> {
         let args = self.build.complete_args(&self.before.env)?;
         let mut known: BTreeMap<String, Option<String>> =
             args.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
@@ -176,22 +184,32 @@ impl Inputs<'_> {
         for (name, value) in &self.build.build_args {
             known.insert(name.clone(), Some(value.clone()));
         }
-        let (text, target, platforms) =
+        let (text, target, targets) =
             (self.dockerfile.to_owned(), self.build.target.clone(), self.build.platforms.clone());
+        let (own, plan_args) = (self.platform.map(str::to_owned), self.build.args.clone());
+        let build_args = self.build.build_args.clone();
         // What a user sends decides how long it takes: it must not hold up others.
         let analysis = tokio::task::spawn_blocking(move || {
-            analyse(&Input { text: &text, target: target.as_deref(), args: &known, platforms: &platforms })
+            let found = analyse(&Input { text: &text, target: target.as_deref(), args: &known, platforms: &targets });
+            let names = plan_args.iter().map(|(name, _)| name.as_str());
+            let names = names.chain(build_args.iter().map(|(name, _)| name.as_str()));
+            (found, Platforms::new(&text, &targets, own.as_deref(), names))
         });
-        Ok((args, analysis.await.unwrap_or_else(|error| not_analysed(&error))))
+        let (analysis, platforms) = analysis.await.unwrap_or_else(|error| (not_analysed(&error), Platforms::default()));
+        Ok(Analysed { args, analysis, platforms })
     }
 
     /// The digest, asking registries for base images.
     pub async fn digest(&self, bases: &BaseImages) -> Result<InputDigest, NoDigest> {
         let dependencies = self.dependencies()?;
-        // What names its platforms may be built by any engine.
+        // What names its platforms may be built by any engine, unless it asks for the engine's.
         let named = !self.build.platforms.is_empty();
-        let own = if named { "" } else { self.platform.ok_or(NoDigest::NoPlatform)? };
-        let (args, analysis) = self.analyse().await?;
+        if !named && self.platform.is_none() {
+            return Err(NoDigest::NoPlatform);
+        }
+        let Analysed { args, analysis, platforms } = self.analyse().await?;
+        let any = named && !platforms.uses_build();
+        let own = if any { None } else { Some(self.platform.ok_or(NoDigest::NoPlatform)?) };
         if let Some(unknown) = analysis.unknown.first() {
             return Err(NoDigest::Unknown { line: unknown.line, reason: unknown.reason.clone() });
         }
@@ -206,7 +224,7 @@ impl Inputs<'_> {
         let finding = async {
             let mut found = Vec::with_capacity(analysis.base_images.len() + 1);
             for (name, from) in Self::images(&analysis) {
-                let base = self.base(bases, name, from).await?;
+                let base = self.base(bases, name, from.then_some(&platforms)).await?;
                 found.push((name.to_owned(), base.digest.to_string()));
             }
             Ok::<_, NoDigest>(found)
@@ -217,8 +235,8 @@ impl Inputs<'_> {
 
     /// Whether the base images have triggers, or can't be looked at: then any part of the context may be used.
     pub async fn may_use_more(&self, bases: &BaseImages) -> Option<String> {
-        let analysis = match self.analyse().await {
-            Ok((_, analysis)) => analysis,
+        let (analysis, platforms) = match self.analyse().await {
+            Ok(analysed) => (analysed.analysis, analysed.platforms),
             Err(error) => return Some(error.to_string()),
         };
         if analysis.declared_args.is_none() {
@@ -226,7 +244,7 @@ impl Inputs<'_> {
         }
         let looking = async {
             for image in analysis.base_images.iter().filter(|image| image.from) {
-                match self.base(bases, &image.name, true).await {
+                match self.base(bases, &image.name, Some(&platforms)).await {
                     Ok(_) | Err(NoDigest::PendingImage { triggers: false, .. }) => {}
                     Err(error) => return Some(error.to_string()),
                 }
@@ -244,38 +262,22 @@ impl Inputs<'_> {
         images.chain(analysis.frontend.as_deref().map(|name| (name, false)))
     }
 
-    async fn base(&self, bases: &BaseImages, name: &str, from: bool) -> Result<Base, NoDigest> {
+    /// An image as it is now; with platforms: one that a stage starts from, and that has no triggers.
+    async fn base(&self, bases: &BaseImages, name: &str, from: Option<&Platforms>) -> Result<Base, NoDigest> {
         let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
         if let Some((_, triggers)) = self.before.pending_names.iter().find(|(name, _)| *name == image) {
             return Err(NoDigest::PendingImage { image, triggers: *triggers });
         }
         let made = self.before.images.values().find(|made| made.names.contains(&image));
         let base = bases.find(self.namespace, made.map_or(&image, |made| &made.pinned)).await?;
-        if from {
-            for platform in self.platforms(name)? {
+        if let Some(platforms) = from {
+            for platform in platforms_of(platforms, name)? {
                 if bases.has_triggers(&base, &platform).await? {
                     return Err(NoDigest::Triggers(image));
                 }
             }
         }
         Ok(base)
-    }
-
-    /// The platforms for which this base image is used.
-    fn platforms(&self, image: &str) -> Result<Vec<Platform>, NoDigest> {
-        let args = self.build.args.iter().map(|(name, _)| name.as_str());
-        let args = args.chain(self.build.build_args.iter().map(|(name, _)| name.as_str()));
-        let platforms = Platforms::new(self.dockerfile, &self.build.platforms, self.platform, args);
-        let unknown = |platform| NoDigest::BasePlatform { image: image.to_owned(), platform };
-        let names = platforms.of(image).map_err(unknown)?;
-        let platform = |name: String| {
-            let mut parts = name.split('/').map(str::to_owned);
-            let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            // Others' variants are left out in many indexes.
-            let variant = parts.next().filter(|_| architecture == "arm");
-            Platform { os, architecture, variant }
-        };
-        Ok(names.into_iter().map(platform).collect())
     }
 
     /// The digests of everything that it depends on, in the order of names.
@@ -309,7 +311,7 @@ impl Inputs<'_> {
         args: &[(String, String)],
         dependencies: &[(String, String)],
         bases: &[(String, String)],
-        default_platform: &str,
+        own_platform: Option<&str>,
     ) -> InputDigest {
         let mut hash = Fields(Sha256::new_with_prefix(VERSION));
         hash.field(self.namespace.as_str());
@@ -318,17 +320,30 @@ impl Inputs<'_> {
         hash.field(&self.build.dockerfile);
         hash.list(self.build.target.iter());
         hash.pairs(args);
-        if self.build.platforms.is_empty() {
-            hash.list(std::iter::once(&format!("default {default_platform}")));
-        } else {
-            hash.list(self.build.platforms.iter());
-        }
+        // No platform has a space.
+        let role = if self.build.platforms.is_empty() { "default" } else { "build" };
+        let own = own_platform.map(|own| format!("{role} {own}"));
+        hash.list(self.build.platforms.iter().chain(&own));
         // Secrets' names come here.
         hash.list(std::iter::empty::<&str>());
         hash.pairs(dependencies);
         hash.pairs(bases);
         InputDigest(Digest::from_bytes(hash.0.finalize().into()))
     }
+}
+
+/// The platforms for which this base image is used.
+fn platforms_of(platforms: &Platforms, image: &str) -> Result<Vec<Platform>, NoDigest> {
+    let unknown = |platform| NoDigest::BasePlatform { image: image.to_owned(), platform };
+    let names = platforms.of(image).map_err(unknown)?;
+    let platform = |name: String| {
+        let mut parts = name.split('/').map(str::to_owned);
+        let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        // Others' variants are left out in many indexes.
+        let variant = parts.next().filter(|_| architecture == "arm");
+        Platform { os, architecture, variant }
+    };
+    Ok(names.into_iter().map(platform).collect())
 }
 
 /// Fields one after another, each with its length before it, so that no two lists of fields have the same bytes.

@@ -15,6 +15,8 @@ use crate::registry::{BaseImages, Registry};
 const AGAIN: Duration = Duration::from_mins(1);
 /// How long an engine is waited for: its answer only saves work.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where it is needed next anyhow.
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Finds out what must be known of the engine to look at base images, and remembers it for when the engine is away. Cheap to
 /// clone.
@@ -78,13 +80,13 @@ impl Looking {
     pub async fn get(&self) -> Result<Known, RegistryError> {
         if self.is_due() {
             let asking = tokio::time::timeout(PATIENCE, Engine::connect(&self.inner.engine));
-            let (engine, mirrors) = tokio::join!(asking, mirrors::discover(&self.inner.engine.address));
+            let (engine, mirrors) = tokio::join!(asking, self.discover(PATIENCE));
             self.remember(mirrors);
             if let Ok(Ok(engine)) = engine {
                 self.saw(&engine);
             }
         } else if !matches!(self.inner.engine.address, Address::Docker(_)) {
-            self.remember(mirrors::discover(&self.inner.engine.address).await);
+            self.remember(self.discover(PATIENCE).await);
         }
         let bases = self.bases_now()?;
         Ok(Known { bases, platform: self.memory().platform.clone() })
@@ -92,8 +94,12 @@ impl Looking {
 
     /// What looks at base images, for who is in touch with the engine anyhow.
     pub async fn bases(&self) -> Result<Arc<BaseImages>, RegistryError> {
-        self.remember(mirrors::discover(&self.inner.engine.address).await);
+        self.remember(self.discover(LONG_PATIENCE).await);
         self.bases_now()
+    }
+
+    async fn discover(&self, patience: Duration) -> Option<BTreeMap<String, Vec<String>>> {
+        mirrors::discover(&self.inner.engine.address, patience).await
     }
 
     /// The engine has answered.
@@ -123,16 +129,15 @@ impl Looking {
 
     fn bases_now(&self) -> Result<Arc<BaseImages>, RegistryError> {
         let mut memory = self.memory();
-        let told = memory.mirrors.clone().unwrap_or_default();
-        let told = Mirrors::parse(&told).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the engine has a mirror that is not understood");
-            Mirrors::default()
-        });
+        let (told, problems) = memory.mirrors.as_ref().map_or_else(|| (Mirrors::unknown(), Vec::new()), Mirrors::told);
         let mirrors = self.inner.set.clone().or(told);
         if let Some((of, bases)) = &memory.bases
             && *of == mirrors
         {
             return Ok(bases.clone());
+        }
+        for error in problems {
+            tracing::warn!(%error, "the engine has a mirror that is not understood: nothing is looked up in its place");
         }
         let bases = Arc::new(BaseImages::new(self.inner.registry.clone(), mirrors.clone())?);
         memory.bases = Some((mirrors, bases.clone()));
@@ -149,6 +154,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
+    use crate::registry::bases::BaseError;
 
     /// Over a Docker Engine that takes connections and says nothing.
     fn silent(dir: &std::path::Path) -> (Looking, UnixListener) {
@@ -178,18 +184,27 @@ mod tests {
             let mut memory = looking.memory();
             memory.platform = Some("linux/amd64".to_owned());
             memory.mirrors = Some(BTreeMap::new());
-            memory.asked = Instant::now().checked_sub(AGAIN * 2);
         }
         let first = looking.clone();
         let first = tokio::spawn(async move { first.get().await });
         // Once the first has begun to wait.
-        while looking.memory().asked.is_some_and(|asked| asked.elapsed() > AGAIN) {
+        while looking.memory().asked.is_none() {
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
         assert_eq!(looking.get().await.unwrap().platform.as_deref(), Some("linux/amd64"));
         assert!(began.elapsed() < PATIENCE / 2, "it waited {:?}", began.elapsed());
         assert_eq!(first.await.unwrap().unwrap().platform.as_deref(), Some("linux/amd64"));
+    }
+
+    #[tokio::test]
+    async fn what_an_engine_never_told_is_not_looked_up_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (looking, _listener) = silent(dir.path());
+        let namespace = "dev".parse().unwrap();
+        let image = "docker.io/library/debian:12".parse().unwrap();
+        let found = looking.bases_now().unwrap().find(&namespace, &image).await;
+        assert!(matches!(found, Err(BaseError::Mirrors(_))), "{found:?}");
     }
 
     #[tokio::test]

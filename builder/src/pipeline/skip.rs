@@ -40,8 +40,8 @@ pub const IS_THERE: &str = "the registry has the image";
 /// What is to be done.
 #[derive(Debug)]
 pub enum Decision {
-    /// Nothing: this image is it.
-    Skip(Skipped),
+    /// Nothing: this image is it, which is remembered under this digest.
+    Skip(Skipped, InputDigest),
     /// Build; and remember the image under this digest, if there is one.
     Build(Option<InputDigest>),
 }
@@ -87,7 +87,7 @@ pub async fn decide(bases: &BaseImages, inputs: &Inputs<'_>, names: &[ImageRef])
     match find(bases.registry(), &digest, names).await {
         Ok(Some(image)) => {
             let reason = format!("nothing changed: same inputs as {}", tag(&digest));
-            Decision::Skip(Skipped { image, reason })
+            Decision::Skip(Skipped { image, reason }, digest)
         }
         Ok(None) => Decision::Build(Some(digest)),
         Err(error) => {
@@ -118,14 +118,24 @@ pub async fn set_names(
     names: &[ImageRef],
 ) -> Result<(), AskError> {
     for name in names {
-        let there = existing(registry, name).await?;
-        let there = there.as_ref().and_then(ImageRef::digest);
-        // Where any image of the name will do, the one that is there does.
-        if there != image.digest() && !(build.only_if_missing && there.is_some()) {
+        if !has_name(registry, build, image, name).await? {
             registry.client().copy(image, name, &registry.copy_auth(image, name)?).await?;
         }
     }
     Ok(())
+}
+
+/// Whether the image has the name, or needs it not; only asks.
+pub async fn has_name(
+    registry: &Registry,
+    build: &BuildPlan,
+    image: &ImageRef,
+    name: &ImageRef,
+) -> Result<bool, AskError> {
+    let there = existing(registry, name).await?;
+    let there = there.as_ref().and_then(ImageRef::digest);
+    // Where any image of the name will do, the one that is there does.
+    Ok(there == image.digest() || build.only_if_missing && there.is_some())
 }
 
 /// Remembers an image that was built, unless what it was built from has changed meanwhile. Nothing depends on it.
@@ -240,7 +250,7 @@ mod tests {
         let inputs = Inputs { namespace, plan, build, roots, dockerfile: "FROM scratch\n", platform, before };
         let name: ImageRef = format!("{}/dev/app:1", server.host).parse().unwrap();
         let decision = decide(&bases, &inputs, std::slice::from_ref(&name)).await;
-        let Decision::Skip(skipped) = decision else { panic!("{decision:?}") };
+        let Decision::Skip(skipped, _) = decision else { panic!("{decision:?}") };
         let asked = server.asked();
         assert!(asked.iter().all(|asked| asked.starts_with("HEAD /v2/dev/app/manifests/slipway-")), "{asked:?}");
         // The name is another image's until it is set.

@@ -38,6 +38,9 @@ pub enum BaseError {
     /// Somebody else's.
     #[error("`{0}` is not looked at")]
     Refused(ImageRef),
+    /// The engine may take it from elsewhere.
+    #[error("where the engine takes `{0}` from is not known: it has not told its mirrors")]
+    Mirrors(ImageRef),
     /// It isn't there.
     #[error("no registry has `{0}`")]
     Missing(ImageRef),
@@ -170,7 +173,8 @@ impl BaseImages {
                 Err(BaseError::Refused(image.clone()))
             };
         }
-        let places = self.mirrors.places(image).into_iter().chain([image.clone()]);
+        let mirrors = self.mirrors.places(image).ok_or_else(|| BaseError::Mirrors(image.clone()))?;
+        let places = mirrors.into_iter().chain([image.clone()]);
         Ok(places.map(|image| Place { image, ours: false }).collect())
     }
 }

@@ -6,7 +6,12 @@ use slipway_registry_client::{ImageRef, RegistryHost};
 
 /// Mirrors by registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mirrors(BTreeMap<RegistryHost, Vec<Mirror>>);
+pub struct Mirrors {
+    /// None: it has some, and they are not known.
+    of: BTreeMap<RegistryHost, Option<Vec<Mirror>>>,
+    /// Any other registry may have some.
+    more: bool,
+}
 
 /// One place that may have a registry's images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,33 +36,59 @@ impl Mirrors {
         let mut parsed = BTreeMap::new();
         for (host, urls) in mirrors {
             let host: RegistryHost = host.parse().map_err(|_| InvalidMirror(host.clone()))?;
-            parsed.insert(host, urls.iter().map(|url| Mirror::parse(url)).collect::<Result<_, _>>()?);
+            parsed.insert(host, Some(urls.iter().map(|url| Mirror::parse(url)).collect::<Result<_, _>>()?));
         }
-        Ok(Self(parsed))
+        Ok(Self { of: parsed, more: false })
+    }
+
+    /// Those of an engine that has not told any.
+    pub fn unknown() -> Self {
+        Self { of: BTreeMap::new(), more: true }
+    }
+
+    /// Those that an engine told, and what is not understood of it: of a registry with such a mirror none are known, and the
+    /// others count.
+    pub fn told(mirrors: &BTreeMap<String, Vec<String>>) -> (Self, Vec<InvalidMirror>) {
+        let (mut all, mut problems) = (Self::default(), Vec::new());
+        for (host, urls) in mirrors {
+            let parsed: Result<Vec<_>, _> = urls.iter().map(|url| Mirror::parse(url)).collect();
+            let parsed = parsed.map_err(|error| problems.push(error)).ok();
+            if let Ok(host) = host.parse() {
+                all.of.insert(host, parsed);
+            } else {
+                problems.push(InvalidMirror(host.clone()));
+                all.more = true;
+            }
+        }
+        (all, problems)
     }
 
     /// These, and those of `others` for registries that these say nothing about.
     #[must_use]
     pub fn or(self, others: Self) -> Self {
-        let mut all = others.0;
-        all.extend(self.0);
-        Self(all)
+        let mut of = others.of;
+        of.extend(self.of);
+        Self { of, more: self.more || others.more }
     }
 
     /// Hosts that are reached without TLS.
     pub fn plain_http(&self) -> impl Iterator<Item = RegistryHost> {
-        self.0.values().flatten().filter(|mirror| mirror.plain).map(|mirror| mirror.host.clone())
+        self.of.values().flatten().flatten().filter(|mirror| mirror.plain).map(|mirror| mirror.host.clone())
     }
 
     /// All hosts that somebody has named: mirrors, and registries that anything is said about.
     pub fn hosts(&self) -> impl Iterator<Item = RegistryHost> {
-        self.0.keys().cloned().chain(self.0.values().flatten().map(|mirror| mirror.host.clone()))
+        self.of.keys().cloned().chain(self.of.values().flatten().flatten().map(|mirror| mirror.host.clone()))
     }
 
-    /// Where to look for an image, in order; the image's own registry is not among them.
-    pub fn places(&self, image: &ImageRef) -> Vec<ImageRef> {
-        let mirrors = self.0.get(image.registry()).map(Vec::as_slice).unwrap_or_default();
-        mirrors.iter().filter_map(|mirror| mirror.place(image)).collect()
+    /// Where to look for an image, in order; the image's own registry is not among them. None if that is not known.
+    pub fn places(&self, image: &ImageRef) -> Option<Vec<ImageRef>> {
+        let mirrors = match self.of.get(image.registry()) {
+            Some(mirrors) => mirrors.as_deref()?,
+            None if self.more => return None,
+            None => &[],
+        };
+        Some(mirrors.iter().filter_map(|mirror| mirror.place(image)).collect())
     }
 }
 
@@ -101,7 +132,7 @@ mod tests {
     fn an_image_is_looked_up_in_the_mirrors_of_its_registry() {
         let mirrors = mirrors("docker.io", &["http://localhost:5000/", "https://example.com/hub"]).unwrap();
         let places = |image: &str| {
-            let places = mirrors.places(&image.parse().unwrap());
+            let places = mirrors.places(&image.parse().unwrap()).unwrap();
             places.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(places("debian:12"), ["localhost:5000/library/debian:12", "example.com/hub/library/debian:12"]);
@@ -117,6 +148,26 @@ mod tests {
         let found = mirrors("docker.io", &["https://b.example"]).unwrap();
         assert_eq!(set.clone().or(found.clone()), set);
         assert_eq!(Mirrors::default().or(found.clone()), found);
+    }
+
+    #[test]
+    fn what_the_engine_did_not_tell_is_not_known() {
+        let urls = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
+        let places =
+            |mirrors: &Mirrors, image: &str| mirrors.places(&image.parse().unwrap()).map(|places| places.len());
+        let set = mirrors("docker.io", &["https://a.example"]).unwrap();
+        let silent = set.clone().or(Mirrors::unknown());
+        assert_eq!((places(&silent, "debian:12"), places(&silent, "ghcr.io/a/b")), (Some(1), None));
+        let told = BTreeMap::from([
+            ("docker.io".to_owned(), urls(&["https://b.example"])),
+            ("ghcr.io".to_owned(), urls(&["https://c.example", "ftp://c.example"])),
+        ]);
+        let (told, problems) = Mirrors::told(&told);
+        assert_eq!(problems, [InvalidMirror("ftp://c.example".to_owned())]);
+        assert_eq!((places(&told, "debian:12"), places(&told, "ghcr.io/a/b")), (Some(1), None));
+        assert_eq!(places(&told, "quay.io/a/b"), Some(0));
+        let (odd, _) = Mirrors::told(&BTreeMap::from([("a b".to_owned(), Vec::new())]));
+        assert_eq!(places(&odd, "quay.io/a/b"), None);
     }
 
     #[test]

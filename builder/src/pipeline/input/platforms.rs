@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 /// The platforms of a Dockerfile's base images.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Platforms {
     /// Those that are built for; none: the engine's own.
     targets: Vec<String>,
@@ -13,6 +13,8 @@ pub(super) struct Platforms {
     build: Option<String>,
     /// What `$BUILDPLATFORM` and `$TARGETPLATFORM` are is up to an argument.
     set: bool,
+    /// The engine's own may decide what the steps do.
+    uses_build: bool,
     lines: Vec<From>,
 }
 
@@ -35,8 +37,14 @@ impl Platforms {
     ) -> Self {
         let lines = logical_lines(dockerfile);
         let set = args.any(|name| name.ends_with("PLATFORM")) || lines.iter().any(|line| sets_platform(line));
+        let uses_build = names_build(dockerfile) || lines.iter().any(|line| names_build(line));
         let lines = lines.iter().filter_map(|line| From::parse(line)).collect();
-        Self { targets: targets.to_vec(), build: build.map(str::to_owned), set, lines }
+        Self { targets: targets.to_vec(), build: build.map(str::to_owned), set, uses_build, lines }
+    }
+
+    /// Whether the engine's own platform can decide the result, whatever is built for.
+    pub(super) fn uses_build(&self) -> bool {
+        self.uses_build
     }
 
     /// Those that any FROM of this image may want; or the words that can't be told.
@@ -80,6 +88,11 @@ impl From {
     }
 }
 
+/// Whether a text has one of the variables that tell of the engine's own platform.
+fn names_build(text: &str) -> bool {
+    ["BUILDPLATFORM", "BUILDARCH", "BUILDOS", "BUILDVARIANT"].iter().any(|name| text.contains(name))
+}
+
 /// Whether an ARG gives a value to one of the two platforms.
 fn sets_platform(line: &str) -> bool {
     let mut words = line.split_whitespace();
@@ -101,21 +114,24 @@ fn logical_lines(dockerfile: &str) -> Vec<String> {
         if line.trim_start().starts_with('#') || !open.is_empty() && line.trim().is_empty() {
             continue;
         }
-        match line.trim_end().strip_suffix(escape) {
-            Some(part) => open.push_str(part),
-            None => all.push(std::mem::take(&mut open) + line),
+        match line.trim_end_matches([' ', '\t', '\r']).strip_suffix(escape) {
+            // An escape character that is escaped is only itself.
+            Some(part) if !part.ends_with(escape) => open.push_str(part),
+            _ => all.push(std::mem::take(&mut open) + line),
         }
     }
     all.push(open);
     all
 }
 
-/// As a directive before anything else sets it.
+/// As a directive before anything else sets it; a comment that is none ends them.
 fn escape(text: &str) -> char {
-    let directives = text.lines().map_while(|line| line.trim_start().strip_prefix('#'));
-    let mut pairs = directives.map_while(|directive| directive.split_once('='));
-    let set = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("escape"));
-    if set.is_some_and(|(_, value)| value.trim() == "`") { '`' } else { '\\' }
+    let directives = text.lines().map_while(|line| line.strip_prefix('#')?.split_once('='));
+    let directives = directives.map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim()));
+    let mut known = directives
+        .take_while(|(name, value)| matches!(name.as_str(), "syntax" | "escape" | "check") && !value.is_empty());
+    let set = known.find(|(name, _)| name == "escape");
+    if set.is_some_and(|(_, value)| value == "`") { '`' } else { '\\' }
 }
 
 #[cfg(test)]
@@ -141,6 +157,14 @@ mod tests {
             ("# escape=`\nFROM `\n --platform=linux/arm64 a", "linux/arm64"),
             ("# escape=`\nFROM b\nRUN x \\\nFROM --platform=linux/arm64 a", "linux/arm64"),
             ("FROM b\nRUN x `\nFROM --platform=linux/arm64 a", "linux/arm64"),
+            // What does not end in an escape character of its own goes no further.
+            ("FROM b\nRUN x \\\\\nFROM --platform=linux/arm64 a", "linux/arm64"),
+            ("FROM b\nRUN x \\\\ \nFROM --platform=linux/arm64 a", "linux/arm64"),
+            ("# syntax=docker/dockerfile:1\n# Escape = `\nFROM `\n --platform=linux/arm64 a", "linux/arm64"),
+            // Directives that are none.
+            ("# a=b\n# escape=`\nFROM \\\n --platform=linux/arm64 a", "linux/arm64"),
+            ("# syntax=\n# escape=`\nFROM \\\n --platform=linux/arm64 a", "linux/arm64"),
+            (" # escape=`\nFROM \\\n --platform=linux/arm64 a", "linux/arm64"),
             ("ARG I=a\nFROM --platform=linux/arm64 $I", "linux/arm64"),
             ("FROM --platform=linux/arm64 b\nFROM a", "linux/s390x"),
             ("", "linux/s390x"),

@@ -58,7 +58,7 @@ fn digest(change: impl FnOnce(&mut Given)) -> String {
     let (namespace, before) = (given.namespace.parse().unwrap(), Before::default());
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &given.build, &given.roots, &before);
     let inputs = Inputs { namespace, plan, build, roots, dockerfile: "", platform: None, before };
-    inputs.hash(&given.args, &given.dependencies, &given.bases, given.platform).hex()
+    inputs.hash(&given.args, &given.dependencies, &given.bases, Some(given.platform)).hex()
 }
 
 #[test]
@@ -168,12 +168,39 @@ mod registries {
     }
 
     #[test]
+    fn the_engines_own_platform_counts_where_a_dockerfile_asks_for_it() {
+        let digest = |text: &'static str, platform: Option<&'static str>| {
+            with_inputs(text, platform, async |inputs, bases| {
+                let build = BuildPlan { platforms: vec!["linux/s390x".to_owned()], ..inputs.build.clone() };
+                Inputs { build: &build, ..inputs }.digest(bases).await.map(|found| found.hex())
+            })
+        };
+        let plain = "FROM scratch\nARG TARGETARCH\n";
+        assert_eq!(digest(plain, Some("linux/amd64")).unwrap(), digest(plain, None).unwrap());
+        for text in [
+            "FROM scratch\nARG BUILDARCH\n",
+            "FROM scratch\nARG BUILDOS\n",
+            "FROM scratch\nARG BUILDVARIANT\n",
+            "FROM scratch\nARG BUILDPLATFORM\n",
+            "FROM scratch\nARG BUILD\\\nARCH\n",
+        ] {
+            assert_ne!(
+                digest(text, Some("linux/amd64")).unwrap(),
+                digest(text, Some("linux/arm64")).unwrap(),
+                "{text}"
+            );
+            assert!(matches!(digest(text, None), Err(NoDigest::NoPlatform)), "{text}");
+        }
+    }
+
+    #[test]
     fn triggers_are_those_of_the_platform_that_from_names() {
         let text = "FROM --platform=linux/arm64 a\nFROM b\nFROM --platform=$P c\n";
         with_inputs(text, Some("linux/amd64"), async |inputs, _| {
+            let platforms = inputs.analyse().await.unwrap().platforms;
             let of = |image: &str| {
-                let all =
-                    inputs.platforms(image).map(|all| all.into_iter().map(|one| one.architecture).collect::<Vec<_>>());
+                let all = platforms_of(&platforms, image)
+                    .map(|all| all.into_iter().map(|one| one.architecture).collect::<Vec<_>>());
                 all.map_err(|error| error.to_string())
             };
             assert_eq!(of("a"), Ok(vec!["arm64".to_owned()]));
