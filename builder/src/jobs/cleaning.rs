@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use slipway_context::Digest;
 
-use tokio::sync::MutexGuard;
+use tokio::sync::OwnedMutexGuard;
 
 use super::state::JobState;
 use super::sync::sent_for;
@@ -174,22 +174,53 @@ impl Jobs {
         pressure: Pressure,
         policy: &Policy,
     ) -> Result<Swept, JobsError> {
-        let pending = self.pending(namespace);
-        let one = pending.cleaning.lock().await;
-        self.make_room(namespace, pressure, policy, &one).await
+        let one = self.pending(namespace).cleaning.clone().lock_owned().await;
+        let (jobs, namespace, policy) = (self.clone(), namespace.clone(), *policy);
+        self.to_its_end(async move { jobs.make_room(&namespace, pressure, &policy, &one).await }).await
     }
 
-    /// One round, and a count of what is pending afterwards.
+    /// Lets something come to its end when whoever waits for it leaves. A round that has begun goes on in threads that can't
+    /// be stopped, and what it holds must be held as long as they are at work.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, JobsError>> + Send + 'static,
+    ) -> Result<T, JobsError> {
+        let stop = self.inner.stop.now.clone();
+        let task = self.inner.tracker.spawn(async move { stop.run_until_cancelled(work).await });
+        let stopped = || io("make room")(std::io::ErrorKind::Interrupted.into());
+        task.await.map_err(|error| io("make room")(error.into()))?.ok_or_else(stopped)?
+    }
+
+    /// One round, and a count of what is pending afterwards. Only inside [`Self::to_its_end`].
     async fn make_room(
         &self,
         namespace: &Namespace,
         pressure: Pressure,
         policy: &Policy,
-        _one: &MutexGuard<'_, ()>,
+        _one: &OwnedMutexGuard<()>,
     ) -> Result<Swept, JobsError> {
-        let began = SystemTime::now();
-        let (pending, limit) = (self.pending(namespace), self.inner.store.namespace_max_pending_bytes);
+        let pending = self.pending(namespace);
         let counting = pending.begin();
+        match self.round(namespace, pressure, policy).await {
+            Ok((swept, bytes)) => {
+                pending.counted(bytes, counting);
+                Ok(swept)
+            }
+            Err(error) => {
+                pending.failed(counting);
+                Err(error)
+            }
+        }
+    }
+
+    /// What is gone, and how much is pending now.
+    async fn round(
+        &self,
+        namespace: &Namespace,
+        pressure: Pressure,
+        policy: &Policy,
+    ) -> Result<(Swept, u64), JobsError> {
+        let (began, limit) = (SystemTime::now(), self.inner.store.namespace_max_pending_bytes);
         let blobs = self.blobs_of(namespace).await?;
         let jobs = self.roots_of_jobs(namespace).await?;
         for row in self.inner.db.snapshots(namespace).await? {
@@ -233,7 +264,7 @@ impl Jobs {
         };
         let (packs, mut needed, under_way) = blocking("copy what is needed", prepare).await??;
 
-        let _alone = self.sweep_lock(namespace).write_owned().await;
+        let alone = self.sweep_lock(namespace).write_owned().await;
         // After a power cut a tree must not be known again whose packs are gone.
         self.inner.db.checkpoint().await?;
         // What was committed meanwhile.
@@ -241,6 +272,8 @@ impl Jobs {
         complete.extend(syncing);
         complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
         let sweep = move || {
+            // Also when the service stops: until the last pack is gone.
+            let _alone = alone;
             needed.look_again();
             for root in complete {
                 needed.add(&blobs, &root)?;
@@ -248,10 +281,7 @@ impl Jobs {
             let swept = gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))?;
             Ok((swept, under_way + gc::spare(&blobs, &needed)))
         };
-        let swept: Result<_, JobsError> = blocking("remove packs", sweep).await?;
-        let (swept, bytes) = swept?;
-        pending.counted(bytes, counting);
-        Ok(swept)
+        blocking("remove packs", sweep).await?
     }
 
     /// What jobs need that haven't ended.

@@ -19,6 +19,10 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
+        Self::storing(store::Config::default()).await
+    }
+
+    async fn storing(config: store::Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(dir.path()).await.unwrap();
         let namespace: Namespace = "dev".parse().unwrap();
@@ -27,7 +31,7 @@ impl Service {
             db,
             dir.path().to_owned(),
             super::super::Config::default(),
-            store::Config::default(),
+            config,
             Looking::nowhere(dir.path()),
             Vec::new(),
             Stop::default(),
@@ -169,6 +173,45 @@ async fn what_no_tree_needs_goes_before_any_tree_does() {
         assert!(row.is_some(), "the trees are known");
         assert_eq!(trees::check(&service.blobs(), root).unwrap().missing, []);
     }
+}
+
+#[tokio::test]
+async fn a_round_goes_on_when_whoever_asked_for_it_leaves() {
+    let limit = store::Config { namespace_max_pending_bytes: 3000, ..store::Config::default() };
+    let service = Service::storing(limit).await;
+    // What two cut syncs have left: the packs of both are to go.
+    let content = [1; 2000];
+    let node = Node::File { digest: Digest::of(&content), size: 2000, chunked: false };
+    let directory = Directory::new(vec![Entry { name: "file".to_owned(), mode: 0o644, node }]).unwrap();
+    let root = directory.digest();
+    store::tests::put(&service.blobs(), &[&directory.encode(), &content]);
+    store::tests::put(&service.blobs(), &[&[3; 5000]]);
+
+    // Somebody commits, so that the round comes no further than before its last step.
+    let keep = service.jobs.keep_blobs(&service.namespace).await;
+    let admit = || {
+        let (jobs, namespace) = (service.jobs.clone(), service.namespace.clone());
+        tokio::spawn(async move { jobs.admit(&namespace).await })
+    };
+    let waits = || service.jobs.sweep_lock(&service.namespace).try_read_owned().is_err();
+    let first = admit();
+    while !waits() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert!(waits(), "the round goes on");
+
+    let asked = std::time::Instant::now();
+    let second = admit();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!second.is_finished() && waits());
+    service.db().add_snapshot(&service.namespace, &root, 1, 2000, now_ms()).await.unwrap();
+    drop(keep);
+    second.await.unwrap().unwrap();
+    assert!(service.jobs.pending(&service.namespace).last_began().unwrap() < asked, "there was one round");
+    assert!(!service.blobs().has(&Digest::of(&[3; 5000])));
+    assert_eq!(trees::check(&service.blobs(), &root).unwrap().missing, []);
 }
 
 #[tokio::test]
