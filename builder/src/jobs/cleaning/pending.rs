@@ -2,7 +2,7 @@
 //!
 //! Counting that exactly takes a walk through all trees, so it is done when room is made; in between, what arrives is added.
 //! Only when the sum reaches `store.namespace_max_pending_bytes` room is made at once, and an upload is refused that has too
-//! much in the way even then.
+//! much in the way even then. A blob counts for 1 KiB at least ([`charge`]), so that this bounds their number, too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Jobs, JobsError, Pressure, blocking, io};
 use crate::names::Namespace;
 use crate::store::gc::{self, Policy};
-use crate::store::pack::RECORD_OVERHEAD;
+use crate::store::pack::charge;
 
 /// Between two counts that uploads have asked for, at most.
 const LONGEST_REST: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ struct Bound {
 impl Pending {
     /// Blobs have arrived that were not there before.
     pub(in crate::jobs) fn add(&self, blobs: &[(slipway_context::Digest, u64)]) {
-        self.bound().since += blobs.iter().map(|(_, size)| size + RECORD_OVERHEAD).sum::<u64>();
+        self.bound().since += blobs.iter().map(|(_, size)| charge(*size)).sum::<u64>();
     }
 
     /// No fewer bytes than there are; none before the first count.
@@ -118,7 +118,7 @@ impl Jobs {
         let (pending, limit) = (self.pending(namespace), self.inner.store.namespace_max_pending_bytes);
         if pending.bytes().is_none() {
             let (blobs, began) = (self.blobs_of(namespace).await?, pending.begin());
-            let all = move || gc::unsealed(&blobs).map(|unsealed| unsealed + blobs.bytes());
+            let all = move || gc::unsealed(&blobs).map(|unsealed| unsealed + gc::charge_of_all(&blobs));
             let all = blocking("look for packs", all).await?.map_err(io("look for packs"))?;
             pending.counted(all, began);
             // That was no count of what is pending.

@@ -9,7 +9,8 @@ use crate::store::trees;
 use slipway_context::{Directory, Entry, Node};
 
 /// Nothing is too young.
-const POLICY: Policy = Policy { young: Duration::ZERO, spare: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
+const POLICY: Policy =
+    Policy { young: Duration::ZERO, spare: u64::MAX, charge: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
 
 struct Service {
     dir: tempfile::TempDir,
@@ -172,6 +173,27 @@ async fn what_no_tree_needs_goes_before_any_tree_does() {
         let row = service.db().snapshot_row(&service.namespace, root).await.unwrap();
         assert!(row.is_some(), "the trees are known");
         assert_eq!(trees::check(&service.blobs(), root).unwrap().missing, []);
+    }
+}
+
+#[tokio::test]
+async fn what_all_namespaces_have_too_much_goes_once_and_where_most_is_spare() {
+    let service = Service::start().await;
+    let names: Vec<Namespace> = ["a", "b", "c"].iter().map(|name| name.parse().unwrap()).collect();
+    let blobs: Vec<_> = names.iter().map(|name| Blobs::open(service.dir.path(), name).unwrap()).collect();
+    for (name, (blobs, contents)) in names.iter().zip(blobs.iter().zip([2, 4, 3])) {
+        service.db().create_namespace(name).await.unwrap();
+        for n in 0..contents {
+            store::tests::put(blobs, &[&[n; 1000]]);
+        }
+    }
+    let all = 9 * 1048;
+    for (too_much, left) in [(1500, [2, 2, 3]), (2500, [2, 2, 0]), (1, [1, 2, 0])] {
+        let total: u64 = blobs.iter().map(Blobs::bytes).sum();
+        assert!(total <= all);
+        let config = store::Config { max_bytes: Some(total - too_much), ..store::Config::default() };
+        service.jobs.clean(&config, &Policy::default()).await.unwrap();
+        assert_eq!(blobs.iter().map(|blobs| blobs.bytes() / 1048).collect::<Vec<_>>(), left, "{too_much}");
     }
 }
 

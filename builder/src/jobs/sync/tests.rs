@@ -227,6 +227,21 @@ async fn what_belongs_to_no_complete_tree_is_bounded() {
 }
 
 #[tokio::test]
+async fn many_small_blobs_are_too_many() {
+    let limit = store::Config { namespace_max_pending_bytes: 1_000_000, ..store::Config::default() };
+    let scene = Scene::storing(Config::default(), limit).await;
+    let job = scene.submit(&tree(&[("x", b"xx")])).await;
+    let frame = |numbers: std::ops::Range<u32>| {
+        zstd(&numbers.flat_map(|number| record(&number.to_be_bytes())).collect::<Vec<_>>())
+    };
+    let frames = vec![frame(0..500), frame(500..1000), frame(1000..1001)];
+    // Counted as they come, and when they are found.
+    assert!(matches!(scene.call(&job, frames).await.1, Err(JobsError::TooMuchPending { .. })));
+    scene.jobs.inner.pending.lock().unwrap().clear();
+    assert!(matches!(scene.call(&job, vec![frame(1000..1001)]).await.1, Err(JobsError::TooMuchPending { .. })));
+}
+
+#[tokio::test]
 async fn a_small_root_is_taken_as_long_as_there_is_room_or_nothing_new_in_it() {
     let limit = store::Config { namespace_max_pending_bytes: 1_000_000, ..store::Config::default() };
     let scene = Scene::storing(Config::default(), limit).await;
