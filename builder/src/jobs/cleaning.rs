@@ -4,12 +4,13 @@
 //! forgotten is decided by the time of their last use: after `store.keep_days`, or earlier when there is too much. What cut
 //! syncs have left goes before any tree does ([`pending`] bounds it, too).
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use slipway_context::Digest;
 
-use tokio::sync::MutexGuard;
+use tokio::sync::OwnedMutexGuard;
 
 use super::state::JobState;
 use super::sync::sent_for;
@@ -17,6 +18,7 @@ use super::{Jobs, JobsError, io};
 use crate::names::Namespace;
 use crate::store::db::now_ms;
 use crate::store::gc::{self, Policy, Swept};
+use crate::store::pack::charge;
 use crate::store::snapshots::still_complete;
 use crate::store::trees::Reachable;
 use crate::store::{self, Blobs};
@@ -40,12 +42,14 @@ struct Pressure {
     unused_since: i64,
     /// So many bytes of what nobody needs, however young.
     excess: u64,
+    /// About so many there are; only told when all namespaces together have too much.
+    spare: u64,
 }
 
 impl Default for Pressure {
     /// Nothing that could stay.
     fn default() -> Self {
-        Self { unused_since: i64::MIN, excess: 0 }
+        Self { unused_since: i64::MIN, excess: 0, spare: 0 }
     }
 }
 
@@ -70,13 +74,17 @@ impl Jobs {
     /// One round through all namespaces. One that fails doesn't keep the others from being cleaned.
     pub(crate) async fn clean(&self, config: &store::Config, policy: &Policy) -> Result<Swept, JobsError> {
         let now = now_ms();
-        let namespaces: Vec<_> = self.inner.db.namespaces().await?.into_iter().map(|(name, _)| name).collect();
-        let mut limits = self.limits(&namespaces, config, now).await?;
+        let mut namespaces: Vec<_> = self.inner.db.namespaces().await?.into_iter().map(|(name, _)| name).collect();
+        let (mut limits, mut excess) = self.limits(&namespaces, config, now).await?;
+        // What all of them have too much is taken where there is most that nobody needs, and only once.
+        namespaces.sort_by_key(|namespace| Reverse(limits.get(namespace).map(|pressure| pressure.spare)));
         let mut all = Swept::default();
         for namespace in &namespaces {
             let by_age = now - i64::from(config.keep_days) * DAY_MS;
             let mut pressure = limits.remove(namespace).unwrap_or_default();
             pressure.unused_since = by_age.max(pressure.unused_since).min(now - ALWAYS_MS);
+            pressure.excess = pressure.excess.max(excess);
+            let before = if excess > 0 { self.bytes_of(namespace).await } else { None };
             match self.clean_namespace(namespace, pressure, policy).await {
                 Ok(swept) => {
                     all.packs += swept.packs;
@@ -84,22 +92,27 @@ impl Jobs {
                 }
                 Err(error) => tracing::error!(%namespace, %error, "can't make room in {namespace}"),
             }
+            if let Some(before) = before
+                && let Some(after) = self.bytes_of(namespace).await
+            {
+                excess = excess.saturating_sub(before.saturating_sub(after));
+            }
         }
         Ok(all)
     }
 
-    /// For namespaces that have too much, or share in what all of them have too much.
+    /// For namespaces that have too much, or share in what all of them have too much; and how much that is.
     async fn limits(
         &self,
         namespaces: &[Namespace],
         config: &store::Config,
         now: i64,
-    ) -> Result<HashMap<Namespace, Pressure>, JobsError> {
-        let mut limits = HashMap::new();
+    ) -> Result<(HashMap<Namespace, Pressure>, u64), JobsError> {
+        let mut limits: HashMap<Namespace, Pressure> = HashMap::new();
         if config.max_bytes.is_none() && config.namespace_max_bytes.is_none() {
-            return Ok(limits);
+            return Ok((limits, 0));
         }
-        let mut total = 0;
+        let (mut total, mut sizes) = (0, HashMap::new());
         for namespace in namespaces {
             let blobs = match self.blobs_of(namespace).await {
                 Ok(blobs) => blobs,
@@ -110,6 +123,7 @@ impl Jobs {
             };
             let bytes = blocking("look for packs", move || blobs.bytes()).await?;
             total += bytes;
+            sizes.insert(namespace, bytes);
             if let Some(limit) = config.namespace_max_bytes.filter(|limit| bytes > *limit) {
                 limits.insert(namespace.clone(), Pressure { excess: bytes - limit, ..Pressure::default() });
             }
@@ -131,6 +145,11 @@ impl Jobs {
             if let (Some(own), Some(limit)) = (own, config.namespace_max_bytes) {
                 own.unused_since = oldest_within(uses.clone(), limit);
             }
+            if too_much.is_some() {
+                let of_trees = uses.iter().map(|(_, bytes)| bytes).sum();
+                let spare = sizes.get(namespace).map_or(0, |bytes| bytes.saturating_sub(of_trees));
+                limits.entry(namespace.clone()).or_default().spare = spare;
+            }
             everywhere.extend(uses);
         }
         if let Some(limit) = too_much {
@@ -138,10 +157,15 @@ impl Jobs {
             for namespace in namespaces {
                 let own = limits.entry(namespace.clone()).or_default();
                 own.unused_since = oldest.max(own.unused_since);
-                own.excess = own.excess.max(total - limit);
             }
         }
-        Ok(limits)
+        Ok((limits, too_much.map_or(0, |limit| total - limit)))
+    }
+
+    /// Bytes of the namespace's packs; none when that can't be told.
+    async fn bytes_of(&self, namespace: &Namespace) -> Option<u64> {
+        let blobs = self.blobs_of(namespace).await.ok()?;
+        blocking("look for packs", move || blobs.bytes()).await.ok()
     }
 
     /// Last uses of the namespace's trees, each with the bytes that no tree has that was used later.
@@ -174,22 +198,53 @@ impl Jobs {
         pressure: Pressure,
         policy: &Policy,
     ) -> Result<Swept, JobsError> {
-        let pending = self.pending(namespace);
-        let one = pending.cleaning.lock().await;
-        self.make_room(namespace, pressure, policy, &one).await
+        let one = self.pending(namespace).cleaning.clone().lock_owned().await;
+        let (jobs, namespace, policy) = (self.clone(), namespace.clone(), *policy);
+        self.to_its_end(async move { jobs.make_room(&namespace, pressure, &policy, &one).await }).await
     }
 
-    /// One round, and a count of what is pending afterwards.
+    /// Lets something come to its end when whoever waits for it leaves. A round that has begun goes on in threads that can't
+    /// be stopped, and what it holds must be held as long as they are at work.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, JobsError>> + Send + 'static,
+    ) -> Result<T, JobsError> {
+        let stop = self.inner.stop.now.clone();
+        let task = self.inner.tracker.spawn(async move { stop.run_until_cancelled(work).await });
+        let stopped = || io("make room")(std::io::ErrorKind::Interrupted.into());
+        task.await.map_err(|error| io("make room")(error.into()))?.ok_or_else(stopped)?
+    }
+
+    /// One round, and a count of what is pending afterwards. Only inside [`Self::to_its_end`].
     async fn make_room(
         &self,
         namespace: &Namespace,
         pressure: Pressure,
         policy: &Policy,
-        _one: &MutexGuard<'_, ()>,
+        _one: &OwnedMutexGuard<()>,
     ) -> Result<Swept, JobsError> {
-        let began = SystemTime::now();
-        let (pending, limit) = (self.pending(namespace), self.inner.store.namespace_max_pending_bytes);
+        let pending = self.pending(namespace);
         let counting = pending.begin();
+        match self.round(namespace, pressure, policy).await {
+            Ok((swept, bytes)) => {
+                pending.counted(bytes, counting);
+                Ok(swept)
+            }
+            Err(error) => {
+                pending.failed(counting);
+                Err(error)
+            }
+        }
+    }
+
+    /// What is gone, and how much is pending now.
+    async fn round(
+        &self,
+        namespace: &Namespace,
+        pressure: Pressure,
+        policy: &Policy,
+    ) -> Result<(Swept, u64), JobsError> {
+        let (began, limit) = (SystemTime::now(), self.inner.store.namespace_max_pending_bytes);
         let blobs = self.blobs_of(namespace).await?;
         let jobs = self.roots_of_jobs(namespace).await?;
         for row in self.inner.db.snapshots(namespace).await? {
@@ -210,30 +265,34 @@ impl Jobs {
             for root in complete {
                 needed.add(&own, &root)?;
             }
-            let unsealed = gc::unsealed(&own).map_err(io("look for packs"))?;
-            let before = needed.disk_bytes();
+            let mut unsealed = gc::unsealed(&own).map_err(io("look for packs"))?;
+            let before = needed.charge();
             for root in syncing {
                 needed.add(&own, &root)?;
             }
             // What nothing refers to yet: contents may come before their directories.
             for digest in sent {
+                if !own.has(&digest) {
+                    // It is in a pack that is being written, of which only the bytes are known.
+                    unsealed += charge(0);
+                }
                 needed.insert(&own, digest);
             }
-            let under_way = unsealed + needed.disk_bytes() - before;
+            let under_way = unsealed + needed.charge() - before;
             let spare = gc::spare(&own, &needed);
-            if under_way + spare >= limit {
+            if under_way + spare.charge >= limit {
                 // By half, so that it is not done again for each frame.
-                policy.spare = policy.spare.min((limit / 2).saturating_sub(under_way));
+                policy.charge = policy.charge.min((limit / 2).saturating_sub(under_way));
             }
             if pressure.excess > 0 {
-                policy.spare = policy.spare.min(spare.saturating_sub(pressure.excess));
+                policy.spare = policy.spare.min(spare.bytes.saturating_sub(pressure.excess));
             }
             let packs = gc::prepare(&own, &needed, &policy, began)?;
             Ok::<_, JobsError>((packs, needed, under_way))
         };
         let (packs, mut needed, under_way) = blocking("copy what is needed", prepare).await??;
 
-        let _alone = self.sweep_lock(namespace).write_owned().await;
+        let alone = self.sweep_lock(namespace).write_owned().await;
         // After a power cut a tree must not be known again whose packs are gone.
         self.inner.db.checkpoint().await?;
         // What was committed meanwhile.
@@ -241,17 +300,16 @@ impl Jobs {
         complete.extend(syncing);
         complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
         let sweep = move || {
+            // Also when the service stops: until the last pack is gone.
+            let _alone = alone;
             needed.look_again();
             for root in complete {
                 needed.add(&blobs, &root)?;
             }
             let swept = gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))?;
-            Ok((swept, under_way + gc::spare(&blobs, &needed)))
+            Ok((swept, under_way + gc::spare(&blobs, &needed).charge))
         };
-        let swept: Result<_, JobsError> = blocking("remove packs", sweep).await?;
-        let (swept, bytes) = swept?;
-        pending.counted(bytes, counting);
-        Ok(swept)
+        blocking("remove packs", sweep).await?
     }
 
     /// What jobs need that haven't ended.

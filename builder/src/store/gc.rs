@@ -4,12 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::iter::Sum;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::catalog::{Known, chosen, names};
 use super::pack::writer::PackWriter;
-use super::pack::{Dirs, Entry, HEADER, Header, Pack, PackId, sync_dir};
+use super::pack::{Dirs, Entry, HEADER, Header, Pack, PackId, charge, sync_dir};
 use super::trees::Reachable;
 use super::{BlobError, Blobs};
 
@@ -20,6 +21,8 @@ pub struct Policy {
     pub young: Duration,
     /// As long as that is no more than so many bytes; above it the oldest goes first.
     pub spare: u64,
+    /// The same with what each counts for ([`charge`]).
+    pub charge: u64,
     /// Smaller packs, in bytes, are merged.
     pub small: u64,
     /// As soon as there are so many of them.
@@ -30,8 +33,24 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { young: Duration::from_hours(24), spare: u64::MAX, small: 16 << 20, few: 8, most: 1 << 30 }
+        Self {
+            young: Duration::from_hours(24),
+            spare: u64::MAX,
+            charge: u64::MAX,
+            small: 16 << 20,
+            few: 8,
+            most: 1 << 30,
+        }
     }
+}
+
+/// What nobody needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spare {
+    /// Bytes of the records.
+    pub bytes: u64,
+    /// What they count for where a sum bounds uploads ([`charge`]).
+    pub charge: u64,
 }
 
 /// What was taken away.
@@ -49,14 +68,14 @@ pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTi
     let known = blobs.catalog().now();
     let chosen = chosen(&known, |digest| needed.blobs.contains(digest));
     let (mut unneeded, mut sparse, mut small) = (Vec::new(), Vec::new(), Vec::new());
-    let mut kept: u64 = 0;
+    let mut kept = Spare::default();
     for pack in &known.packs {
         let (used, unused) = weigh(pack, &known, &chosen, needed);
         if is_sparse(pack, used) {
-            kept += unused;
+            kept.add(unused);
         }
         let young = !now.duration_since(pack.id.created()).is_ok_and(|age| age >= policy.young);
-        if unused > 0 && young && kept <= policy.spare {
+        if unused != Spare::default() && young && kept.bytes <= policy.spare && kept.charge <= policy.charge {
             continue;
         }
         if used == 0 {
@@ -88,12 +107,33 @@ pub fn prepare(blobs: &Blobs, needed: &Reachable, policy: &Policy, now: SystemTi
     Ok(unneeded)
 }
 
-/// Bytes of the records of which a pack has the chosen copy, and of those that nobody needs.
-fn weigh(pack: &Pack, known: &Known, chosen: &HashMap<PackId, Vec<&Entry>>, needed: &Reachable) -> (u64, u64) {
+impl Spare {
+    fn of(entry: &Entry) -> Self {
+        let size = u64::from(entry.size);
+        Self { bytes: HEADER as u64 + size, charge: charge(size) }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.charge += other.charge;
+    }
+}
+
+impl Sum for Spare {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum.add(one);
+            sum
+        })
+    }
+}
+
+/// Bytes of the records of which a pack has the chosen copy, and those that nobody needs.
+fn weigh(pack: &Pack, known: &Known, chosen: &HashMap<PackId, Vec<&Entry>>, needed: &Reachable) -> (u64, Spare) {
     let bytes = |entry: &Entry| HEADER as u64 + u64::from(entry.size);
     let is_spare = |entry: &&Entry| !needed.blobs.contains(&entry.digest) && !known.is_damaged(&entry.digest, pack.id);
     let used = chosen.get(&pack.id).into_iter().flatten().map(|entry| bytes(entry)).sum();
-    (used, pack.entries.iter().filter(is_spare).map(bytes).sum())
+    (used, pack.entries.iter().filter(is_spare).map(Spare::of).sum())
 }
 
 /// Whether it is worth the work to copy what is needed of a pack.
@@ -101,17 +141,24 @@ fn is_sparse(pack: &Pack, needed_bytes: u64) -> bool {
     needed_bytes < pack.bytes / 2
 }
 
-/// Bytes that nobody needs, but for those in packs that are needed by half: they are not removed before the rest of these is,
-/// and there is no more of them than of what is needed.
-pub fn spare(blobs: &Blobs, needed: &Reachable) -> u64 {
+/// What nobody needs, but for that in packs that are needed by half: it is not removed before the rest of these is, and
+/// there are no more bytes of it than of what is needed.
+pub fn spare(blobs: &Blobs, needed: &Reachable) -> Spare {
     blobs.look();
     let known = blobs.catalog().now();
     let chosen = chosen(&known, |digest| needed.blobs.contains(digest));
     let spare = |pack: &Arc<Pack>| {
         let (used, spare) = weigh(pack, &known, &chosen, needed);
-        if is_sparse(pack, used) { spare } else { 0 }
+        if is_sparse(pack, used) { spare } else { Spare::default() }
     };
     known.packs.iter().map(spare).sum()
+}
+
+/// What all that is there counts for.
+pub fn charge_of_all(blobs: &Blobs) -> u64 {
+    blobs.look();
+    let known = blobs.catalog().now();
+    known.packs.iter().flat_map(|pack| &pack.entries).map(|entry| charge(u64::from(entry.size))).sum()
 }
 
 /// Bytes of packs that are being written.

@@ -32,9 +32,17 @@ pub const MAX_RECORDS: usize = 1 << 20;
 /// Bytes before a record's content.
 pub const HEADER: usize = 32 + 8 + 8;
 /// Bytes on disk that a blob takes beside its content: the header, and its entry in the pack's index.
-pub const RECORD_OVERHEAD: u64 = (HEADER + index::ENTRY) as u64;
+const RECORD_OVERHEAD: u64 = (HEADER + index::ENTRY) as u64;
+/// What a blob counts for at least where a sum bounds uploads: the index of a small one takes more memory than its content takes
+/// of the disk.
+const LEAST_CHARGE: u64 = 1024;
 /// The latest time that file systems hold (ext4 ends in the year 2446), in seconds since 1970.
 const LAST_SECOND: i64 = 16_000_000_000;
+
+/// What a blob of this size counts for where a sum bounds uploads: what it takes on disk, and not less than 1 KiB.
+pub fn charge(size: u64) -> u64 {
+    size.saturating_add(RECORD_OVERHEAD).max(LEAST_CHARGE)
+}
 
 /// The id of a pack: a UUIDv7, so that newer ones are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ use slipway_context::tree::{
 use slipway_context::{ChunkList, Digest};
 
 use super::blobs::{BlobError, Blobs};
-use super::pack::RECORD_OVERHEAD;
+use super::pack::charge;
 
 /// Why a directory node can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ pub struct Reachable {
     /// Directory nodes that were looked into. Some content may have the bytes of one that was not.
     directories: HashSet<Digest>,
     bytes: u64,
-    present: u64,
+    charge: u64,
 }
 
 impl Reachable {
@@ -98,9 +98,9 @@ impl Reachable {
         self.bytes
     }
 
-    /// The same with what they take on disk beside their contents.
-    pub fn disk_bytes(&self) -> u64 {
-        self.bytes + self.present * RECORD_OVERHEAD
+    /// What those count for where a sum bounds uploads ([`charge`]).
+    pub fn charge(&self) -> u64 {
+        self.charge
     }
 
     /// Adds a blob, and nothing that it may refer to.
@@ -109,7 +109,7 @@ impl Reachable {
             && let Ok((bytes, _)) = blobs.stat(&digest)
         {
             self.bytes += bytes;
-            self.present += 1;
+            self.charge += charge(bytes);
         }
     }
 

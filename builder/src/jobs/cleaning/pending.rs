@@ -2,15 +2,17 @@
 //!
 //! Counting that exactly takes a walk through all trees, so it is done when room is made; in between, what arrives is added.
 //! Only when the sum reaches `store.namespace_max_pending_bytes` room is made at once, and an upload is refused that has too
-//! much in the way even then.
+//! much in the way even then. A blob counts for 1 KiB at least ([`charge`]), so that this bounds their number, too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::{Jobs, JobsError, Pressure, blocking, io};
 use crate::names::Namespace;
 use crate::store::gc::{self, Policy};
-use crate::store::pack::RECORD_OVERHEAD;
+use crate::store::pack::charge;
 
 /// Between two counts that uploads have asked for, at most.
 const LONGEST_REST: Duration = Duration::from_secs(10);
@@ -20,7 +22,7 @@ const LONGEST_REST: Duration = Duration::from_secs(10);
 pub(in crate::jobs) struct Pending {
     bound: Mutex<Bound>,
     /// One at a time makes room.
-    pub(super) cleaning: tokio::sync::Mutex<()>,
+    pub(super) cleaning: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,14 +31,14 @@ struct Bound {
     counted: Option<u64>,
     /// What has arrived since.
     since: u64,
-    /// When the last count began and ended.
+    /// When the last count began and ended, or failed.
     last: Option<(Instant, Instant)>,
 }
 
 impl Pending {
     /// Blobs have arrived that were not there before.
     pub(in crate::jobs) fn add(&self, blobs: &[(slipway_context::Digest, u64)]) {
-        self.bound().since += blobs.iter().map(|(_, size)| size + RECORD_OVERHEAD).sum::<u64>();
+        self.bound().since += blobs.iter().map(|(_, size)| charge(*size)).sum::<u64>();
     }
 
     /// No fewer bytes than there are; none before the first count.
@@ -58,11 +60,21 @@ impl Pending {
         bound.last = Some((began, Instant::now()));
     }
 
+    /// A count has failed: that took its time, too.
+    pub(super) fn failed(&self, (_, began): (u64, Instant)) {
+        self.bound().last = Some((began, Instant::now()));
+    }
+
     /// How long to wait before another count, so that at most half of the time goes there; none when the last one began after
     /// this.
     fn rest(&self, asked: Instant) -> Option<Duration> {
         let Some((began, ended)) = self.bound().last else { return Some(Duration::ZERO) };
         (began < asked).then(|| (ended - began).min(LONGEST_REST).saturating_sub(ended.elapsed()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn last_began(&self) -> Option<Instant> {
+        self.bound().last.map(|(began, _)| began)
     }
 
     fn bound(&self) -> MutexGuard<'_, Bound> {
@@ -85,26 +97,40 @@ impl Jobs {
         if fits(&pending) {
             return Ok(());
         }
-        let one = pending.cleaning.lock().await;
-        if pending.bytes().is_none() {
-            let (blobs, began) = (self.blobs_of(namespace).await?, pending.begin());
-            let all = move || gc::unsealed(&blobs).map(|unsealed| unsealed + blobs.bytes());
-            let all = blocking("look for packs", all).await?.map_err(io("look for packs"))?;
-            pending.counted(all, began);
-            // That was no count of what is pending.
-            pending.bound().last = None;
-        }
-        if !fits(&pending)
-            && let Some(rest) = pending.rest(asked)
-        {
-            tokio::time::sleep(rest).await;
-            let swept = self.make_room(namespace, Pressure::default(), &Policy::default(), &one).await?;
-            tracing::info!(%namespace, packs = swept.packs, bytes = swept.bytes, "made room in {namespace} for an upload");
-        }
+        // Whoever comes while room is being made waits here, and finds what came of it.
+        let one = pending.cleaning.clone().lock_owned().await;
+        let (jobs, of) = (self.clone(), namespace.clone());
+        self.to_its_end(async move { jobs.look_for_room(&of, asked, &one).await }).await?;
         if fits(&pending) {
             return Ok(());
         }
         let bytes = pending.bytes().unwrap_or(u64::MAX);
         Err(JobsError::TooMuchPending { namespace: namespace.clone(), bytes, limit })
+    }
+
+    /// Counts, and makes room when there is none.
+    async fn look_for_room(
+        &self,
+        namespace: &Namespace,
+        asked: Instant,
+        one: &OwnedMutexGuard<()>,
+    ) -> Result<(), JobsError> {
+        let (pending, limit) = (self.pending(namespace), self.inner.store.namespace_max_pending_bytes);
+        if pending.bytes().is_none() {
+            let (blobs, began) = (self.blobs_of(namespace).await?, pending.begin());
+            let all = move || gc::unsealed(&blobs).map(|unsealed| unsealed + gc::charge_of_all(&blobs));
+            let all = blocking("look for packs", all).await?.map_err(io("look for packs"))?;
+            pending.counted(all, began);
+            // That was no count of what is pending.
+            pending.bound().last = None;
+        }
+        if pending.bytes().is_none_or(|bytes| bytes >= limit)
+            && let Some(rest) = pending.rest(asked)
+        {
+            tokio::time::sleep(rest).await;
+            let swept = self.make_room(namespace, Pressure::default(), &Policy::default(), one).await?;
+            tracing::info!(%namespace, packs = swept.packs, bytes = swept.bytes, "made room in {namespace} for an upload");
+        }
+        Ok(())
     }
 }

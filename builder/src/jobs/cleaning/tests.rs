@@ -9,7 +9,8 @@ use crate::store::trees;
 use slipway_context::{Directory, Entry, Node};
 
 /// Nothing is too young.
-const POLICY: Policy = Policy { young: Duration::ZERO, spare: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
+const POLICY: Policy =
+    Policy { young: Duration::ZERO, spare: u64::MAX, charge: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
 
 struct Service {
     dir: tempfile::TempDir,
@@ -19,6 +20,10 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
+        Self::storing(store::Config::default()).await
+    }
+
+    async fn storing(config: store::Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(dir.path()).await.unwrap();
         let namespace: Namespace = "dev".parse().unwrap();
@@ -27,7 +32,7 @@ impl Service {
             db,
             dir.path().to_owned(),
             super::super::Config::default(),
-            store::Config::default(),
+            config,
             Looking::nowhere(dir.path()),
             Vec::new(),
             Stop::default(),
@@ -169,6 +174,66 @@ async fn what_no_tree_needs_goes_before_any_tree_does() {
         assert!(row.is_some(), "the trees are known");
         assert_eq!(trees::check(&service.blobs(), root).unwrap().missing, []);
     }
+}
+
+#[tokio::test]
+async fn what_all_namespaces_have_too_much_goes_once_and_where_most_is_spare() {
+    let service = Service::start().await;
+    let names: Vec<Namespace> = ["a", "b", "c"].iter().map(|name| name.parse().unwrap()).collect();
+    let blobs: Vec<_> = names.iter().map(|name| Blobs::open(service.dir.path(), name).unwrap()).collect();
+    for (name, (blobs, contents)) in names.iter().zip(blobs.iter().zip([2, 4, 3])) {
+        service.db().create_namespace(name).await.unwrap();
+        for n in 0..contents {
+            store::tests::put(blobs, &[&[n; 1000]]);
+        }
+    }
+    let all = 9 * 1048;
+    for (too_much, left) in [(1500, [2, 2, 3]), (2500, [2, 2, 0]), (1, [1, 2, 0])] {
+        let total: u64 = blobs.iter().map(Blobs::bytes).sum();
+        assert!(total <= all);
+        let config = store::Config { max_bytes: Some(total - too_much), ..store::Config::default() };
+        service.jobs.clean(&config, &Policy::default()).await.unwrap();
+        assert_eq!(blobs.iter().map(|blobs| blobs.bytes() / 1048).collect::<Vec<_>>(), left, "{too_much}");
+    }
+}
+
+#[tokio::test]
+async fn a_round_goes_on_when_whoever_asked_for_it_leaves() {
+    let limit = store::Config { namespace_max_pending_bytes: 3000, ..store::Config::default() };
+    let service = Service::storing(limit).await;
+    // What two cut syncs have left: the packs of both are to go.
+    let content = [1; 2000];
+    let node = Node::File { digest: Digest::of(&content), size: 2000, chunked: false };
+    let directory = Directory::new(vec![Entry { name: "file".to_owned(), mode: 0o644, node }]).unwrap();
+    let root = directory.digest();
+    store::tests::put(&service.blobs(), &[&directory.encode(), &content]);
+    store::tests::put(&service.blobs(), &[&[3; 5000]]);
+
+    // Somebody commits, so that the round comes no further than before its last step.
+    let keep = service.jobs.keep_blobs(&service.namespace).await;
+    let admit = || {
+        let (jobs, namespace) = (service.jobs.clone(), service.namespace.clone());
+        tokio::spawn(async move { jobs.admit(&namespace).await })
+    };
+    let waits = || service.jobs.sweep_lock(&service.namespace).try_read_owned().is_err();
+    let first = admit();
+    while !waits() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert!(waits(), "the round goes on");
+
+    let asked = std::time::Instant::now();
+    let second = admit();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!second.is_finished() && waits());
+    service.db().add_snapshot(&service.namespace, &root, 1, 2000, now_ms()).await.unwrap();
+    drop(keep);
+    second.await.unwrap().unwrap();
+    assert!(service.jobs.pending(&service.namespace).last_began().unwrap() < asked, "there was one round");
+    assert!(!service.blobs().has(&Digest::of(&[3; 5000])));
+    assert_eq!(trees::check(&service.blobs(), &root).unwrap().missing, []);
 }
 
 #[tokio::test]

@@ -227,6 +227,45 @@ async fn what_belongs_to_no_complete_tree_is_bounded() {
 }
 
 #[tokio::test]
+async fn many_small_blobs_are_too_many() {
+    let limit = store::Config { namespace_max_pending_bytes: 1_000_000, ..store::Config::default() };
+    let scene = Scene::storing(Config::default(), limit).await;
+    let job = scene.submit(&tree(&[("x", b"xx")])).await;
+    let frame = |numbers: std::ops::Range<u32>| {
+        zstd(&numbers.flat_map(|number| record(&number.to_be_bytes())).collect::<Vec<_>>())
+    };
+    let frames = vec![frame(0..500), frame(500..1000), frame(1000..1001)];
+    // Counted as they come, and when they are found.
+    assert!(matches!(scene.call(&job, frames).await.1, Err(JobsError::TooMuchPending { .. })));
+    scene.jobs.inner.pending.lock().unwrap().clear();
+    assert!(matches!(scene.call(&job, vec![frame(1000..1001)]).await.1, Err(JobsError::TooMuchPending { .. })));
+}
+
+#[tokio::test]
+async fn a_small_root_is_taken_as_long_as_there_is_room_or_nothing_new_in_it() {
+    let limit = store::Config { namespace_max_pending_bytes: 1_000_000, ..store::Config::default() };
+    let scene = Scene::storing(Config::default(), limit).await;
+    let root = |content: &[u8]| {
+        let own = tree(&[("Dockerfile", content)]);
+        let inline = [own.node.as_slice(), content].map(|blob| api::InlineBlob { content: blob.to_vec(), seconds: 5 });
+        let digest = own.root.as_bytes().to_vec();
+        vec![api::Root { name: "r".to_owned(), digest, inline: inline.to_vec(), narrowed_to: Vec::new() }]
+    };
+    let (job, missing_roots) = scene.submitted(root(b"FROM scratch\n")).await;
+    assert!(missing_roots.is_empty() && job.state == JobState::Queued);
+    let syncing = scene.submit(&tree(&[("x", b"xx")])).await;
+    scene.call(&syncing, stray(0..9)).await.1.unwrap_err();
+
+    let (job, missing_roots) = scene.submitted(root(b"FROM scratch\n")).await;
+    assert!(missing_roots.is_empty() && job.state == JobState::Queued);
+    let error = scene.jobs.submit(&scene.caller, Scene::request(root(b"FROM other\n"))).await.unwrap_err();
+    assert!(matches!(error, JobsError::TooMuchPending { .. }), "{error:?}");
+    let newest = scene.jobs.list(&scene.caller, None, 1).await.unwrap().remove(0);
+    let failure = newest.failure.unwrap();
+    assert_eq!((newest.state, failure.code.as_str()), (JobState::Failed, "too_much_pending"));
+}
+
+#[tokio::test]
 async fn messages_out_of_order_and_frames_that_are_too_large_are_refused() {
     let scene = Scene::new().await;
     let tree = tree(&[("a", b"aa")]);

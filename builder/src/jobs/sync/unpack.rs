@@ -8,44 +8,49 @@ use zstd::zstd_safe::{DCtx, get_error_name};
 use super::Message;
 use crate::store::upload::{MAX_FRAME, UploadError};
 
+/// What a frame may refer to, and room for one frame after it.
+const ROOM: usize = SYNC_HISTORY + MAX_FRAME;
+
 /// What the call's frames held so far, as much of it as a frame may refer to.
 #[derive(Debug, Default)]
 pub(super) struct Unpack {
-    /// The last frame is its end.
-    history: Vec<u8>,
+    /// [`ROOM`] from the first frame on: all the memory that a call takes for this.
+    room: Box<[u8]>,
+    /// So much of it is taken; the last frame is its end.
+    taken: usize,
 }
 
 impl Unpack {
     /// What a frame holds.
     pub(super) fn frame(&mut self, message: &Message) -> Result<&[u8], UploadError> {
-        if self.history.len() > 2 * SYNC_HISTORY {
-            self.history.drain(..self.history.len() - SYNC_HISTORY);
+        if self.room.is_empty() {
+            self.room = vec![0; ROOM].into();
         }
-        let before = self.history.len();
-        match message {
-            Message::Zstd(frame) => self.decompress(frame).map_err(UploadError::Frame)?,
+        if self.taken > SYNC_HISTORY {
+            self.room.copy_within(self.taken - SYNC_HISTORY..self.taken, 0);
+            self.taken = SYNC_HISTORY;
+        }
+        let (history, rest) = self.room.split_at_mut(self.taken);
+        let bytes = match message {
+            Message::Zstd(frame) => decompress(frame, history, rest).map_err(UploadError::Frame)?,
             Message::Raw(frame) if frame.len() > MAX_FRAME => return Err(UploadError::FrameSize(frame.len())),
-            Message::Raw(frame) => self.history.extend_from_slice(frame),
-            Message::Check => {}
-        }
-        Ok(self.history.get(before..).unwrap_or_default())
+            Message::Raw(frame) => {
+                rest[..frame.len()].copy_from_slice(frame);
+                frame.len()
+            }
+            Message::Check => 0,
+        };
+        self.taken += bytes;
+        Ok(&rest[..bytes])
     }
+}
 
-    fn decompress(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let context = DCtx::try_create();
-        let mut context = context.ok_or_else(|| Error::from(ErrorKind::OutOfMemory))?;
-        let mut held = Vec::with_capacity(MAX_FRAME);
-        let failed = |code| Error::other(get_error_name(code));
-        context.ref_prefix(self.prefix()).map_err(failed)?;
-        context.decompress(&mut held, frame).map_err(failed)?;
-        drop(context);
-        self.history.extend_from_slice(&held);
-        Ok(())
-    }
-
-    fn prefix(&self) -> &[u8] {
-        self.history.get(self.history.len().saturating_sub(SYNC_HISTORY)..).unwrap_or_default()
-    }
+fn decompress(frame: &[u8], history: &[u8], room: &mut [u8]) -> Result<usize, Error> {
+    let context = DCtx::try_create();
+    let mut context = context.ok_or_else(|| Error::from(ErrorKind::OutOfMemory))?;
+    let failed = |code| Error::other(get_error_name(code));
+    context.ref_prefix(history).map_err(failed)?;
+    context.decompress(&mut room[..MAX_FRAME], frame).map_err(failed)
 }
 
 #[cfg(test)]
@@ -86,7 +91,7 @@ mod tests {
                 let bytes = noise(seed, size);
                 let message = if raw { Message::Raw(bytes.clone()) } else { compress(&bytes, &stream, prefix) };
                 prop_assert!(unpack.frame(&message).unwrap() == bytes.as_slice());
-                prop_assert!(unpack.history.len() <= 2 * SYNC_HISTORY + MAX_FRAME);
+                prop_assert!(unpack.room.len() <= 2 << 20);
                 stream.extend_from_slice(&bytes);
             }
         }
@@ -113,7 +118,7 @@ mod tests {
         for large in [Message::Raw(vec![0; MAX_FRAME + 1]), compress(&vec![0; MAX_FRAME + 1], &[], 0)] {
             let mut unpack = Unpack::default();
             unpack.frame(&large).unwrap_err();
-            assert!(unpack.history.is_empty());
+            assert_eq!(unpack.taken, 0);
         }
     }
 }

@@ -9,8 +9,14 @@ use super::*;
 use crate::store::tests::{blobs, put};
 
 const DAYS: Duration = Duration::from_hours(48);
-const POLICY: Policy =
-    Policy { young: Duration::from_hours(24), spare: u64::MAX, small: 1 << 20, few: 3, most: u64::MAX };
+const POLICY: Policy = Policy {
+    young: Duration::from_hours(24),
+    spare: u64::MAX,
+    charge: u64::MAX,
+    small: 1 << 20,
+    few: 3,
+    most: u64::MAX,
+};
 
 fn needed<'a>(contents: impl IntoIterator<Item = &'a [u8]>) -> Reachable {
     let mut needed = Reachable::default();
@@ -37,6 +43,21 @@ fn what_nobody_needs_goes_when_it_is_old() {
 }
 
 #[test]
+fn a_small_blob_counts_for_more_than_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = blobs(dir.path());
+    put(&blobs, &[b"1", b"2", b"3"]);
+    put(&blobs, &[b"4"]);
+    assert_eq!(spare(&blobs, &needed([])), Spare { bytes: 4 * 49, charge: 4 * 1024 });
+    assert_eq!(charge_of_all(&blobs), 4 * 1024);
+    let enough = Policy { charge: 4 * 1024, ..POLICY };
+    assert_eq!(collect(&blobs, &needed([]), &enough, Duration::ZERO), Swept::default());
+    let less = Policy { charge: 4 * 1024 - 1, ..POLICY };
+    assert_eq!(collect(&blobs, &needed([]), &less, Duration::ZERO).packs, 1);
+    assert!(blobs.has(&Digest::of(b"4")));
+}
+
+#[test]
 fn above_a_limit_the_oldest_of_what_nobody_needs_goes_however_young() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = blobs(dir.path());
@@ -45,7 +66,7 @@ fn above_a_limit_the_oldest_of_what_nobody_needs_goes_however_young() {
         put(&blobs, &[content]);
     }
     let needed = needed([contents[0].as_slice()]);
-    assert_eq!(spare(&blobs, &needed), 3 * 1048);
+    assert_eq!(spare(&blobs, &needed).bytes, 3 * 1048);
     let enough = Policy { spare: 3 * 1048, ..POLICY };
     assert_eq!(collect(&blobs, &needed, &enough, Duration::ZERO), Swept::default());
     let less = Policy { spare: 3 * 1048 - 1, ..POLICY };
@@ -107,7 +128,8 @@ fn a_reader_goes_on_while_packs_are_merged() {
         put(&writer, &[content]);
     }
     let over = AtomicBool::new(false);
-    let policy = Policy { young: Duration::ZERO, spare: u64::MAX, small: 1 << 20, few: 2, most: 1000 };
+    let policy =
+        Policy { young: Duration::ZERO, spare: u64::MAX, charge: u64::MAX, small: 1 << 20, few: 2, most: 1000 };
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {

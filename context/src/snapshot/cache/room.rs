@@ -44,7 +44,8 @@ pub(super) fn mark_used(file: &File, metadata: &Metadata) {
 }
 
 impl Room {
-    /// Takes away what is too much: what was not of use for long, then whatever has not been for longest. `own` stays.
+    /// Takes away what is too much: what was not of use for long, then whatever finds no room beside what was of use later.
+    /// `own` stays, and so does what somebody is writing.
     pub(super) fn make(self, own: &Path) {
         let Some(dir) = own.parent() else { return };
         let now = SystemTime::now();
@@ -55,9 +56,17 @@ impl Room {
         let (mut files, mut bytes) = (0, 0_u64);
         let (mine, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.path == own);
         for Found { used, bytes: size, path } in mine.into_iter().chain(others) {
-            let kept = if is_cache(&path) { KEPT } else { WRITTEN };
-            (files, bytes) = (files + 1, size.saturating_add(bytes));
-            if path != own && (age(used) > kept || files > self.files || bytes > self.bytes) {
+            let with = size.saturating_add(bytes);
+            let kept = if is_cache(&path) {
+                age(used) <= KEPT && files < self.files && with <= self.bytes
+            } else if age(used) <= WRITTEN {
+                continue;
+            } else {
+                false
+            };
+            if kept || path == own {
+                (files, bytes) = (files + 1, with);
+            } else {
                 // Somebody else may have done it.
                 let _ = fs::remove_file(path);
             }

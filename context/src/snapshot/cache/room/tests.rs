@@ -57,6 +57,7 @@ proptest! {
     #[test]
     fn the_ones_used_last_are_kept_as_far_as_there_is_room(
         sizes in prop::collection::vec(0..100_u64, 1..30),
+        written in prop::collection::vec(0..1000_u64, 0..4),
         own: prop::sample::Index,
         files in 1..20_usize,
         bytes in 100..600_u64,
@@ -65,6 +66,9 @@ proptest! {
         // Number n was of use n hours ago.
         let all: Vec<_> = (0_u64..).zip(&sizes).map(|(n, size)| (name(n as usize), *size, n * HOUR)).collect();
         fill(dir.path(), &all);
+        // Others are writing some.
+        let written: Vec<_> = written.iter().enumerate().map(|(n, size)| (format!(".tmp{n}"), *size, HOUR / 2)).collect();
+        fill(dir.path(), &written);
         let own = own.index(all.len());
         let room = Room { files, bytes };
         // Several at once come to the same as one.
@@ -76,12 +80,14 @@ proptest! {
         let (mut count, mut total) = (1, all[own].1);
         let mut expected = BTreeSet::from([name(own)]);
         for (_, (name, size, _)) in all.iter().enumerate().filter(|(n, _)| *n != own) {
-            (count, total) = (count + 1, total + size);
-            if count <= files && total <= bytes {
+            // One that finds no room takes none from those that do.
+            if count < files && total + size <= bytes {
+                (count, total) = (count + 1, total + size);
                 expected.insert(name.clone());
             }
         }
         prop_assert!(expected.len() <= files);
+        expected.extend(written.into_iter().map(|(name, ..)| name));
         prop_assert_eq!(left(dir.path()), expected);
     }
 }
