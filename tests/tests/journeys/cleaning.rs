@@ -147,10 +147,12 @@ fn a_service_that_has_too_much_of_no_tree_says_what_to_do() {
     let service = Service::with(options);
     let team = service.team();
     let app = project(&team);
+    // A blob counts when all of it is there, and may have 2 MiB: much more than the limit and that.
+    app.file("data/larger", random(8_000_000));
     let run = app.events(&["build"]).expect(3);
     assert!(run.stderr.contains("store.namespace_max_pending_bytes"), "{}", run.story());
     // What it has left makes room for one that fits.
-    fs::remove_file(app.path().join("data/large")).unwrap();
+    fs::remove_file(app.path().join("data/larger")).unwrap();
     app.file("data/large", random(1_500_000));
     build(&app);
 }
