@@ -243,6 +243,7 @@ impl Jobs {
         Watch {
             reader: EventLogReader::new(&events, after_seq),
             changes: Changes::of(events),
+            asked: None,
             db: self.inner.db.clone(),
             job,
             follow,
@@ -307,6 +308,8 @@ pub fn job_done(state: JobState, failure: Option<JobFailure>) -> JobDone {
 pub struct Watch {
     reader: EventLogReader,
     changes: Changes,
+    /// When the row was read last.
+    asked: Option<Instant>,
     db: Db,
     job: JobId,
     follow: bool,
@@ -319,7 +322,6 @@ impl Watch {
         /// Between two readings of the row.
         const ROW_EVERY: Duration = Duration::from_secs(1);
         let mut over = !self.follow;
-        let mut asked = None::<Instant>;
         while !self.ended {
             let events = self.reader.read(BATCH).map_err(io("read the event log"))?;
             if !events.is_empty() {
@@ -334,8 +336,8 @@ impl Watch {
                 break;
             }
             // The log is written before the row: what ended before this question is in the next reading.
-            if asked.is_none_or(|at| at.elapsed() >= ROW_EVERY) {
-                asked = Some(Instant::now());
+            if self.asked.is_none_or(|at| at.elapsed() >= ROW_EVERY) {
+                self.asked = Some(Instant::now());
                 over = self.db.job(self.job).await?.is_none_or(|row| row.state.is_final());
             }
             if !over {

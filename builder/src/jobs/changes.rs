@@ -6,55 +6,71 @@ use std::{fmt, io};
 
 use futures::FutureExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
-/// How often somebody looks who hears nothing: the folder isn't there yet, or the user has no inotify instance left.
+/// How often somebody looks who hears nothing: the folder isn't there yet, or too many want to hear.
 const LOOK: Duration = Duration::from_millis(25);
-/// At least between two looks, however much is written.
-const REST: Duration = Duration::from_millis(1);
-
+/// At least between two looks, however much is written. The first one after a silence is at once.
+const REST: Duration = Duration::from_millis(10);
+/// Folders that are listened to. A user's inotify instances are few (128, mostly), and other programs need some.
+static LISTENING: Semaphore = Semaphore::const_new(48);
 /// Bytes for events of one reading.
 const BUFFER: usize = 4096;
 
 /// Changes of the files in a folder.
+#[derive(Debug)]
 pub(super) struct Changes {
     folder: PathBuf,
-    watch: Option<EventStream<[u8; BUFFER]>>,
+    watch: Option<Watch>,
+    /// Before that nobody looks again.
+    rested: Instant,
+}
+
+struct Watch {
+    events: EventStream<[u8; BUFFER]>,
+    _one: SemaphorePermit<'static>,
 }
 
 impl Changes {
     /// Of this folder.
     pub(super) fn of(folder: PathBuf) -> Self {
-        Self { watch: watch(&folder).ok(), folder }
+        Self { folder, watch: None, rested: Instant::now() }
     }
 
     /// Waits until something may have changed since the last time, at most so long.
     pub(super) async fn next(&mut self, at_most: Duration) {
         let Some(watch) = &mut self.watch else {
-            tokio::time::sleep(LOOK.min(at_most)).await;
-            self.watch = watch(&self.folder).ok();
+            self.watch = Watch::of(&self.folder).ok();
+            // What came before it listens is found by another look.
+            if self.watch.is_none() {
+                tokio::time::sleep(LOOK.min(at_most)).await;
+            }
             return;
         };
-        let rested = Instant::now() + REST;
-        if tokio::time::timeout(at_most, watch.next()).await.is_ok() {
-            tokio::time::sleep_until(rested).await;
+        if tokio::time::timeout(at_most, watch.events.next()).await.is_ok() {
+            tokio::time::sleep_until(self.rested).await;
+            self.rested = Instant::now() + REST;
             // What has changed doesn't matter: all of it is looked at next.
-            while watch.next().now_or_never().flatten().is_some() {}
+            while watch.events.next().now_or_never().flatten().is_some() {}
         }
     }
 }
 
-impl fmt::Debug for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changes").field("folder", &self.folder).finish_non_exhaustive()
+impl Watch {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let one = LISTENING.try_acquire().map_err(io::Error::other)?;
+        let watch = Inotify::init()?;
+        watch.watches().add(folder, WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO)?;
+        Ok(Self { events: watch.into_event_stream([0; BUFFER])?, _one: one })
     }
 }
 
-fn watch(folder: &Path) -> io::Result<EventStream<[u8; BUFFER]>> {
-    let watch = Inotify::init()?;
-    watch.watches().add(folder, WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO)?;
-    watch.into_event_stream([0; BUFFER])
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 #[cfg(test)]
@@ -68,11 +84,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (folder, file) = (dir.path().join("events"), dir.path().join("events/log"));
         let mut changes = Changes::of(folder.clone());
+        changes.next(LONG).await;
         assert!(changes.watch.is_none());
         std::fs::create_dir(&folder).unwrap();
-        // From here on it hears.
-        changes.next(LONG).await;
-        assert!(changes.watch.is_some());
+        tokio::time::timeout(LONG / 2, changes.next(LONG)).await.unwrap();
+        assert!(changes.watch.is_some(), "from here on it hears");
         for _ in 0..3 {
             std::fs::write(&file, "more").unwrap();
             tokio::time::timeout(LONG / 2, changes.next(LONG)).await.unwrap();
@@ -84,6 +100,8 @@ mod tests {
     #[tokio::test]
     async fn who_hears_nothing_looks() {
         let mut changes = Changes::of("/nonexistent/folder".into());
-        tokio::time::timeout(LONG / 2, changes.next(LONG)).await.unwrap();
+        for _ in 0..3 {
+            tokio::time::timeout(LONG / 2, changes.next(LONG)).await.unwrap();
+        }
     }
 }

@@ -210,7 +210,8 @@ impl Jobs {
         work: impl Future<Output = Result<T, JobsError>> + Send + 'static,
     ) -> Result<T, JobsError> {
         let stop = self.inner.stop.now.clone();
-        let task = self.inner.tracker.spawn(async move { stop.run_until_cancelled(work).await });
+        // Not one of the jobs that a service waits for which is to stop.
+        let task = tokio::spawn(async move { stop.run_until_cancelled(work).await });
         let stopped = || io("make room")(std::io::ErrorKind::Interrupted.into());
         task.await.map_err(|error| io("make room")(error.into()))?.ok_or_else(stopped)?
     }

@@ -33,6 +33,8 @@ struct Bound {
     since: u64,
     /// When the last count began and ended, or failed.
     last: Option<(Instant, Instant)>,
+    /// It failed.
+    failed: bool,
 }
 
 impl Pending {
@@ -58,18 +60,22 @@ impl Pending {
         bound.counted = Some(bytes);
         bound.since = bound.since.saturating_sub(since);
         bound.last = Some((began, Instant::now()));
+        bound.failed = false;
     }
 
     /// A count has failed: that took its time, too.
     pub(super) fn failed(&self, (_, began): (u64, Instant)) {
-        self.bound().last = Some((began, Instant::now()));
+        let mut bound = self.bound();
+        bound.last = Some((began, Instant::now()));
+        bound.failed = true;
     }
 
     /// How long to wait before another count, so that at most half of the time goes there; none when the last one began after
-    /// this.
+    /// this and told something.
     fn rest(&self, asked: Instant) -> Option<Duration> {
-        let Some((began, ended)) = self.bound().last else { return Some(Duration::ZERO) };
-        (began < asked).then(|| (ended - began).min(LONGEST_REST).saturating_sub(ended.elapsed()))
+        let bound = self.bound();
+        let Some((began, ended)) = bound.last else { return Some(Duration::ZERO) };
+        (bound.failed || began < asked).then(|| (ended - began).min(LONGEST_REST).saturating_sub(ended.elapsed()))
     }
 
     #[cfg(test)]
@@ -132,5 +138,21 @@ impl Jobs {
             tracing::info!(%namespace, packs = swept.packs, bytes = swept.bytes, "made room in {namespace} for an upload");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_failed_is_no_answer_for_those_who_waited_for_it() {
+        let (pending, asked) = (Pending::default(), Instant::now());
+        assert_eq!(pending.rest(asked), Some(Duration::ZERO), "nothing was counted yet");
+        pending.failed(pending.begin());
+        assert!(pending.rest(asked).is_some());
+        pending.counted(7, pending.begin());
+        assert_eq!(pending.rest(asked), None);
+        assert!(pending.rest(Instant::now()).is_some());
     }
 }
