@@ -1,6 +1,5 @@
 //! Everything that a job's roots consist of. This is the only place of the sync that looks into a scan.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,15 +48,20 @@ impl Blobs {
         &self.0
     }
 
-    /// All blobs, each once: nodes first, then contents by path, as they lie on the disk.
-    pub(super) fn items(&self) -> Vec<Item> {
-        let mut seen = HashSet::new();
-        let mut items: Vec<Item> = Vec::new();
-        for (at, tree) in self.0.iter().enumerate() {
-            items.extend(tree.scan.nodes().iter().map(|(digest, found)| node(at, digest, found)));
-            items.extend(tree.scan.sources().iter().map(|(digest, source)| content(at, digest, source)));
-        }
-        items.retain(|item| seen.insert(item.digest));
+    /// All blobs, each once.
+    pub(super) fn all(&self) -> impl Iterator<Item = Item> {
+        let trees = self.0.iter().enumerate();
+        let all = trees.flat_map(|(at, tree)| {
+            let nodes = tree.scan.nodes().iter().map(move |(digest, found)| node(at, digest, found));
+            nodes.chain(tree.scan.sources().iter().map(move |(digest, source)| content(at, digest, source)))
+        });
+        // What several have belongs to the first; nobody keeps a list of hundreds of thousands for that.
+        all.filter(|item| self.find(&item.digest).as_ref() == Some(item))
+    }
+
+    /// Those that are wanted: nodes first, then contents by path, as they lie on the disk.
+    pub(super) fn items(&self, wanted: impl Fn(&Item) -> bool) -> Vec<Item> {
+        let mut items: Vec<_> = self.all().filter(wanted).collect();
         self.sort(&mut items);
         items
     }

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 
+use slipway_context::Digest;
 use slipway_proto::v1::{
     SyncCheck, SyncOpen, SyncRequest, SyncResponse, sync_request::Kind, sync_response::Kind as Answer,
 };
@@ -124,14 +125,17 @@ impl Talk<'_, '_> {
     }
 
     /// The answer to a check: what is missing, or nothing.
-    async fn answer(&mut self) -> Result<Option<Vec<Vec<u8>>>, Stop> {
+    async fn answer(&mut self) -> Result<Option<Vec<Digest>>, Stop> {
         let mut missing = Vec::new();
         loop {
             match self.hear().await? {
                 Answer::Stored(_) => {}
                 Answer::Committed(_) => return Ok(None),
                 Answer::Missing(part) => {
-                    missing.extend(part.digests);
+                    for digest in &part.digests {
+                        let unknown = |_| SyncError::Unknown { digest: hex::encode(digest) };
+                        missing.push(Digest::try_from(digest.as_slice()).map_err(unknown)?);
+                    }
                     if part.last {
                         return Ok(Some(missing));
                     }

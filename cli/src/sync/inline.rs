@@ -22,11 +22,11 @@ impl Inline {
     pub(crate) fn take(&mut self, tree: &Arc<Tree>) -> Vec<InlineBlob> {
         let mut blobs = Blobs::default();
         blobs.add(tree);
-        let items = blobs.items();
-        let bytes: u64 = items.iter().map(|item| item.size).sum();
+        let bytes: u64 = blobs.all().map(|item| item.size).sum();
         if bytes > MOST || self.0 + bytes > MOST_IN_ALL {
             return Vec::new();
         }
+        let items = blobs.items(|_| true);
         let mut taken = Vec::with_capacity(items.len());
         for item in &items {
             let mut content = Vec::new();

@@ -81,7 +81,7 @@ impl Memory {
             let Some(path) = self.path(tree) else { continue };
             let mut own = Blobs::default();
             own.add(tree);
-            let mut words: Vec<_> = own.items().iter().map(|item| word(&item.digest)).collect();
+            let mut words: Vec<_> = own.all().map(|item| word(&item.digest)).collect();
             if words.len() > MOST_BLOBS {
                 continue;
             }

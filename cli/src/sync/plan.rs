@@ -18,7 +18,8 @@ const SMALL: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Plan {
     blobs: Arc<Blobs>,
-    asked: HashSet<Digest>,
+    /// The first bytes of what was asked for: enough to tell whether there was anything new.
+    asked: HashSet<[u8; 8]>,
     /// How much the last answer named.
     before: usize,
     fruitless: u32,
@@ -34,15 +35,13 @@ impl Plan {
 
     /// What the service will most likely ask for.
     pub(super) fn guess(&mut self, known: &Known) -> Vec<Item> {
-        let mut items = self.blobs.items();
-        items.retain(|item| !known.has(&item.digest));
-        let bytes = |items: &[Item], nodes: bool| -> u64 {
-            items.iter().filter(|item| nodes || !item.node).map(|item| item.size).sum()
+        let new = |item: &Item| !known.has(&item.digest);
+        let bytes = |nodes: bool| -> u64 {
+            self.blobs.all().filter(|item| (nodes || !item.node) && new(item)).map(|item| item.size).sum()
         };
-        let unasked = if known.is_empty() { bytes(&items, true) <= SMALL } else { bytes(&items, false) <= UNASKED };
-        items.retain(|item| item.node || unasked);
+        let unasked = if known.is_empty() { bytes(true) <= SMALL } else { bytes(false) <= UNASKED };
         self.all_nodes = known.is_empty();
-        items
+        self.blobs.items(|item| new(item) && (item.node || unasked))
     }
 
     /// Another call begins: what was under way is lost.
@@ -51,13 +50,13 @@ impl Plan {
     }
 
     /// What the service asks for.
-    pub(super) fn answer(&mut self, missing: &[Vec<u8>]) -> Result<Vec<Item>, SyncError> {
+    pub(super) fn answer(&mut self, missing: &[Digest]) -> Result<Vec<Item>, SyncError> {
         let mut items = Vec::with_capacity(missing.len());
         let mut news = missing.len() < self.before;
         for digest in missing {
-            let item = Digest::try_from(digest.as_slice()).ok().and_then(|digest| self.blobs.find(&digest));
-            let item = item.ok_or_else(|| SyncError::Unknown { digest: hex::encode(digest) })?;
-            news |= self.asked.insert(item.digest);
+            let item = self.blobs.find(digest);
+            let item = item.ok_or_else(|| SyncError::Unknown { digest: digest.hex() })?;
+            news |= digest.as_bytes().first_chunk().is_some_and(|first| self.asked.insert(*first));
             items.push(item);
         }
         self.before = missing.len();
@@ -68,7 +67,7 @@ impl Plan {
         // What is below a missing node is most likely missing too, and to ask level by level takes long.
         if items.iter().any(|item| item.node) && !std::mem::replace(&mut self.all_nodes, true) {
             items.retain(|item| !item.node);
-            items.extend(self.blobs.items().into_iter().filter(|item| item.node));
+            items.extend(self.blobs.all().filter(|item| item.node));
         }
         self.blobs.sort(&mut items);
         items.dedup_by_key(|item| item.digest);
@@ -124,20 +123,14 @@ mod tests {
         fs::create_dir(dir.path().join("sub")).unwrap();
         fs::write(dir.path().join("sub/a"), "a").unwrap();
         let mut plan = Plan::new(blobs(dir.path()));
-        let (a, root) = (Digest::of(b"a").as_bytes().to_vec(), plan.blobs.trees()[0].scan.digest().as_bytes().to_vec());
+        let (a, root) = (Digest::of(b"a"), plan.blobs.trees()[0].scan.digest());
         let names = |items: Vec<Item>| items.iter().map(|item| item.node).collect::<Vec<_>>();
-        assert_eq!(
-            names(plan.answer(&[a.clone(), root.clone()]).unwrap()),
-            [true, true, false],
-            "a missing node brings all"
-        );
+        assert_eq!(names(plan.answer(&[a, root]).unwrap()), [true, true, false], "a missing node brings all");
         assert_eq!(names(plan.answer(std::slice::from_ref(&root)).unwrap()), [true], "once");
         for _ in 1..FRUITLESS {
             plan.answer(std::slice::from_ref(&root)).unwrap();
         }
         assert!(matches!(plan.answer(&[root]), Err(SyncError::Fruitless { count: 1 })));
-        for unknown in [vec![0; 32], vec![1]] {
-            assert!(matches!(plan.answer(&[a.clone(), unknown]), Err(SyncError::Unknown { .. })));
-        }
+        assert!(matches!(plan.answer(&[a, Digest::of(b"unknown")]), Err(SyncError::Unknown { .. })));
     }
 }

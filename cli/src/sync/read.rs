@@ -135,7 +135,7 @@ mod tests {
             let scan = scan(dir.path(), &Rules::none(), &ScanOptions::default()).unwrap();
             let mut blobs = Blobs::default();
             blobs.add(&Arc::new(Tree::complete("t".to_owned(), dir.path().to_owned(), scan)));
-            let packed = || read(&blobs, &blobs.items(), 0, |_| Ok(()));
+            let packed = || read(&blobs, &blobs.items(|_| true), 0, |_| Ok(()));
             assert!(packed().is_ok(), "{size}");
             for changed in [vec![b'x'; size + 1], vec![b'y'; size]] {
                 if changed.len() == size && size == 0 {
