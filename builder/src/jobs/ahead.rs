@@ -259,6 +259,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::names::JobId;
+    use crate::pipeline::input::tests::plain_build;
     use crate::pipeline::looking::Looking;
     use crate::registry;
     use crate::registry::bases::tests::Server;
@@ -291,20 +292,7 @@ mod tests {
             let service = ServiceName::new("app").unwrap();
             let image = format!("{}/dev/demo-app@{}", self.server.host, ImageDigest::of(found.as_bytes()));
             let skipped = Skipped { image: image.parse().unwrap(), reason: "same".to_owned() };
-            let build = BuildPlan {
-                service: service.clone(),
-                context: ".".to_owned(),
-                dockerfile: "Dockerfile".to_owned(),
-                target: None,
-                args: Vec::new(),
-                build_args: Vec::new(),
-                image: None,
-                depends_on: Vec::new(),
-                platforms: Vec::new(),
-                no_cache: false,
-                no_skip: false,
-                only_if_missing: false,
-            };
+            let build = plain_build("app");
             let plan = Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None };
             let row = JobRow {
                 id: JobId::new(),

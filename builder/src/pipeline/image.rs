@@ -313,6 +313,7 @@ mod tests {
     use crate::jobs::spec::{BuildRoots, JobSpec};
     use crate::names::JobId;
     use crate::pipeline::events::Events;
+    use crate::pipeline::input::tests::plain_build;
     use crate::pipeline::looking::Looking;
     use crate::registry::bases::tests::Server;
     use crate::registry::mirrors::Mirrors;
@@ -328,20 +329,7 @@ mod tests {
         let config = Config { data_dir: dir.to_owned(), registry, engine: Some(engine.clone()), ..Config::default() };
         let registry = Arc::new(Registry::open(&config.registry, dir).unwrap());
         let service = ServiceName::new("app").unwrap();
-        let build = BuildPlan {
-            service: service.clone(),
-            context: ".".to_owned(),
-            dockerfile: "Dockerfile".to_owned(),
-            target: None,
-            args: Vec::new(),
-            build_args: Vec::new(),
-            image: None,
-            depends_on: Vec::new(),
-            platforms: Vec::new(),
-            no_cache: false,
-            no_skip: false,
-            only_if_missing: false,
-        };
+        let build = plain_build("app");
         let root = Digest::of(b"root");
         let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
         let spec = JobSpec {

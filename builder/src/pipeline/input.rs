@@ -393,4 +393,4 @@ fn not_analysed(error: &tokio::task::JoinError) -> Analysis {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

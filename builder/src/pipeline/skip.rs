@@ -217,6 +217,7 @@ mod tests {
     use super::*;
     use crate::jobs::spec::BuildRoots;
     use crate::pipeline::input::Before;
+    use crate::pipeline::input::tests::plain_build;
     use crate::registry::Config;
     use crate::registry::bases::tests::Server;
     use crate::registry::mirrors::Mirrors;
@@ -228,20 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
         let bases = BaseImages::new(registry, Mirrors::parse(&BTreeMap::new()).unwrap()).unwrap();
-        let build = BuildPlan {
-            service: ServiceName::new("app").unwrap(),
-            context: ".".to_owned(),
-            dockerfile: "Dockerfile".to_owned(),
-            target: None,
-            args: Vec::new(),
-            build_args: Vec::new(),
-            image: None,
-            depends_on: Vec::new(),
-            platforms: Vec::new(),
-            no_cache: false,
-            no_skip: false,
-            only_if_missing: false,
-        };
+        let build = plain_build("app");
         let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
         let root = Digest::of(b"root");
         let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };

@@ -3,13 +3,14 @@ use slipway_manifest::plan::JobKind;
 
 use super::*;
 
-fn build() -> BuildPlan {
+/// A build that asks for nothing special.
+pub(crate) fn plain_build(service: &str) -> BuildPlan {
     BuildPlan {
-        service: ServiceName::new("api").unwrap(),
+        service: ServiceName::new(service).unwrap(),
         context: ".".to_owned(),
         dockerfile: "Dockerfile".to_owned(),
         target: None,
-        args: vec![("A".to_owned(), Template::literal("1"))],
+        args: Vec::new(),
         build_args: Vec::new(),
         image: None,
         depends_on: Vec::new(),
@@ -18,6 +19,10 @@ fn build() -> BuildPlan {
         no_skip: false,
         only_if_missing: false,
     }
+}
+
+fn build() -> BuildPlan {
+    BuildPlan { args: vec![("A".to_owned(), Template::literal("1"))], ..plain_build("api") }
 }
 
 fn roots() -> BuildRoots {
