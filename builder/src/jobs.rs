@@ -173,6 +173,8 @@ struct Inner {
     pending: Mutex<HashMap<Namespace, Arc<Pending>>>,
     /// Something may be able to start.
     wake: Notify,
+    /// The row of a job that has ended says so.
+    ended: Arc<Notify>,
     tracker: TaskTracker,
     stop: Stop,
 }
@@ -189,10 +191,24 @@ impl Jobs {
         stop: Stop,
     ) -> Self {
         let (syncs, sweeps, pending) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (wake, tracker) = (Notify::new(), TaskTracker::new());
-        let inner =
-            Inner { db, data_dir, config, store, bases, process_args, syncs, sweeps, pending, wake, tracker, stop };
-        Self { inner: Arc::new(inner) }
+        let (wake, ended, tracker) = (Notify::new(), Arc::default(), TaskTracker::new());
+        Self {
+            inner: Arc::new(Inner {
+                db,
+                data_dir,
+                config,
+                store,
+                bases,
+                process_args,
+                syncs,
+                sweeps,
+                pending,
+                wake,
+                ended,
+                tracker,
+                stop,
+            }),
+        }
     }
 
     /// The job, for a caller who may see it.
@@ -245,6 +261,7 @@ impl Jobs {
             changes: Changes::of(events),
             asked: None,
             db: self.inner.db.clone(),
+            row_ended: self.inner.ended.clone(),
             job,
             follow,
             ended: false,
@@ -269,6 +286,13 @@ impl Jobs {
         self.inner.syncs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes the row of a job whose log says that it has ended.
+    async fn finish(&self, job: JobId, state: JobState, failure: Option<&JobFailure>) -> Result<(), JobsError> {
+        self.inner.db.finish_job(job, state, failure).await?;
+        self.inner.ended.notify_waiters();
+        Ok(())
+    }
+
     /// Writes the last event and the row of a job that no process runs.
     async fn end(
         &self,
@@ -283,7 +307,7 @@ impl Jobs {
         let dir = self.dir(row.id);
         let mut log = EventLogWriter::open(&dir.events(), &row.id.to_string()).map_err(io("open the event log"))?;
         log.append(Kind::JobDone(job_done(state, failure.clone()))).map_err(io("write an event"))?;
-        self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
+        self.finish(row.id, state, failure.as_ref()).await?;
         if let Some(session) = self.syncs().remove(&row.id) {
             session.end();
         }
@@ -311,6 +335,7 @@ pub struct Watch {
     /// When the row was read last.
     asked: Option<Instant>,
     db: Db,
+    row_ended: Arc<Notify>,
     job: JobId,
     follow: bool,
     ended: bool,
@@ -350,12 +375,16 @@ impl Watch {
     /// Who hears that the job has ended must not find it running when they ask. The row follows the log at once, unless the
     /// service is in trouble.
     async fn settle(&self) -> Result<(), JobsError> {
-        for _ in 0..200 {
-            if self.db.job(self.job).await?.is_none_or(|row| row.state.is_final()) {
-                break;
+        let patience = Instant::now() + Duration::from_secs(1);
+        loop {
+            let ended = self.row_ended.notified();
+            // From here on it hears of it.
+            let mut ended = std::pin::pin!(ended);
+            ended.as_mut().enable();
+            let over = self.db.job(self.job).await?.is_none_or(|row| row.state.is_final());
+            if over || tokio::time::timeout_at(patience.into(), ended).await.is_err() {
+                return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(())
     }
 }

@@ -95,6 +95,13 @@ impl Service {
         self.ready();
     }
 
+    /// `slipwayd verify` over its data, whether it runs or not.
+    pub fn verify(&self) -> crate::Run {
+        let mut command = Command::new(crate::program("slipwayd"));
+        command.args(["--dev", "--config"]).arg(self.config()).arg("verify");
+        crate::command::start(command, Some(self.log_path())).finish()
+    }
+
     /// Waits until it is ready.
     ///
     /// # Panics

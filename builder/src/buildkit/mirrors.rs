@@ -31,8 +31,8 @@ struct BuildkitdRegistry {
     http: Option<bool>,
 }
 
-/// URLs of mirrors by registry; `None` where the engine does not tell now, nor within `patience`. What is in a file is read each time, so that a
-/// change counts from the next job on.
+/// URLs of mirrors by registry; `None` where the engine does not tell now, nor within `patience`. What is in a file is read
+/// each time, so that a change counts from the next job on.
 pub async fn discover(address: &Address, patience: Duration) -> Option<BTreeMap<String, Vec<String>>> {
     match address {
         Address::Docker(socket) => match tokio::time::timeout(patience, docker::info(socket)).await {
@@ -54,12 +54,12 @@ fn read_first(paths: &[&Path]) -> Option<BTreeMap<String, Vec<String>>> {
             if error.kind() == io::ErrorKind::NotFound {
                 continue;
             }
-            tracing::debug!(path = %path.display(), %error, "can't read buildkitd's configuration");
+            tracing::warn!(path = %path.display(), %error, "can't read buildkitd's configuration");
             return None;
         }
         let mirrors = parse(&text);
         if mirrors.is_none() {
-            tracing::debug!(path = %path.display(), "can't understand buildkitd's configuration");
+            tracing::warn!(path = %path.display(), "can't understand buildkitd's configuration");
         }
         return mirrors;
     }

@@ -141,7 +141,7 @@ impl Jobs {
         let went_on = if named.is_ok_and(|named| named) {
             self.end_named(&row, spec).await
         } else {
-            self.commit_row(&row).await.map(drop)
+            self.commit(&row).await.map(drop)
         };
         let now = self.inner.db.job(row.id).await?.unwrap_or(row);
         // What has ended meanwhile has lost its specification.
@@ -374,7 +374,7 @@ mod tests {
         // Another call of the same request was faster.
         let scene = Scene::new().await;
         let (row, spec) = scene.job(NAMED).await;
-        scene.jobs.commit_row(&row).await.unwrap();
+        scene.jobs.commit(&row).await.unwrap();
         let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
         assert_eq!(row.state, JobState::Queued);
         assert!(matches!(scene.events(row.id)[..], [Kind::SyncDone(_), Kind::JobQueued(_)]));

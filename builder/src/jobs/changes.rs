@@ -12,8 +12,10 @@ use tokio_stream::StreamExt as _;
 
 /// How often somebody looks who hears nothing: the folder isn't there yet, or too many want to hear.
 const LOOK: Duration = Duration::from_millis(25);
-/// At least between two looks, however much is written. The first one after a silence is at once.
+/// Between two looks, however much is written.
 const REST: Duration = Duration::from_millis(10);
+/// So many looks after a silence are at once.
+const BURST: u32 = 20;
 /// Folders that are listened to. A user's inotify instances are few (128, mostly), and other programs need some.
 static LISTENING: Semaphore = Semaphore::const_new(48);
 /// Bytes for events of one reading.
@@ -24,7 +26,7 @@ const BUFFER: usize = 4096;
 pub(super) struct Changes {
     folder: PathBuf,
     watch: Option<Watch>,
-    /// Before that nobody looks again.
+    /// When all looks so far have been rested for (the generic cell rate algorithm).
     rested: Instant,
 }
 
@@ -50,8 +52,9 @@ impl Changes {
             return;
         };
         if tokio::time::timeout(at_most, watch.events.next()).await.is_ok() {
-            tokio::time::sleep_until(self.rested).await;
-            self.rested = Instant::now() + REST;
+            tokio::time::sleep(self.rested.saturating_duration_since(Instant::now()).saturating_sub(REST * BURST))
+                .await;
+            self.rested = self.rested.max(Instant::now()) + REST;
             // What has changed doesn't matter: all of it is looked at next.
             while watch.events.next().now_or_never().flatten().is_some() {}
         }
@@ -95,6 +98,20 @@ mod tests {
         }
         let waiting = tokio::time::timeout(LOOK * 8, changes.next(LONG)).await;
         assert!(waiting.is_err(), "nothing was written");
+    }
+
+    #[tokio::test]
+    async fn looks_are_at_once_after_a_silence_and_rare_in_a_flood() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut changes = Changes::of(dir.path().to_owned());
+        changes.next(LONG).await;
+        let began = Instant::now();
+        for _ in 0..BURST * 2 {
+            std::fs::write(dir.path().join("log"), "more").unwrap();
+            changes.next(LONG).await;
+        }
+        assert!(changes.rested >= began + REST * BURST * 2, "each look is rested for");
+        assert!(began.elapsed() >= REST * (BURST - 1), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

@@ -98,7 +98,7 @@ impl Jobs {
             self.inner.db.set_environment(&row.namespace, &row.environment, row.id, &seen.images).await?;
         }
         let failure = done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
-        self.inner.db.finish_job(row.id, state, failure.as_ref()).await?;
+        self.finish(row.id, state, failure.as_ref()).await?;
         self.dir(row.id).forget_spec();
         Ok(())
     }

@@ -220,7 +220,7 @@ impl Jobs {
             }
         }
         if missing.is_empty() {
-            if !self.commit_row(&row).await?.digests.is_empty() {
+            if !self.commit(&row).await?.digests.is_empty() {
                 // Something was lost just now: the sync finds out what.
                 missing = roots.into_iter().filter(|(_, root)| needed.contains(root)).map(|(name, _)| name).collect();
             }
@@ -230,8 +230,15 @@ impl Jobs {
         Ok(Submitted::Job { row: row.into(), missing_roots: missing })
     }
 
-    /// Checks that everything is there and queues the job; else tells what is missing.
-    pub(super) async fn commit_row(&self, row: &JobRow) -> Result<Lacking, JobsError> {
+    /// Checks that everything is there and queues the job; else tells what is missing. Once begun it comes to its end: a queued
+    /// job has its events, whatever becomes of the call.
+    pub(super) async fn commit(&self, row: &JobRow) -> Result<Lacking, JobsError> {
+        let (jobs, row) = (self.clone(), row.clone());
+        let committing = tokio::spawn(async move { jobs.commit_row(&row).await });
+        committing.await.map_err(|error| io("check the roots")(error.into()))?
+    }
+
+    async fn commit_row(&self, row: &JobRow) -> Result<Lacking, JobsError> {
         let session = self.session(row.id);
         let _one = session.committing.lock().await;
         let dir = self.dir(row.id);

@@ -11,6 +11,8 @@ const LEAST: usize = 256 << 10;
 const FIRST: usize = 4 << 20;
 /// The service's window for one call.
 const MOST: usize = 16 << 20;
+/// What the link carries in this time may be under way however short its round trip is: the service writes it to a disk.
+const AHEAD: Duration = Duration::from_millis(10);
 
 /// What is under way.
 #[derive(Debug, Default)]
@@ -74,7 +76,8 @@ impl Pace {
     fn window(&self) -> usize {
         let Some(shortest) = self.shortest else { return FIRST };
         // What the link holds, and half of that on its way to it.
-        ((self.rate * shortest.as_secs_f64() * 1.5) as usize).clamp(LEAST, MOST)
+        let time = shortest.mul_f64(1.5).max(AHEAD);
+        ((self.rate * time.as_secs_f64()) as usize).clamp(LEAST, MOST)
     }
 }
 
@@ -128,6 +131,13 @@ mod tests {
             let (_, slower) = simulate(60_000_000.0, Duration::from_millis(100), frame);
             assert!(slower < 1.1, "{slower}");
         }
+    }
+
+    #[test]
+    fn a_link_without_a_round_trip_never_waits_for_one() {
+        let (most, slower) = simulate(400_000_000.0, Duration::from_micros(500), FRAMES[1]);
+        assert!((1 << 20..MOST).contains(&most), "{most}");
+        assert!(slower < 1.01, "{slower}");
     }
 
     #[test]

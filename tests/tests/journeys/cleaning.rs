@@ -156,3 +156,38 @@ fn a_service_that_has_too_much_of_no_tree_says_what_to_do() {
     app.file("data/large", random(1_500_000));
     build(&app);
 }
+
+#[test]
+fn a_service_that_is_killed_while_it_cleans_has_lost_nothing_that_is_needed() {
+    let options = Options::default()
+        .set("SLIPWAYD_STORE__CLEAN_INTERVAL_S", "1")
+        .set("SLIPWAYD_STORE__NAMESPACE_MAX_BYTES", LIMIT.to_string());
+    let service = Service::with(options);
+    let team = service.team();
+    let app = project(&team);
+    build(&app);
+    for round in 0..6u32 {
+        // What goes, and small packs beside what stays: there is something to copy and something to remove.
+        let old = project(&team);
+        build(&old);
+        age(&service, &team);
+        for n in 0..3 {
+            app.file(&format!("data/{n}"), random(10_000));
+            build(&app);
+        }
+        let (large, tmp) =
+            (old.path().join("data/large"), service.data_dir().join("blobs").join(&team.namespace).join("tmp"));
+        let began = std::time::Instant::now();
+        // Nobody uploads: what is written there is a copy of what stays.
+        while fs::read_dir(&tmp).unwrap().next().is_none() && is_stored(&service, &team, &large) {
+            assert!(began.elapsed() < LONG, "round {round}: nothing is cleaned");
+        }
+        // Somewhere in what follows.
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 3));
+        service.crash();
+        service.start_again();
+        assert_eq!(sent(&build(&app)), 0, "round {round}: all that the last build needed is there");
+    }
+    service.stop();
+    service.verify().expect(0);
+}

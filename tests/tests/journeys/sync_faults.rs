@@ -164,15 +164,10 @@ fn verify_finds_damage_and_the_next_sync_repairs_it() {
     let service = Service::start();
     let app = project(&service.team());
     built_right(&app, &app.events(&["build"]).ok());
-    let verify = || {
-        let mut command = std::process::Command::new(slipway_journeys::program("slipwayd"));
-        command.args(["--dev", "--config"]).arg(service.config()).arg("verify");
-        slipway_journeys::command::start(command, Some(service.log_path())).finish()
-    };
-    let sound = verify().expect(0);
+    let sound = service.verify().expect(0);
     assert!(sound.out().contains(&app.team.namespace), "{}", sound.out());
     damage(&service, &app.team, &fs::read(app.path().join("data/small/7")).unwrap());
-    let found = verify().expect(1);
+    let found = service.verify().expect(1);
     let digest = slipway_context::Digest::of(&fs::read(app.path().join("data/small/7")).unwrap());
     assert!(found.out().contains(&digest.hex()), "it names the blob: {}", found.out());
     // A project of another name: nothing of it is with the engine, all of it comes from the store.

@@ -187,10 +187,7 @@ impl SyncCall {
 
     /// Looks for what is missing; queues the job when nothing is.
     async fn commit(&self) -> Result<Lacking, JobsError> {
-        let (jobs, row) = (self.jobs.clone(), self.row.clone());
-        // Once begun it comes to its end: a queued job has its events, whatever becomes of this call.
-        let committing = tokio::spawn(async move { jobs.commit_row(&row).await });
-        let lacking = committing.await.map_err(|error| io("check the roots")(error.into()))??;
+        let lacking = self.jobs.commit(&self.row).await?;
         if lacking.digests.is_empty()
             && let Some(row) = self.jobs.inner.db.job(self.row.id).await?
             && matches!(row.state, JobState::Failed | JobState::Cancelled)
