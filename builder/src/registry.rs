@@ -357,9 +357,11 @@ impl Registry {
         Ok(imported.digest)
     }
 
-    /// What builds of this namespace may take from this registry, in the order in which the rules apply.
-    pub fn source_policy_rules(&self, namespace: &Namespace) -> Vec<SourceRule> {
+    /// What builds of this namespace may take from this registry, in the order in which the rules apply; and what they take
+    /// for the names of these base images, each given by name and digest.
+    pub fn source_policy_rules(&self, namespace: &Namespace, bases: &[ImageRef]) -> Vec<SourceRule> {
         let mut rules = sources::aliases(&self.host, namespace, &self.global);
+        rules.extend(sources::pins(bases));
         rules.extend(sources::rules(&self.names, &[namespace, &self.global]));
         rules
     }

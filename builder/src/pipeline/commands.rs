@@ -38,7 +38,7 @@ impl Pipeline {
             image: image.to_string(),
             root,
             shared_key: key.name.clone(),
-            sources: self.source_rules(),
+            sources: self.source_rules(&[]),
             forwards: self.forwards.clone(),
             agent: self.agent.clone(),
         };

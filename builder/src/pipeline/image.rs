@@ -74,9 +74,9 @@ impl Pipeline {
         let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
         let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before };
         let bases = self.unless_cancelled(self.looking.bases()).await?.map_err(Failure::internal)?;
-        let input = match self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets))).await? {
+        let found = match self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets))).await? {
             Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
-            Decision::Build(input) => input,
+            Decision::Build(found) => found,
         };
         self.events.emit(Kind::BuildStarted(BuildStarted { service: service.clone() }));
         let began = Instant::now();
@@ -93,7 +93,7 @@ impl Pipeline {
             frontend_attrs: frontend_attrs(build, &build.complete_args(&before.env).map_err(plan)?),
             names: targets.iter().map(ToString::to_string).collect(),
             insecure: self.registry.client().is_plain_http(first.registry()),
-            sources: self.source_rules(),
+            sources: self.source_rules(found.as_ref().map_or(&[], |found| &found.bases)),
         };
         let (steps, received) = mpsc::channel(QUEUE);
         let telling = self.tell(&service, received);
@@ -110,8 +110,8 @@ impl Pipeline {
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = skip::pinned(first, digest);
         let duration_ms = began.elapsed().as_millis() as u64;
-        if let Some(input) = input {
-            self.unless_cancelled(skip::remember(&bases, &inputs, input, &image)).await?;
+        if let Some(found) = found {
+            self.unless_cancelled(skip::remember(&bases, &inputs, found.digest, &image)).await?;
         }
         self.events.emit(Kind::BuildDone(BuildDone {
             service,
@@ -141,11 +141,11 @@ impl Pipeline {
     /// Decides, and gives an image that was found its names; one that can't have them is built.
     async fn skip_or_build(&self, bases: &BaseImages, inputs: &Inputs<'_>, names: &[ImageRef]) -> Decision {
         let decision = skip::decide(bases, inputs, names).await;
-        if let Decision::Skip(skipped, input) = &decision
+        if let Decision::Skip(skipped, found) = &decision
             && let Err(failure) = self.skip(inputs.build, skipped, names).await
         {
             told_to_build(inputs.build, &failure);
-            return Decision::Build(Some(*input));
+            return Decision::Build(Some(found.clone()));
         }
         decision
     }
@@ -202,10 +202,10 @@ impl Pipeline {
         format!("{}/{}/{service}/{section}", self.spec.namespace, self.spec.plan.name)
     }
 
-    pub(super) fn source_rules(&self) -> Vec<crate::buildkit::policy::SourceRule> {
+    pub(super) fn source_rules(&self, bases: &[ImageRef]) -> Vec<crate::buildkit::policy::SourceRule> {
         use crate::buildkit::policy::Decision;
         use crate::registry::SourceEffect;
-        let rules = self.registry.source_policy_rules(&self.spec.namespace).into_iter();
+        let rules = self.registry.source_policy_rules(&self.spec.namespace, bases).into_iter();
         let decide = |effect| match effect {
             SourceEffect::Convert(to) => Decision::Convert(to),
             SourceEffect::Allow => Decision::Allow,

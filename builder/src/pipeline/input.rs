@@ -29,6 +29,15 @@ const GIVEN_TO_ALL: [&str; 2] = ["OKTETO_BUILD_", "OKTETO_SMART_BUILDS_ENABLED"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputDigest(Digest);
 
+/// What was found out before a build.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The digest of its inputs.
+    pub digest: InputDigest,
+    /// Its base images, each by name and digest: as they were when the digest was made.
+    pub bases: Vec<ImageRef>,
+}
+
 /// A build, and what is known about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -200,7 +209,7 @@ impl Inputs<'_> {
     }
 
     /// The digest, asking registries for base images.
-    pub async fn digest(&self, bases: &BaseImages) -> Result<InputDigest, NoDigest> {
+    pub async fn digest(&self, bases: &BaseImages) -> Result<Found, NoDigest> {
         let dependencies = self.dependencies()?;
         // What names its platforms may be built by any engine, unless it asks for the engine's.
         let named = !self.build.platforms.is_empty();
@@ -222,15 +231,17 @@ impl Inputs<'_> {
             .filter(|(name, _)| declared.contains(name) || !GIVEN_TO_ALL.iter().any(|given| name.starts_with(given)))
             .collect();
         let finding = async {
-            let mut found = Vec::with_capacity(analysis.base_images.len() + 1);
+            let (mut found, mut pinned) = (Vec::new(), Vec::new());
             for (name, from) in Self::images(&analysis) {
                 let base = self.base(bases, name, from.then_some(&platforms)).await?;
+                let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
                 found.push((name.to_owned(), base.digest.to_string()));
+                pinned.push(image.with_digest(base.digest));
             }
-            Ok::<_, NoDigest>(found)
+            Ok::<_, NoDigest>((found, pinned))
         };
-        let found = tokio::time::timeout(DEADLINE, finding).await.map_err(|_| BaseError::TooSlow)??;
-        Ok(self.hash(&args, &dependencies, &found, own))
+        let (found, bases) = tokio::time::timeout(DEADLINE, finding).await.map_err(|_| BaseError::TooSlow)??;
+        Ok(Found { digest: self.hash(&args, &dependencies, &found, own), bases })
     }
 
     /// Whether the base images have triggers, or can't be looked at: then any part of the context may be used.

@@ -13,7 +13,7 @@ use slipway_proto::v1::BuildSkipped;
 use slipway_proto::v1::event::Kind;
 use slipway_registry_client::{Digest as ImageDigest, ImageRef, RegistryError, Tag};
 
-use super::input::{InputDigest, Inputs};
+use super::input::{Found, InputDigest, Inputs};
 use crate::names::Namespace;
 use crate::registry::bases::BaseImages;
 use crate::registry::{AccessError, Action, PushRefused, Registry};
@@ -41,9 +41,9 @@ pub const IS_THERE: &str = "the registry has the image";
 #[derive(Debug)]
 pub enum Decision {
     /// Nothing: this image is it, which is remembered under this digest.
-    Skip(Skipped, InputDigest),
-    /// Build; and remember the image under this digest, if there is one.
-    Build(Option<InputDigest>),
+    Skip(Skipped, Found),
+    /// Build, from just these base images; and remember the image under this digest, if there is one.
+    Build(Option<Found>),
 }
 
 /// Why the registry could not be asked.
@@ -74,25 +74,25 @@ impl Skipped {
 /// Whether the image has to be built. `names` are those that it is to have.
 pub async fn decide(bases: &BaseImages, inputs: &Inputs<'_>, names: &[ImageRef]) -> Decision {
     let service = &inputs.build.service;
-    let digest = match inputs.digest(bases).await {
-        Ok(digest) => digest,
+    let found = match inputs.digest(bases).await {
+        Ok(found) => found,
         Err(reason) => {
             tracing::info!(build.service = %service, %reason, "`{service}` can't be skipped");
             return Decision::Build(None);
         }
     };
     if inputs.build.no_skip {
-        return Decision::Build(Some(digest));
+        return Decision::Build(Some(found));
     }
-    match find(bases.registry(), &digest, names).await {
+    match find(bases.registry(), &found.digest, names).await {
         Ok(Some(image)) => {
-            let reason = format!("nothing changed: same inputs as {}", tag(&digest));
-            Decision::Skip(Skipped { image, reason }, digest)
+            let reason = format!("nothing changed: same inputs as {}", tag(&found.digest));
+            Decision::Skip(Skipped { image, reason }, found)
         }
-        Ok(None) => Decision::Build(Some(digest)),
+        Ok(None) => Decision::Build(Some(found)),
         Err(error) => {
             tracing::warn!(build.service = %service, %error, "can't ask the registry whether `{service}` can be skipped");
-            Decision::Build(Some(digest))
+            Decision::Build(Some(found))
         }
     }
 }
@@ -142,7 +142,7 @@ pub async fn has_name(
 pub async fn remember(bases: &BaseImages, inputs: &Inputs<'_>, before: InputDigest, image: &ImageRef) {
     let service = &inputs.build.service;
     match inputs.digest(bases).await {
-        Ok(after) if after == before => {}
+        Ok(after) if after.digest == before => {}
         _ => {
             tracing::info!(build.service = %service, "what `{service}` starts from changed while it was built");
             return;

@@ -1,6 +1,6 @@
 //! Which of the registry's images a job's builds may start from (design, decision 9).
 
-use slipway_registry_client::RegistryHost;
+use slipway_registry_client::{ImageRef, RegistryHost};
 
 use crate::names::Namespace;
 
@@ -63,6 +63,18 @@ pub(super) fn aliases(host: &RegistryHost, namespace: &Namespace, global: &Names
             pattern: format!("^docker-image://{}/(.*)$", escape(alias)),
         })
         .into()
+}
+
+/// A build starts from just these base images, given by name and digest: also where an engine would find another one under
+/// the name by now, on another mirror, or in its own store when no registry answers it.
+pub(super) fn pins(bases: &[ImageRef]) -> Vec<SourceRule> {
+    let pin = |base: &ImageRef| {
+        let tag = base.tag().filter(|_| base.digest().is_some())?;
+        let name = base.with_tag(tag.clone()).to_string();
+        let pattern = format!("^docker-image://{}$", escape(&name));
+        Some(SourceRule { effect: SourceEffect::Convert(format!("docker-image://{base}")), pattern })
+    };
+    bases.iter().filter_map(pin).collect()
 }
 
 /// The port in every spelling that means the same: leading zeros, and left out where it is a default.
@@ -160,6 +172,30 @@ mod tests {
         let behind_proxy = ["registry.example.com", "127.0.0.1:7701"];
         assert!(allowed(&behind_proxy, "docker-image://registry.example.com/dev/app:1"));
         assert!(!allowed(&behind_proxy, "docker-image://localhost:7701/dev/app:1"));
+    }
+
+    #[test]
+    fn base_images_are_those_that_were_found() {
+        let digest = "sha256:".to_owned() + &"1".repeat(64);
+        let bases = ["debian:12", "debian", "127.0.0.1:7701/dev/a.b:1"].map(|name| {
+            let image: ImageRef = format!("{name}@{digest}").parse().expect("reference");
+            image
+        });
+        let rules = pins(&bases);
+        let converted = |source: &str| {
+            rules.iter().find_map(|rule| {
+                let pattern = Regex::new(&rule.pattern).expect("pattern");
+                let SourceEffect::Convert(to) = &rule.effect else { return None };
+                pattern.is_match(source).then(|| pattern.replace_all(source, to.as_str()).into_owned())
+            })
+        };
+        for name in ["docker.io/library/debian:12", "127.0.0.1:7701/dev/a.b:1"] {
+            let source = format!("docker-image://{name}");
+            assert_eq!(converted(&source), Some(format!("{source}@{digest}")));
+            assert_eq!(converted(&format!("{source}@{digest}")), None, "once");
+            assert_eq!(converted(&format!("{source}1")), None);
+        }
+        assert_eq!(converted("docker-image://127.0.0.1:7701/dev/a-b:1"), None);
     }
 
     #[test]

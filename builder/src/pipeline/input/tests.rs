@@ -119,6 +119,7 @@ mod registries {
     use std::sync::Arc;
 
     use super::*;
+    use crate::registry::bases::tests::Server;
     use crate::registry::mirrors::Mirrors;
     use crate::registry::{Config, Registry};
 
@@ -142,7 +143,7 @@ mod registries {
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
         let platform = Some("linux/amd64");
         let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before };
-        (inputs.digest(&bases).await.map(|digest| digest.hex()), inputs.may_use_more(&bases).await)
+        (inputs.digest(&bases).await.map(|found| found.digest.hex()), inputs.may_use_more(&bases).await)
     }
 
     /// Inputs of a build of this Dockerfile on an engine for this platform, and what looks at base images.
@@ -164,7 +165,7 @@ mod registries {
     fn without_a_platform_it_is_the_engines_own() {
         let digest = |platform: Option<&'static str>| {
             with_inputs("FROM scratch\n", platform, async |inputs, bases| {
-                inputs.digest(bases).await.map(|found| found.hex())
+                inputs.digest(bases).await.map(|found| found.digest.hex())
             })
         };
         let (amd64, arm64) = (digest(Some("linux/amd64")).unwrap(), digest(Some("linux/arm64")).unwrap());
@@ -177,7 +178,7 @@ mod registries {
         let digest = |text: &'static str, platform: Option<&'static str>| {
             with_inputs(text, platform, async |inputs, bases| {
                 let build = BuildPlan { platforms: vec!["linux/s390x".to_owned()], ..inputs.build.clone() };
-                Inputs { build: &build, ..inputs }.digest(bases).await.map(|found| found.hex())
+                Inputs { build: &build, ..inputs }.digest(bases).await.map(|found| found.digest.hex())
             })
         };
         let plain = "FROM scratch\nARG TARGETARCH\n";
@@ -222,6 +223,37 @@ mod registries {
             assert!(inputs.digest(bases).now_or_never().is_none(), "it was done at once");
             assert!(inputs.digest(bases).await.is_ok());
         });
+    }
+
+    #[tokio::test]
+    async fn every_image_that_a_dockerfile_names_counts_as_it_is_in_its_registry() {
+        let server = Server::start().await;
+        let config = Config { listen: server.host.parse().unwrap(), ..Config::default() };
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
+        let host = &server.host;
+        let mirrors = BTreeMap::from([("docker.io".to_owned(), vec![format!("http://{host}")])]);
+        let bases = BaseImages::new(registry, Mirrors::parse(&mirrors).unwrap()).unwrap();
+        let text = format!(
+            "# syntax=docker/dockerfile:1\nFROM scratch\nCOPY --from={host}/dev/tool:1 /a /a\n\
+             RUN --mount=from={host}/dev/mount,target=/m true\nCOPY --from=okteto.dev/own:2 /b /b\n"
+        );
+        let build = build();
+        let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
+        let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
+        let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
+        let platform = Some("linux/amd64");
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: &text, platform, before };
+        let mut found = inputs.digest(&bases).await.unwrap().bases;
+        found.sort_by_key(ToString::to_string);
+        // That server makes an image's digest of where it is.
+        let pinned = |host: &str, image: &str| {
+            let digest = Digest::of(format!("/v2/{}", image.replacen(':', "/manifests/", 1)).as_bytes());
+            format!("{host}/{image}@sha256:{}", digest.hex())
+        };
+        let mut all = ["dev/mount:latest", "dev/own:2", "dev/tool:1"].map(|image| pinned(host, image)).to_vec();
+        all.push(pinned("docker.io", "docker/dockerfile:1"));
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), all);
     }
 
     fn service(name: &str) -> ServiceName {
