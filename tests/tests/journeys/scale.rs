@@ -4,7 +4,7 @@ use std::fs;
 
 use slipway_journeys::link::{Link, Shape};
 use slipway_journeys::service::Options;
-use slipway_journeys::{Project, Service, Team, engine_socket, files, image, on_docker};
+use slipway_journeys::{Project, Run, Service, Team, engine_socket, files, image, on_docker};
 
 fn context(team: &Team, many: usize, size: usize) -> (Project, u64) {
     let app = team.project();
@@ -13,7 +13,7 @@ fn context(team: &Team, many: usize, size: usize) -> (Project, u64) {
     (app, bytes)
 }
 
-fn bytes(run: &slipway_journeys::Run, kind: &str, field: &str) -> u64 {
+fn bytes(run: &Run, kind: &str, field: &str) -> u64 {
     run.last(kind)[field].as_u64().unwrap()
 }
 
@@ -63,13 +63,31 @@ fn what_files_have_in_common_travels_once_over_a_slow_link() {
         size += content.len() as u64;
         app.file(&format!("data/{n:02}"), content);
     }
-    let image = image::pull(&app.team, &app.build_app());
+    let run = app.events(&["build"]).ok();
+    let image = image::pull(&app.team, run.last("build.done")["image"].as_str().unwrap());
     for n in 0..100 {
         let name = format!("data/{n:02}");
         assert!(files::bytes(&image.files, &name) == fs::read(app.path().join(&name)).unwrap(), "{name}");
     }
     // A quarter, and what goes before it is known that the link is slow, and whenever the machine is slower than that.
     assert!(link.sent() < size * 4 / 5, "{} bytes for {size}", link.sent());
+    progress_was_told(&run, size);
+}
+
+/// Nobody waits for seconds without hearing how far it is.
+fn progress_was_told(run: &Run, size: u64) {
+    let told = run.all("sync.progress");
+    assert!(told.len() >= 2, "{told:?}");
+    let mut before = 0;
+    for event in told {
+        let field = |name: &str| event[name].as_u64().unwrap_or_else(|| panic!("no {name} in {event}"));
+        assert!(field("scanned_bytes") >= size, "{event}");
+        assert_eq!(field("new_bytes") + field("reused_bytes"), field("scanned_bytes"), "{event}");
+        assert!(before < field("sent_bytes") && field("sent_bytes") <= field("new_bytes"), "{event}");
+        assert!(field("bytes_per_second") > 0, "{event}");
+        assert!(field("left_ms") > 0 || field("sent_bytes") == field("new_bytes"), "{event}");
+        before = field("sent_bytes");
+    }
 }
 
 #[test]

@@ -275,9 +275,22 @@ fn a_base_image_that_was_pushed_again_is_built_from_again() {
     push("one");
     let project = team.project();
     project.image("FROM okteto.dev/base:1\nCOPY y /y\n").file("y", "y");
-    assert_eq!(built(&project.events(&["build"]).ok()), ["app"]);
-    assert_eq!(skipped(&project.events(&["build"]).ok()), ["app"]);
+    let taking =
+        ["COPY --from=okteto.dev/base:1 /x /x\n", "COPY --from=okteto.dev/base:1 --link /x /taken\n"].map(|copy| {
+            let taking = team.project();
+            taking.image(&format!("FROM scratch\n{copy}"));
+            taking
+        });
+    for one in taking.iter().chain([&project]) {
+        assert_eq!(built(&one.events(&["build"]).ok()), ["app"]);
+        assert_eq!(skipped(&one.events(&["build"]).ok()), ["app"]);
+    }
     push("two");
+    for (one, file) in taking.iter().zip(["x", "taken"]) {
+        let run = one.events(&["build"]).ok();
+        let pulled = image::pull(&team, run.last("build.done")["image"].as_str().unwrap());
+        assert_eq!(files::text(&pulled.files, file), "two");
+    }
     let run = project.events(&["build"]).ok();
     assert_eq!(built(&run), ["app"]);
     let pulled = image::pull(&team, run.last("build.done")["image"].as_str().unwrap());

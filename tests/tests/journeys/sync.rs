@@ -83,6 +83,27 @@ fn one_changed_file_sends_its_own_bytes_and_no_others() {
 }
 
 #[test]
+fn a_byte_inserted_into_a_large_file_sends_a_part_of_it() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let (before, mut content) = (random(3_000_000), random(20_000_000));
+    app.image("FROM scratch\nCOPY data /data\n").file("data/large", &content);
+    app.build_app();
+    content.insert(content.len() / 2, b'!');
+    app.file("data/large", &content);
+    // As much again in a file of its own, behind something new.
+    let other = [before, content.clone()].concat();
+    app.file("data/other", &other);
+    let run = app.events(&["build"]).ok();
+    // A chunk has 2 MiB at most, and two of them around the byte are new; then what is new in the other file, and one chunk on
+    // the border.
+    assert!(sent(&run).0 < 3_000_000 + 3 * (2 << 20), "{} bytes", sent(&run).0);
+    let image = image::pull(&app.team, run.last("build.done")["image"].as_str().unwrap());
+    assert!(files::bytes(&image.files, "data/large") == content, "the bytes of the file");
+    assert!(files::bytes(&image.files, "data/other") == other, "the bytes of the other");
+}
+
+#[test]
 fn a_file_that_turns_into_a_folder_or_a_link_is_built_as_what_it_is() {
     let service = Service::shared();
     let app = service.team().project();
