@@ -25,6 +25,7 @@ pub struct Service {
     registry: SocketAddr,
     env: Vec<(String, String)>,
     disk: Option<u64>,
+    registry_settings: String,
     child: Mutex<Option<Child>>,
 }
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The size of the disk that the blobs are on, in bytes: a file system of their own, which is gone when slipwayd ends.
     pub disk: Option<u64>,
+    /// More of `[registry]` in the configuration file (TOML).
+    pub registry: String,
 }
 
 impl Options {
@@ -81,8 +84,10 @@ impl Service {
         fs::create_dir_all(&parent).expect("make a folder under target");
         let dir = tempfile::Builder::new().prefix("service-").tempdir_in(parent).expect("make a data directory");
         let mut env = vec![("SLIPWAYD_ENGINE__ADDRESS".to_owned(), crate::engine())];
-        env.extend(options.env);
-        Self { dir, listen: free_address(), registry: free_address(), env, disk: options.disk, child: Mutex::new(None) }
+        env.extend(options.env.iter().cloned());
+        let (listen, registry) = (free_address(), free_address());
+        let Options { disk, registry: registry_settings, .. } = options;
+        Self { dir, listen, registry, env, disk, registry_settings, child: Mutex::new(None) }
     }
 
     /// Starts it over the data that are there, and waits until it is ready.
@@ -124,10 +129,11 @@ impl Service {
         // A file, so that every process of the service has the folder in its command line, by which it is found.
         let config = self.config();
         let settings = format!(
-            "data_dir = \"{}\"\nlisten = \"{}\"\nlog = \"info,slipway_builder=debug\"\n[registry]\n{}",
+            "data_dir = \"{}\"\nlisten = \"{}\"\nlog = \"info,slipway_builder=debug\"\n[registry]\n{}{}",
             self.data_dir().display(),
             self.listen,
-            if self.is_external() { String::new() } else { format!("listen = \"{}\"\n", self.registry) }
+            if self.is_external() { String::new() } else { format!("listen = \"{}\"\n", self.registry) },
+            self.registry_settings
         );
         fs::write(&config, settings).expect("write the configuration");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("open the log");
