@@ -24,7 +24,7 @@ pub struct Service {
     listen: SocketAddr,
     registry: SocketAddr,
     env: Vec<(String, String)>,
-    disk: Option<u64>,
+    disk: Option<Disk>,
     registry_settings: String,
     child: Mutex<Option<Child>>,
 }
@@ -34,10 +34,19 @@ pub struct Service {
 pub struct Options {
     /// More of slipwayd's environment.
     pub env: Vec<(String, String)>,
-    /// The size of the disk that the blobs are on, in bytes: a file system of their own, which is gone when slipwayd ends.
-    pub disk: Option<u64>,
+    /// A disk of its own, which is gone when slipwayd ends.
+    pub disk: Option<Disk>,
     /// More of `[registry]` in the configuration file (TOML).
     pub registry: String,
+}
+
+/// A small disk, by its size in bytes.
+#[derive(Debug, Clone, Copy)]
+pub enum Disk {
+    /// The blobs are on it.
+    Blobs(u64),
+    /// All data are.
+    Data(u64),
 }
 
 impl Options {
@@ -130,7 +139,7 @@ impl Service {
         let config = self.config();
         let settings = format!(
             "data_dir = \"{}\"\nlisten = \"{}\"\nlog = \"info,slipway_builder=debug\"\n[registry]\n{}{}",
-            self.data_dir().display(),
+            self.data_path().display(),
             self.listen,
             if self.is_external() { String::new() } else { format!("listen = \"{}\"\n", self.registry) },
             self.registry_settings
@@ -157,23 +166,29 @@ impl Service {
 
     /// slipwayd; with a small disk in a mount namespace of its own, where nobody else sees the file system.
     fn program(&self) -> Command {
-        let Some(bytes) = self.disk else { return Command::new(program("slipwayd")) };
-        let blobs = self.data_dir().join("blobs");
-        fs::create_dir_all(&blobs).expect("make the folder of the blobs");
+        let (bytes, folder) = match self.disk {
+            None => return Command::new(program("slipwayd")),
+            Some(Disk::Blobs(bytes)) => (bytes, self.data_path().join("blobs")),
+            Some(Disk::Data(bytes)) => (bytes, self.data_path()),
+        };
+        fs::create_dir_all(&folder).expect("make the folder of the disk");
         let mut command = Command::new("unshare");
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=$0 blobs \"$1\" && shift && exec \"$@\""]);
-        command.arg(bytes.to_string()).arg(&blobs).arg(program("slipwayd"));
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=$0 small \"$1\" && shift && exec \"$@\""]);
+        command.arg(bytes.to_string()).arg(&folder).arg(program("slipwayd"));
         command
     }
 
     /// The folder of the blobs as slipwayd sees it, also when it is on a disk of its own.
     pub fn blobs_dir(&self) -> PathBuf {
+        self.seen(&self.data_path().join("blobs"))
+    }
+
+    fn seen(&self, path: &Path) -> PathBuf {
         let id = self.child().as_ref().expect("it runs").id();
-        let blobs = self.data_dir().join("blobs");
-        PathBuf::from(format!("/proc/{id}/root")).join(blobs.strip_prefix("/").expect("an absolute path"))
+        PathBuf::from(format!("/proc/{id}/root")).join(path.strip_prefix("/").expect("an absolute path"))
     }
 
     fn is_external(&self) -> bool {
@@ -232,6 +247,12 @@ impl Service {
 
     /// Its data.
     pub fn data_dir(&self) -> PathBuf {
+        let path = self.data_path();
+        if matches!(self.disk, Some(Disk::Data(_))) { self.seen(&path) } else { path }
+    }
+
+    /// Where it has them itself.
+    fn data_path(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 

@@ -1,5 +1,8 @@
 //! The one table from errors to gRPC statuses. Causes inside the service are logged, not sent.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
 use tonic::Status;
 
 use crate::jobs::JobsError;
@@ -27,10 +30,6 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         JobsError::Silent { .. } => Status::deadline_exceeded(error.to_string()),
         JobsError::NotSyncing { .. } | JobsError::TakenOver(_) => Status::failed_precondition(error.to_string()),
         JobsError::Db(error) => from_db(error),
-        JobsError::Upload(UploadError::Blob(blob)) | JobsError::Blob(blob) if blob.is_disk_full() => {
-            tracing::error!(error = %blob, "the disk is full");
-            Status::resource_exhausted("the service's disk is full")
-        }
         JobsError::Upload(UploadError::Blob(_))
         | JobsError::Tree(_)
         | JobsError::Snapshot(_)
@@ -44,8 +43,48 @@ pub(super) fn from_db(error: &DbError) -> Status {
     internal(error)
 }
 
-/// Logs the cause and tells the client only that there is one.
-pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Status {
+/// Logs the cause and tells the client only that there is one; a full disk is something that an admin has to hear of.
+pub(super) fn internal(error: &(dyn Error + 'static)) -> Status {
     tracing::error!(error, "a request failed");
-    Status::internal("internal error: see the service's log")
+    if is_disk_full(error) {
+        Status::resource_exhausted("the service's disk is full")
+    } else {
+        Status::internal("internal error: see the service's log")
+    }
+}
+
+/// Whether something failed for want of room, whatever it was.
+fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    /// `SQLITE_FULL` (SQLite, result codes).
+    const SQLITE_FULL: &str = "13";
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let full = matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge));
+        let code =
+            error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+        full || code.is_some_and(|code| code == SQLITE_FULL)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::jobs::io as failed_to;
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_whatever_needed_room() {
+        let file = failed_to("write")(ErrorKind::StorageFull.into());
+        let full = from_jobs(&file);
+        assert_eq!((full.code(), full.message()), (Code::ResourceExhausted, "the service's disk is full"));
+        let other = from_jobs(&failed_to("write")(ErrorKind::PermissionDenied.into()));
+        assert_eq!(other.code(), Code::Internal);
+
+        let mut database = <sqlx::SqliteConnection as sqlx::Connection>::connect("sqlite::memory:").await.unwrap();
+        sqlx::raw_sql("pragma max_page_count = 2; create table t (x)").execute(&mut database).await.unwrap();
+        let query = sqlx::query("insert into t values (zeroblob(100000))");
+        let error = DbError::from(query.execute(&mut database).await.unwrap_err());
+        assert_eq!(from_db(&error).code(), Code::ResourceExhausted, "{error}");
+    }
 }

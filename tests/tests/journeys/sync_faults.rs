@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use slipway_journeys::link::{Link, Shape};
-use slipway_journeys::service::Options;
+use slipway_journeys::service::{Disk, Options};
 use slipway_journeys::wait::{LONG, until};
 use slipway_journeys::{Project, Run, Service, Team, files, image, process, random, unique};
 
@@ -194,7 +194,7 @@ fn two_clients_with_the_same_new_content_do_not_disturb_each_other() {
 
 #[test]
 fn a_full_disk_is_said_and_room_helps() {
-    let service = Service::with(Options { disk: Some(48 << 20), ..Options::default() });
+    let service = Service::with(Options { disk: Some(Disk::Blobs(48 << 20)), ..Options::default() });
     let small = service.team().project();
     small.image("FROM scratch\nCOPY x /\n").file("x", unique("x")).build_app();
     let ballast = service.blobs_dir().join("ballast");
@@ -208,5 +208,29 @@ fn a_full_disk_is_said_and_room_helps() {
     fs::remove_file(&ballast).unwrap();
     let run = app.events(&["build"]).ok();
     built_right(&app, &run);
+    assert!(process::is_alive(service.pid()), "the service went on");
+}
+
+#[test]
+fn nothing_is_lost_when_the_disk_of_everything_is_full() {
+    let service = Service::with(Options { disk: Some(Disk::Data(256 << 20)), ..Options::default() });
+    let small = service.team().project();
+    small.image("FROM scratch\nCOPY x /\n").file("x", unique("x"));
+    let before = small.build_app();
+    let ballast = service.data_dir().join("ballast");
+    // To the last byte: not even a row can be written.
+    let mut file = fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    let app = project(&small.team);
+    let run = app.events(&["build"]);
+    assert!([1, 3].contains(&run.status), "{}", run.story());
+    assert!(run.stderr.to_lowercase().contains("full"), "{}", run.story());
+    // What is there can be had: the image, and what is said of it.
+    assert_eq!(image::pull(&small.team, &before).files.len(), 1);
+    drop(file);
+    fs::remove_file(&ballast).unwrap();
+    let run = app.events(&["build"]).ok();
+    built_right(&app, &run);
+    assert_eq!(small.events(&["build"]).ok().all("build.skipped").len(), 1);
     assert!(process::is_alive(service.pid()), "the service went on");
 }
