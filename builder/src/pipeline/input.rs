@@ -62,7 +62,8 @@ pub struct Inputs<'a> {
 pub struct Before {
     /// The variables of those that are done.
     pub env: ImageEnv,
-    images: BTreeMap<ServiceName, Image>,
+    /// In build order: of two with one name the later one has it.
+    images: Vec<(ServiceName, Image)>,
     /// Those whose images are not known yet.
     pending: BTreeSet<ServiceName>,
     /// Their names, and whether the images may have ONBUILD triggers.
@@ -148,7 +149,7 @@ impl Before {
         names: Vec<ImageRef>,
     ) -> Result<(), InvalidReference> {
         self.env.extend(service, &pinned.to_string())?;
-        self.images.insert(service.clone(), Image { pinned: pinned.clone(), names });
+        self.images.push((service.clone(), Image { pinned: pinned.clone(), names }));
         Ok(())
     }
 
@@ -163,6 +164,10 @@ impl Before {
     /// Whether the build's names depend on an image that isn't known yet.
     pub fn leaves_names_open(&self, build: &BuildPlan) -> bool {
         build.image.as_ref().is_some_and(|image| self.pending_of(&image.variables()).is_some())
+    }
+
+    fn image(&self, service: &ServiceName) -> Option<&Image> {
+        self.images.iter().find(|(made, _)| made == service).map(|(_, image)| image)
     }
 
     fn pending_of(&self, variables: &[String]) -> Option<&ServiceName> {
@@ -279,7 +284,8 @@ impl Inputs<'_> {
         if let Some((_, triggers)) = self.before.pending_names.iter().find(|(name, _)| *name == image) {
             return Err(NoDigest::PendingImage { image, triggers: *triggers });
         }
-        let made = self.before.images.values().find(|made| made.names.contains(&image));
+        let mut made = self.before.images.iter().rev().map(|(_, made)| made);
+        let made = made.find(|made| made.names.contains(&image));
         let base = bases.find(self.namespace, made.map_or(&image, |made| &made.pinned)).await?;
         if let Some(platforms) = from {
             for platform in platforms_of(platforms, name)? {
@@ -310,7 +316,7 @@ impl Inputs<'_> {
         }
         let mut digests = Vec::with_capacity(needed.len());
         for service in needed {
-            let image = self.before.images.get(service).ok_or_else(|| NoDigest::Pending(service.clone()))?;
+            let image = self.before.image(service).ok_or_else(|| NoDigest::Pending(service.clone()))?;
             let digest = image.pinned.digest().map(ToString::to_string).unwrap_or_default();
             digests.push((service.to_string(), digest));
         }

@@ -241,9 +241,9 @@ mod registries {
         let build = build();
         let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
         let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
-        let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
+        let (namespace, plan, build, roots) = (&namespace, &plan, &build, &roots);
         let platform = Some("linux/amd64");
-        let inputs = Inputs { namespace, plan, build, roots, dockerfile: &text, platform, before };
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: &text, platform, before: &before };
         let mut found = inputs.digest(&bases).await.unwrap().bases;
         found.sort_by_key(ToString::to_string);
         // That server makes an image's digest of where it is.
@@ -254,6 +254,19 @@ mod registries {
         let mut all = ["dev/mount:latest", "dev/own:2", "dev/tool:1"].map(|image| pinned(host, image)).to_vec();
         all.push(pinned("docker.io", "docker/dockerfile:1"));
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), all);
+
+        // Images of the same job under one name: the later one has it.
+        let mut before = Before::default();
+        let name: ImageRef = format!("{host}/dev/own:2").parse().unwrap();
+        for (made, digit) in [("z", "1"), ("a", "2")] {
+            let image = name.with_digest(format!("sha256:{}", digit.repeat(64)).parse().unwrap());
+            before.add(&service(made), &image, vec![name.clone()]).unwrap();
+        }
+        server.asked();
+        // That server has nothing with such a digest.
+        Inputs { before: &before, ..inputs }.digest(&bases).await.unwrap_err();
+        let asked = server.asked().concat();
+        assert!(asked.contains(&"2".repeat(64)) && !asked.contains(&"1".repeat(64)), "{asked}");
     }
 
     fn service(name: &str) -> ServiceName {
