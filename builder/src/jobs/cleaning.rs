@@ -269,7 +269,7 @@ impl Jobs {
             let mut unsealed = gc::unsealed(&own).map_err(io("look for packs"))?;
             let before = needed.charge();
             for root in syncing {
-                needed.add(&own, &root)?;
+                needed.add_unchecked(&own, &root)?;
             }
             // What nothing refers to yet: contents may come before their directories.
             for digest in sent {
@@ -298,7 +298,6 @@ impl Jobs {
         self.inner.db.checkpoint().await?;
         // What was committed meanwhile.
         let OfJobs { mut complete, syncing, .. } = self.roots_of_jobs(namespace).await?;
-        complete.extend(syncing);
         complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
         let sweep = move || {
             // Also when the service stops: until the last pack is gone.
@@ -306,6 +305,9 @@ impl Jobs {
             needed.look_again();
             for root in complete {
                 needed.add(&blobs, &root)?;
+            }
+            for root in syncing {
+                needed.add_unchecked(&blobs, &root)?;
             }
             let swept = gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))?;
             Ok((swept, under_way + gc::spare(&blobs, &needed).charge))
