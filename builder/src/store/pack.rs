@@ -34,13 +34,13 @@ pub const HEADER: usize = 32 + 8 + 8;
 /// Bytes on disk that a blob takes beside its content: the header, and its entry in the pack's index.
 const RECORD_OVERHEAD: u64 = (HEADER + index::ENTRY) as u64;
 /// What a blob counts for at least where a sum bounds uploads: the index of a small one takes more memory than its content takes
-/// of the disk.
-const LEAST_CHARGE: u64 = 1024;
+/// of the disk, in the service and in each job's process. So 64 GiB are some four million blobs, and 300 MB of memory.
+const LEAST_CHARGE: u64 = 16 << 10;
 /// The latest time, in seconds since 1970, whose nanoseconds all fit into an `i64`: in the year 2262. BuildKit is told times as
 /// such numbers, and tells contents from each other by their nanoseconds.
 pub(crate) const LAST_SECOND: i64 = i64::MAX / 1_000_000_000 - 1;
 
-/// What a blob of this size counts for where a sum bounds uploads: what it takes on disk, and not less than 1 KiB.
+/// What a blob of this size counts for where a sum bounds uploads: what it takes on disk, and not less than 16 KiB.
 pub fn charge(size: u64) -> u64 {
     size.saturating_add(RECORD_OVERHEAD).max(LEAST_CHARGE)
 }
