@@ -74,6 +74,11 @@ impl Known {
         fresh.chain(self.places.find(*digest)).find(|(pack, _)| !except(pack.id) && !self.is_damaged(digest, pack.id))
     }
 
+    /// The same, to be kept.
+    fn find_but(&self, digest: &Digest, except: &[PackId]) -> Option<(Arc<Pack>, Entry)> {
+        self.find(digest, |pack| except.contains(&pack)).map(|(pack, entry)| (pack.clone(), entry))
+    }
+
     pub(super) fn is_damaged(&self, digest: &Digest, pack: PackId) -> bool {
         !self.damaged.is_empty() && self.damaged.contains(&(*digest, pack))
     }
@@ -130,21 +135,35 @@ impl Catalog {
 
     /// The newest sound copy outside these packs, on the disk as it is now.
     pub(super) fn find(&self, digest: &Digest, except: &[PackId]) -> Option<(Arc<Pack>, Entry)> {
-        let find = || {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.find(digest, |pack| except.contains(&pack)).map(|(pack, entry)| (pack.clone(), entry))
-        };
         let old = self.stale.swap(false, Ordering::Relaxed)
             || self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed)) > LOOK_AGAIN_MS;
-        if !old && let Some(found) = find() {
-            return Some(found);
-        }
-        match self.refresh() {
-            Ok(changed) => (changed || old).then(find).flatten(),
-            Err(error) => {
-                tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
-                find()
+        let mut searched = None;
+        if !old {
+            let known = self.now();
+            if let Some(found) = known.find_but(digest, except) {
+                return Some(found);
             }
+            searched = Some(known);
+        }
+        self.find_anew(digest, except, searched.as_ref())
+    }
+
+    /// The same with what is on the disk now. In what was searched it isn't.
+    fn find_anew(
+        &self,
+        digest: &Digest,
+        except: &[PackId],
+        searched: Option<&Arc<Known>>,
+    ) -> Option<(Arc<Pack>, Entry)> {
+        if let Err(error) = self.refresh() {
+            tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
+        }
+        let known = self.now();
+        // Somebody else may have taken in the change that we looked for.
+        if searched.is_some_and(|searched| Arc::ptr_eq(searched, &known)) {
+            None
+        } else {
+            known.find_but(digest, except)
         }
     }
 
@@ -290,4 +309,25 @@ pub(super) fn chosen(known: &Known, needed: impl Fn(&Digest) -> bool) -> HashMap
         }
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{blobs, put};
+
+    #[test]
+    fn what_somebody_else_has_taken_in_meanwhile_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, writer) = (blobs(dir.path()), blobs(dir.path()));
+        let (catalog, digest) = (reader.catalog(), Digest::of(b"new"));
+        let searched = catalog.now();
+        assert!(searched.find(&digest, |_| false).is_none());
+        put(&writer, &[b"new"]);
+        // Another thread looks, so that there is nothing more to be seen for us.
+        while catalog.refresh().unwrap() {
+            std::thread::sleep(TICK);
+        }
+        assert!(catalog.find_anew(&digest, &[], Some(&searched)).is_some());
+    }
 }
