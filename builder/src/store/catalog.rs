@@ -53,6 +53,8 @@ pub(super) struct Known {
     /// Blobs in all packs.
     blobs: usize,
     damaged: HashSet<(Digest, PackId)>,
+    /// Packs that are there and can't be read: that was marked.
+    unreadable: HashSet<PackId>,
     /// Modification times of the folders of packs and of marks; none as long as the next look may find more at the same times.
     seen: Option<(SystemTime, SystemTime)>,
 }
@@ -193,9 +195,9 @@ impl Catalog {
             Err(ahead) => ahead.duration() > TICK,
         };
         let before = self.now();
-        let (mut listed, mut packs) = (self.listed()?, Vec::new());
+        let (mut listed, mut packs, mut unreadable) = (self.listed()?, Vec::new(), HashSet::new());
         for _ in 0..LISTINGS {
-            packs = self.packs(&listed, &before.packs, &packs);
+            packs = self.packs(&listed, &before, &packs, &mut unreadable);
             // One that was removed after it was listed may have been merged into one that was not there yet.
             let now = self.listed()?;
             if listed.iter().all(|id| now.binary_search_by(|other| id.cmp(other)).is_ok()) {
@@ -216,7 +218,7 @@ impl Catalog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(id, _)| packs.iter().any(|pack| pack.id == *id));
-        let known = Arc::new(Known { damaged, seen, ..Known::new(packs, &before) });
+        let known = Arc::new(Known { damaged, unreadable, seen, ..Known::new(packs, &before) });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
@@ -229,18 +231,36 @@ impl Catalog {
         Ok(ids)
     }
 
-    /// These packs, as far as they can be read; those that were known before, newest first, are not read again.
-    fn packs(&self, ids: &[PackId], before: &[Arc<Pack>], loaded: &[Arc<Pack>]) -> Vec<Arc<Pack>> {
+    /// These packs, as far as they can be read: what is in others counts as missing. Those that were known before, newest
+    /// first, are not read again.
+    fn packs(
+        &self,
+        ids: &[PackId],
+        before: &Known,
+        loaded: &[Arc<Pack>],
+        unreadable: &mut HashSet<PackId>,
+    ) -> Vec<Arc<Pack>> {
         let known = |id: &PackId| {
             let find =
                 |packs: &[Arc<Pack>]| packs.binary_search_by(|pack| id.cmp(&pack.id)).map(|at| packs[at].clone());
-            find(loaded).or_else(|_| find(before)).ok()
+            find(loaded).or_else(|_| find(&before.packs)).ok()
         };
-        ids.iter().filter_map(|id| known(id).or_else(|| self.load(*id))).collect()
+        let mut load = |id: &PackId| match self.load(*id) {
+            Ok(pack) => pack.map(Arc::new),
+            Err(error) => {
+                tracing::error!(pack = %id, %error, "can't read pack {id}");
+                // Once: after a newer mark every tree is checked again.
+                if unreadable.contains(id) || before.unreadable.contains(id) || self.mark_unreadable(*id) {
+                    unreadable.insert(*id);
+                }
+                None
+            }
+        };
+        ids.iter().filter_map(|id| known(id).or_else(|| load(id))).collect()
     }
 
-    /// One that can't be read is left out: what is in it counts as missing.
-    fn load(&self, id: PackId) -> Option<Arc<Pack>> {
+    /// One pack; nothing when it is gone.
+    fn load(&self, id: PackId) -> io::Result<Option<Pack>> {
         let pack = index::read(&self.dirs, id).and_then(|pack| {
             if let Some(pack) = pack {
                 return Ok(pack);
@@ -249,16 +269,18 @@ impl Catalog {
             index::rebuild(&self.dirs, id)
         });
         match pack {
-            Ok(pack) => Some(Arc::new(pack)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::error!(pack = %id, %error, "can't read pack {id}");
-                if let Err(error) = index::mark_lost(&self.dirs, id) {
-                    tracing::error!(pack = %id, %error, "can't mark what is lost");
-                }
-                None
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            pack => pack.map(Some),
         }
+    }
+
+    /// Whether it was marked that what is in a pack counts as missing.
+    fn mark_unreadable(&self, id: PackId) -> bool {
+        let marked = index::mark_lost(&self.dirs, id);
+        if let Err(error) = &marked {
+            tracing::error!(pack = %id, %error, "can't mark what is lost");
+        }
+        marked.is_ok()
     }
 
     /// Marks a copy as damaged, for every process.
@@ -329,5 +351,23 @@ mod tests {
             std::thread::sleep(TICK);
         }
         assert!(catalog.find_anew(&digest, &[], Some(&searched)).is_some());
+    }
+
+    #[test]
+    fn a_pack_that_cannot_be_read_is_marked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let reader = blobs(dir.path());
+        let catalog = reader.catalog();
+        let pack = PackId::new();
+        fs::create_dir(catalog.dirs().pack(pack)).unwrap();
+        catalog.reload().unwrap();
+        let mark = File::open(catalog.dirs().damaged().join(format!("lost.{pack}"))).unwrap();
+        let before = SystemTime::now() - Duration::from_hours(1);
+        mark.set_modified(before).unwrap();
+        catalog.reload().unwrap();
+        assert_eq!(catalog.newest_damage().unwrap(), Some(before), "trees that were checked since may be believed");
+        // It may have been readable until somebody finds that it isn't.
+        blobs(dir.path());
+        assert!(catalog.newest_damage().unwrap().unwrap() > before);
     }
 }
