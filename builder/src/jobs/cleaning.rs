@@ -318,21 +318,19 @@ impl Jobs {
     /// What jobs need that haven't ended.
     async fn roots_of_jobs(&self, namespace: &Namespace) -> Result<OfJobs, JobsError> {
         let mut found = OfJobs::default();
-        // A job whose process died is queued again.
-        for state in [JobState::Syncing, JobState::Queued, JobState::Running, JobState::Queued] {
-            for row in self.inner.db.jobs_in(state).await?.into_iter().filter(|row| row.namespace == *namespace) {
-                let dir = self.dir(row.id);
-                let roots = match dir.spec() {
-                    Ok(spec) => spec.roots(),
-                    Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
-                    Err(error) => return Err(io("read the specification of a job")(error)),
-                };
-                if state == JobState::Syncing {
-                    found.syncing.extend(roots);
-                    found.sent.extend(sent_for(&dir).map_err(io("read what was sent"))?);
-                } else {
-                    found.complete.extend(roots);
-                }
+        // At one moment: a job that goes from one state to another, and perhaps back, must not be overlooked.
+        for row in self.inner.db.unfinished_jobs(namespace).await? {
+            let dir = self.dir(row.id);
+            let roots = match dir.spec() {
+                Ok(spec) => spec.roots(),
+                Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
+                Err(error) => return Err(io("read the specification of a job")(error)),
+            };
+            if row.state == JobState::Syncing {
+                found.syncing.extend(roots);
+                found.sent.extend(sent_for(&dir).map_err(io("read what was sent"))?);
+            } else {
+                found.complete.extend(roots);
             }
         }
         Ok(found)

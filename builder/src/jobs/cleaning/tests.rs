@@ -128,6 +128,20 @@ async fn trees_go_after_keep_days_and_those_in_use_stay() {
 }
 
 #[tokio::test]
+async fn jobs_of_the_namespace_count_until_they_end() {
+    let service = Service::start().await;
+    let states = [JobState::Syncing, JobState::Queued, JobState::Running, JobState::Failed, JobState::Succeeded];
+    for (n, state) in states.into_iter().enumerate() {
+        service.job(Digest::of(&[n as u8]), state).await;
+    }
+    let digests = |numbers: &[u8]| numbers.iter().map(|n| Digest::of(&[*n])).collect::<HashSet<_>>();
+    let found = service.jobs.roots_of_jobs(&service.namespace).await.unwrap();
+    assert_eq!((found.syncing, found.complete), (digests(&[0]), digests(&[1, 2])));
+    let other = service.jobs.roots_of_jobs(&"other".parse().unwrap()).await.unwrap();
+    assert!(other.syncing.is_empty() && other.complete.is_empty());
+}
+
+#[tokio::test]
 async fn too_much_goes_by_last_use_but_never_what_was_used_within_the_hour() {
     let service = Service::start().await;
     let (one, two, three) = (vec![1; 1000], vec![2; 1000], vec![3; 1000]);
