@@ -324,6 +324,11 @@ impl Jobs {
             let roots = match dir.spec() {
                 Ok(spec) => spec.roots(),
                 Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
+                Err(error) if row.state != JobState::Running && is_lost(&error) => {
+                    tracing::error!(job.id = %row.id, %error, "the specification of job {} is lost: it can't run", row.id);
+                    continue;
+                }
+                // One that runs has read it before.
                 Err(error) => return Err(io("read the specification of a job")(error)),
             };
             if row.state == JobState::Syncing {
@@ -341,6 +346,12 @@ impl Jobs {
         let open = move || Blobs::open(&data_dir, &namespace);
         blocking("open the blob store", open).await?.map_err(io("open the blob store"))
     }
+}
+
+/// Whether a file is gone or holds something else, for whatever reason: that won't change.
+fn is_lost(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
 }
 
 /// What jobs need that haven't ended.

@@ -142,6 +142,32 @@ async fn jobs_of_the_namespace_count_until_they_end() {
 }
 
 #[tokio::test]
+async fn a_job_whose_specification_is_lost_keeps_nothing_from_being_cleaned() {
+    let service = Service::start().await;
+    for (n, content) in [b"".as_slice(), b"{\"job\":", b"null"].into_iter().enumerate() {
+        for state in [JobState::Syncing, JobState::Queued] {
+            let old = service.tree(&[n as u8], 15 * DAY_MS).await;
+            let job = service.job(old, state).await;
+            std::fs::write(service.jobs.dir(job).path().join("spec.json"), content).unwrap();
+            assert_eq!(service.clean(&store::Config::default()).await.packs, 1, "{state:?}");
+        }
+    }
+    // Of what can't be read, and of a job that runs, nobody knows.
+    let old = service.tree(b"content", 15 * DAY_MS).await;
+    let running = service.job(old, JobState::Running).await;
+    std::fs::write(service.jobs.dir(running).path().join("spec.json"), b"").unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 0);
+    service.db().finish_job(running, JobState::Failed, None).await.unwrap();
+    let unreadable = service.job(old, JobState::Queued).await;
+    let spec = service.jobs.dir(unreadable).path().join("spec.json");
+    std::fs::remove_file(&spec).unwrap();
+    std::fs::create_dir(&spec).unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 0);
+    std::fs::remove_dir(&spec).unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
+}
+
+#[tokio::test]
 async fn too_much_goes_by_last_use_but_never_what_was_used_within_the_hour() {
     let service = Service::start().await;
     let (one, two, three) = (vec![1; 1000], vec![2; 1000], vec![3; 1000]);
