@@ -295,7 +295,11 @@ impl Jobs {
 
         let alone = self.sweep_lock(namespace).write_owned().await;
         // After a power cut a tree must not be known again whose packs are gone.
-        self.inner.db.checkpoint().await?;
+        if !self.inner.db.checkpoint().await? {
+            tracing::warn!(%namespace, "the database is busy: {namespace} keeps its packs until the next round");
+            let pending = move || under_way + gc::spare(&blobs, &needed).charge;
+            return Ok((Swept::default(), blocking("count what nobody needs", pending).await?));
+        }
         // What was committed meanwhile.
         let OfJobs { mut complete, syncing, .. } = self.roots_of_jobs(namespace).await?;
         complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));

@@ -26,6 +26,10 @@ impl Service {
     async fn storing(config: store::Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(dir.path()).await.unwrap();
+        Self::over(dir, db, config).await
+    }
+
+    async fn over(dir: tempfile::TempDir, db: Db, config: store::Config) -> Self {
         let namespace: Namespace = "dev".parse().unwrap();
         db.create_namespace(&namespace).await.unwrap();
         let jobs = Jobs::new(
@@ -165,6 +169,20 @@ async fn a_job_whose_specification_is_lost_keeps_nothing_from_being_cleaned() {
     assert_eq!(service.clean(&store::Config::default()).await.packs, 0);
     std::fs::remove_dir(&spec).unwrap();
     assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
+}
+
+#[tokio::test]
+async fn nothing_goes_before_the_disk_says_that_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open_impatient(dir.path()).await;
+    let service = Service::over(dir, db, store::Config::default()).await;
+    service.tree(b"old", 15 * DAY_MS).await;
+    let before = service.db().hold_back().await;
+    assert_eq!(service.clean(&store::Config::default()).await, Swept::default());
+    assert!(service.blobs().has(&Digest::of(b"old")));
+    drop(before);
+    while service.clean(&store::Config::default()).await.packs == 0 {}
+    assert!(!service.blobs().has(&Digest::of(b"old")));
 }
 
 #[tokio::test]
