@@ -396,4 +396,4 @@ fn oldest_within(mut uses: Vec<(i64, u64)>, limit: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::jobs) mod tests;

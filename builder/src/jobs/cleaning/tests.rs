@@ -12,14 +12,14 @@ use slipway_context::{Directory, Entry, Node};
 const POLICY: Policy =
     Policy { young: Duration::ZERO, spare: u64::MAX, charge: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
 
-struct Service {
+pub(in crate::jobs) struct Service {
     dir: tempfile::TempDir,
-    jobs: Jobs,
+    pub(in crate::jobs) jobs: Jobs,
     namespace: Namespace,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(in crate::jobs) async fn start() -> Self {
         Self::storing(store::Config::default()).await
     }
 
@@ -68,7 +68,7 @@ impl Service {
     }
 
     /// A job with this tree.
-    async fn job(&self, root: Digest, state: JobState) -> JobId {
+    pub(in crate::jobs) async fn job(&self, root: Digest, state: JobState) -> JobId {
         let plan = serde_json::from_value(serde_json::json!({
             "kind": "deploy", "name": "app", "builds": [], "commands": null
         }));
