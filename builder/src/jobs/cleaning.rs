@@ -35,6 +35,9 @@ const DAY_MS: i64 = 86_400_000;
 /// The first round comes so long after the start at the latest.
 const FIRST: Duration = Duration::from_mins(1);
 
+/// How long the other namespaces wait for one. A round that takes longer goes on beside theirs.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// What has to go.
 #[derive(Debug, Clone, Copy)]
 struct Pressure {
@@ -71,8 +74,17 @@ impl Jobs {
         }
     }
 
-    /// One round through all namespaces. One that fails doesn't keep the others from being cleaned.
+    /// One round through all namespaces. One that fails doesn't keep the others from being cleaned, nor does one that takes long.
     pub(crate) async fn clean(&self, config: &store::Config, policy: &Policy) -> Result<Swept, JobsError> {
+        self.clean_within(config, policy, PATIENCE).await
+    }
+
+    async fn clean_within(
+        &self,
+        config: &store::Config,
+        policy: &Policy,
+        patience: Duration,
+    ) -> Result<Swept, JobsError> {
         let now = now_ms();
         let mut namespaces: Vec<_> = self.inner.db.namespaces().await?.into_iter().map(|(name, _)| name).collect();
         let (mut limits, mut excess) = self.limits(&namespaces, config, now).await?;
@@ -85,12 +97,13 @@ impl Jobs {
             pressure.unused_since = by_age.max(pressure.unused_since).min(now - ALWAYS_MS);
             pressure.excess = pressure.excess.max(excess);
             let before = if excess > 0 { self.bytes_of(namespace).await } else { None };
-            match self.clean_namespace(namespace, pressure, policy).await {
-                Ok(swept) => {
+            match tokio::time::timeout(patience, self.clean_namespace(namespace, pressure, policy)).await {
+                Ok(Ok(swept)) => {
                     all.packs += swept.packs;
                     all.bytes += swept.bytes;
                 }
-                Err(error) => tracing::error!(%namespace, %error, "can't make room in {namespace}"),
+                Ok(Err(error)) => tracing::error!(%namespace, %error, "can't make room in {namespace}"),
+                Err(_) => tracing::warn!(%namespace, "making room in {namespace} takes long: the others go on"),
             }
             if let Some(before) = before
                 && let Some(after) = self.bytes_of(namespace).await

@@ -256,6 +256,32 @@ async fn what_all_namespaces_have_too_much_goes_once_and_where_most_is_spare() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_takes_long_does_not_keep_the_others_from_being_cleaned() {
+    let service = Service::start().await;
+    let names: Vec<Namespace> = ["a", "b"].iter().map(|name| name.parse().unwrap()).collect();
+    let blobs: Vec<_> = names.iter().map(|name| Blobs::open(service.dir.path(), name).unwrap()).collect();
+    let mut busy = Vec::new();
+    for (name, blobs) in names.iter().zip(&blobs) {
+        service.db().create_namespace(name).await.unwrap();
+        store::tests::put(blobs, &[b"unneeded"]);
+        // Somebody commits.
+        busy.push(service.jobs.keep_blobs(name).await);
+    }
+    // Whichever comes first.
+    for free in [1, 0] {
+        drop(busy.remove(free));
+        let patience = Duration::from_millis(1);
+        service.jobs.clean_within(&store::Config::default(), &POLICY, patience).await.unwrap();
+        while blobs[free].has(&Digest::of(b"unneeded")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if free == 1 {
+            assert!(blobs[0].has(&Digest::of(b"unneeded")), "its round still waits");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_round_goes_on_when_whoever_asked_for_it_leaves() {
     let limit = store::Config { namespace_max_pending_bytes: 3000, ..store::Config::default() };
     let service = Service::storing(limit).await;
