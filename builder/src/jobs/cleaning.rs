@@ -74,7 +74,7 @@ impl Jobs {
         }
     }
 
-    /// One round through all namespaces. One that fails doesn't keep the others from being cleaned, nor does one that takes long.
+    /// One round through all namespaces. One that fails or takes long doesn't keep the others from being cleaned.
     pub(crate) async fn clean(&self, config: &store::Config, policy: &Policy) -> Result<Swept, JobsError> {
         self.clean_within(config, policy, PATIENCE).await
     }

@@ -128,7 +128,8 @@ impl Reachable {
     }
 
     /// Adds what a tree needs that was complete when it was checked; such trees come before those that nobody has checked. What
-    /// is beneath a directory that is missing can't be known, and is not added; nor is a tree that was added before walked again.
+    /// is beneath a directory that is missing can't be known, and is not added. A tree that was added before is not walked
+    /// again.
     pub fn add(&mut self, blobs: &Blobs, root: &Digest) -> Result<(), BlobError> {
         debug_assert!(!self.unchecked, "what was left out before would be left out here");
         self.walk(blobs, root, &Walk::Checked)
