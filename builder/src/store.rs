@@ -37,7 +37,7 @@ pub struct Config {
     pub namespace_max_bytes: Option<u64>,
     /// Bytes of blobs in each namespace that no complete tree needs, of syncs that go on and of those that were cut. Above it
     /// what cut syncs have left is removed, the oldest first, and when that isn't enough, no more is taken. No context can be
-    /// sent that is larger. Each blob counts for 1 KiB at least. Default 64 GiB.
+    /// sent that is larger. Each blob counts for 16 KiB at least. Default 64 GiB.
     pub namespace_max_pending_bytes: u64,
     /// Seconds between two rounds that make room. Default 3600.
     pub clean_interval_s: u64,

@@ -35,6 +35,9 @@ const DAY_MS: i64 = 86_400_000;
 /// The first round comes so long after the start at the latest.
 const FIRST: Duration = Duration::from_mins(1);
 
+/// How long the other namespaces wait for one. A round that takes longer goes on beside theirs.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// What has to go.
 #[derive(Debug, Clone, Copy)]
 struct Pressure {
@@ -71,8 +74,17 @@ impl Jobs {
         }
     }
 
-    /// One round through all namespaces. One that fails doesn't keep the others from being cleaned.
+    /// One round through all namespaces. One that fails or takes long doesn't keep the others from being cleaned.
     pub(crate) async fn clean(&self, config: &store::Config, policy: &Policy) -> Result<Swept, JobsError> {
+        self.clean_within(config, policy, PATIENCE).await
+    }
+
+    async fn clean_within(
+        &self,
+        config: &store::Config,
+        policy: &Policy,
+        patience: Duration,
+    ) -> Result<Swept, JobsError> {
         let now = now_ms();
         let mut namespaces: Vec<_> = self.inner.db.namespaces().await?.into_iter().map(|(name, _)| name).collect();
         let (mut limits, mut excess) = self.limits(&namespaces, config, now).await?;
@@ -85,12 +97,13 @@ impl Jobs {
             pressure.unused_since = by_age.max(pressure.unused_since).min(now - ALWAYS_MS);
             pressure.excess = pressure.excess.max(excess);
             let before = if excess > 0 { self.bytes_of(namespace).await } else { None };
-            match self.clean_namespace(namespace, pressure, policy).await {
-                Ok(swept) => {
+            match tokio::time::timeout(patience, self.clean_namespace(namespace, pressure, policy)).await {
+                Ok(Ok(swept)) => {
                     all.packs += swept.packs;
                     all.bytes += swept.bytes;
                 }
-                Err(error) => tracing::error!(%namespace, %error, "can't make room in {namespace}"),
+                Ok(Err(error)) => tracing::error!(%namespace, %error, "can't make room in {namespace}"),
+                Err(_) => tracing::warn!(%namespace, "making room in {namespace} takes long: the others go on"),
             }
             if let Some(before) = before
                 && let Some(after) = self.bytes_of(namespace).await
@@ -269,7 +282,7 @@ impl Jobs {
             let mut unsealed = gc::unsealed(&own).map_err(io("look for packs"))?;
             let before = needed.charge();
             for root in syncing {
-                needed.add(&own, &root)?;
+                needed.add_unchecked(&own, &root)?;
             }
             // What nothing refers to yet: contents may come before their directories.
             for digest in sent {
@@ -295,10 +308,13 @@ impl Jobs {
 
         let alone = self.sweep_lock(namespace).write_owned().await;
         // After a power cut a tree must not be known again whose packs are gone.
-        self.inner.db.checkpoint().await?;
+        if !self.inner.db.checkpoint().await? {
+            tracing::warn!(%namespace, "the database is busy: {namespace} keeps its packs until the next round");
+            let pending = move || under_way + gc::spare(&blobs, &needed).charge;
+            return Ok((Swept::default(), blocking("count what nobody needs", pending).await?));
+        }
         // What was committed meanwhile.
         let OfJobs { mut complete, syncing, .. } = self.roots_of_jobs(namespace).await?;
-        complete.extend(syncing);
         complete.extend(self.inner.db.snapshots(namespace).await?.into_iter().map(|row| row.root));
         let sweep = move || {
             // Also when the service stops: until the last pack is gone.
@@ -306,6 +322,9 @@ impl Jobs {
             needed.look_again();
             for root in complete {
                 needed.add(&blobs, &root)?;
+            }
+            for root in syncing {
+                needed.add_unchecked(&blobs, &root)?;
             }
             let swept = gc::sweep(&blobs, &packs, &needed, began - MARKS).map_err(io("remove packs"))?;
             Ok((swept, under_way + gc::spare(&blobs, &needed).charge))
@@ -316,21 +335,24 @@ impl Jobs {
     /// What jobs need that haven't ended.
     async fn roots_of_jobs(&self, namespace: &Namespace) -> Result<OfJobs, JobsError> {
         let mut found = OfJobs::default();
-        // A job whose process died is queued again.
-        for state in [JobState::Syncing, JobState::Queued, JobState::Running, JobState::Queued] {
-            for row in self.inner.db.jobs_in(state).await?.into_iter().filter(|row| row.namespace == *namespace) {
-                let dir = self.dir(row.id);
-                let roots = match dir.spec() {
-                    Ok(spec) => spec.roots(),
-                    Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
-                    Err(error) => return Err(io("read the specification of a job")(error)),
-                };
-                if state == JobState::Syncing {
-                    found.syncing.extend(roots);
-                    found.sent.extend(sent_for(&dir).map_err(io("read what was sent"))?);
-                } else {
-                    found.complete.extend(roots);
+        // At one moment: a job that goes from one state to another, and perhaps back, must not be overlooked.
+        for row in self.inner.db.unfinished_jobs(namespace).await? {
+            let dir = self.dir(row.id);
+            let roots = match dir.spec() {
+                Ok(spec) => spec.roots(),
+                Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
+                Err(error) if row.state != JobState::Running && is_lost(&error) => {
+                    tracing::error!(job.id = %row.id, %error, "the specification of job {} is lost: it can't run", row.id);
+                    continue;
                 }
+                // One that runs has read it before.
+                Err(error) => return Err(io("read the specification of a job")(error)),
+            };
+            if row.state == JobState::Syncing {
+                found.syncing.extend(roots);
+                found.sent.extend(sent_for(&dir).map_err(io("read what was sent"))?);
+            } else {
+                found.complete.extend(roots);
             }
         }
         Ok(found)
@@ -341,6 +363,12 @@ impl Jobs {
         let open = move || Blobs::open(&data_dir, &namespace);
         blocking("open the blob store", open).await?.map_err(io("open the blob store"))
     }
+}
+
+/// Whether a file is gone or holds something else, for whatever reason: that won't change.
+fn is_lost(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
 }
 
 /// What jobs need that haven't ended.
@@ -381,4 +409,4 @@ fn oldest_within(mut uses: Vec<(i64, u64)>, limit: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::jobs) mod tests;

@@ -150,11 +150,37 @@ impl Jobs {
         }
         let lock = process::JobLock::try_take(&self.dir(job)).map_err(io("lock the job"))?;
         let Some(lock) = lock else { return Ok(()) };
+        // Others were looked at meanwhile, and its client may have come back.
+        let still = self.syncs().get(&job).is_some_and(|session| session.idle() > limit);
+        if !still {
+            return Ok(());
+        }
         let failure = JobFailure {
             code: "client_gone".to_owned(),
             message: format!("the client went away before it had sent everything ({} s ago)", limit.as_secs()),
             hint: None,
         };
         self.end(&row, JobState::Failed, Some(failure), lock).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_context::Digest;
+
+    use super::*;
+    use crate::jobs::cleaning::tests::Service;
+
+    #[tokio::test]
+    async fn a_client_that_has_come_back_meanwhile_is_not_gone() {
+        let service = Service::start().await;
+        let job = service.job(Digest::of(b"tree"), JobState::Syncing).await;
+        let state = async || service.jobs.inner.db.job(job).await.unwrap().unwrap().state;
+        // It was found to be idle, and was heard of since.
+        service.jobs.session(job);
+        service.jobs.end_one_abandoned(job, Duration::from_hours(1)).await.unwrap();
+        assert_eq!(state().await, JobState::Syncing);
+        service.jobs.end_one_abandoned(job, Duration::ZERO).await.unwrap();
+        assert_eq!(state().await, JobState::Failed);
     }
 }

@@ -15,6 +15,7 @@ use slipway_manifest::plan::{JobKind, Plan};
 use crate::names::{JobId, Namespace};
 use crate::pipeline::skip::Skipped;
 
+const SPEC: &str = "spec.json";
 const TOKEN: &str = "token.json";
 
 /// The trees of one build.
@@ -97,15 +98,21 @@ impl JobDir {
         self.0.join("events")
     }
 
-    /// Makes the folder and writes the specification, readable by us only: it holds the values of `--var`.
+    /// Makes the folder and writes the specification, readable by us only: it holds the values of `--var`. A job's row may
+    /// outlive a power cut, so both are on the disk before there is one.
     pub fn create(&self, spec: &JobSpec) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
-        self.write("spec.json", spec)
+        self.write_part(SPEC, spec)?.sync_all()?;
+        self.name_part(SPEC)?;
+        for dir in [Some(self.0.as_path()), self.0.parent()].into_iter().flatten() {
+            fs::File::open(dir)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Reads the specification.
     pub fn spec(&self) -> io::Result<JobSpec> {
-        self.read("spec.json")
+        self.read(SPEC)
     }
 
     /// Writes the secret of the job's own token.
@@ -120,7 +127,7 @@ impl JobDir {
 
     /// Forgets what only a job that runs may know.
     pub fn forget_spec(&self) {
-        for name in ["spec.json", TOKEN] {
+        for name in [SPEC, TOKEN] {
             if let Err(error) = fs::remove_file(self.0.join(name))
                 && error.kind() != io::ErrorKind::NotFound
             {
@@ -131,10 +138,23 @@ impl JobDir {
 
     /// Writes a JSON file under a temporary name and renames it.
     pub fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
-        let part = self.0.join(format!("{name}.part"));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        self.write_part(name, value)?;
+        self.name_part(name)
+    }
+
+    fn write_part<T: Serialize>(&self, name: &str, value: &T) -> io::Result<fs::File> {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(self.part(name))?;
         file.write_all(&serde_json::to_vec(value)?)?;
-        fs::rename(part, self.0.join(name))
+        Ok(file)
+    }
+
+    fn name_part(&self, name: &str) -> io::Result<()> {
+        fs::rename(self.part(name), self.0.join(name))
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.part"))
     }
 
     /// Reads a JSON file.

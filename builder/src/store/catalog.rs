@@ -53,6 +53,8 @@ pub(super) struct Known {
     /// Blobs in all packs.
     blobs: usize,
     damaged: HashSet<(Digest, PackId)>,
+    /// Packs that are there and can't be read: that was marked.
+    unreadable: HashSet<PackId>,
     /// Modification times of the folders of packs and of marks; none as long as the next look may find more at the same times.
     seen: Option<(SystemTime, SystemTime)>,
 }
@@ -72,6 +74,11 @@ impl Known {
     pub(super) fn find(&self, digest: &Digest, except: impl Fn(PackId) -> bool) -> Option<(&Arc<Pack>, Entry)> {
         let fresh = self.fresh.iter().filter_map(|pack| Some((pack, pack.find(digest)?)));
         fresh.chain(self.places.find(*digest)).find(|(pack, _)| !except(pack.id) && !self.is_damaged(digest, pack.id))
+    }
+
+    /// The same, to be kept.
+    fn find_but(&self, digest: &Digest, except: &[PackId]) -> Option<(Arc<Pack>, Entry)> {
+        self.find(digest, |pack| except.contains(&pack)).map(|(pack, entry)| (pack.clone(), entry))
     }
 
     pub(super) fn is_damaged(&self, digest: &Digest, pack: PackId) -> bool {
@@ -130,21 +137,35 @@ impl Catalog {
 
     /// The newest sound copy outside these packs, on the disk as it is now.
     pub(super) fn find(&self, digest: &Digest, except: &[PackId]) -> Option<(Arc<Pack>, Entry)> {
-        let find = || {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.find(digest, |pack| except.contains(&pack)).map(|(pack, entry)| (pack.clone(), entry))
-        };
         let old = self.stale.swap(false, Ordering::Relaxed)
             || self.now_ms().saturating_sub(self.looked.load(Ordering::Relaxed)) > LOOK_AGAIN_MS;
-        if !old && let Some(found) = find() {
-            return Some(found);
-        }
-        match self.refresh() {
-            Ok(changed) => (changed || old).then(find).flatten(),
-            Err(error) => {
-                tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
-                find()
+        let mut searched = None;
+        if !old {
+            let known = self.now();
+            if let Some(found) = known.find_but(digest, except) {
+                return Some(found);
             }
+            searched = Some(known);
+        }
+        self.find_anew(digest, except, searched.as_ref())
+    }
+
+    /// The same with what is on the disk now. In what was searched it isn't.
+    fn find_anew(
+        &self,
+        digest: &Digest,
+        except: &[PackId],
+        searched: Option<&Arc<Known>>,
+    ) -> Option<(Arc<Pack>, Entry)> {
+        if let Err(error) = self.refresh() {
+            tracing::warn!(dir = %self.dirs.root().display(), %error, "can't look for packs");
+        }
+        let known = self.now();
+        // Somebody else may have taken in the change that we looked for.
+        if searched.is_some_and(|searched| Arc::ptr_eq(searched, &known)) {
+            None
+        } else {
+            known.find_but(digest, except)
         }
     }
 
@@ -174,9 +195,9 @@ impl Catalog {
             Err(ahead) => ahead.duration() > TICK,
         };
         let before = self.now();
-        let (mut listed, mut packs) = (self.listed()?, Vec::new());
+        let (mut listed, mut packs, mut unreadable) = (self.listed()?, Vec::new(), HashSet::new());
         for _ in 0..LISTINGS {
-            packs = self.packs(&listed, &before.packs, &packs);
+            packs = self.packs(&listed, &before, &packs, &mut unreadable);
             // One that was removed after it was listed may have been merged into one that was not there yet.
             let now = self.listed()?;
             if listed.iter().all(|id| now.binary_search_by(|other| id.cmp(other)).is_ok()) {
@@ -197,7 +218,7 @@ impl Catalog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(id, _)| packs.iter().any(|pack| pack.id == *id));
-        let known = Arc::new(Known { damaged, seen, ..Known::new(packs, &before) });
+        let known = Arc::new(Known { damaged, unreadable, seen, ..Known::new(packs, &before) });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
@@ -210,18 +231,36 @@ impl Catalog {
         Ok(ids)
     }
 
-    /// These packs, as far as they can be read; those that were known before, newest first, are not read again.
-    fn packs(&self, ids: &[PackId], before: &[Arc<Pack>], loaded: &[Arc<Pack>]) -> Vec<Arc<Pack>> {
+    /// These packs, as far as they can be read: what is in others counts as missing. Those that were known before, newest
+    /// first, are not read again.
+    fn packs(
+        &self,
+        ids: &[PackId],
+        before: &Known,
+        loaded: &[Arc<Pack>],
+        unreadable: &mut HashSet<PackId>,
+    ) -> Vec<Arc<Pack>> {
         let known = |id: &PackId| {
             let find =
                 |packs: &[Arc<Pack>]| packs.binary_search_by(|pack| id.cmp(&pack.id)).map(|at| packs[at].clone());
-            find(loaded).or_else(|_| find(before)).ok()
+            find(loaded).or_else(|_| find(&before.packs)).ok()
         };
-        ids.iter().filter_map(|id| known(id).or_else(|| self.load(*id))).collect()
+        let mut load = |id: &PackId| match self.load(*id) {
+            Ok(pack) => pack.map(Arc::new),
+            Err(error) => {
+                tracing::error!(pack = %id, %error, "can't read pack {id}");
+                // Once: after a newer mark every tree is checked again.
+                if unreadable.contains(id) || before.unreadable.contains(id) || self.mark_unreadable(*id) {
+                    unreadable.insert(*id);
+                }
+                None
+            }
+        };
+        ids.iter().filter_map(|id| known(id).or_else(|| load(id))).collect()
     }
 
-    /// One that can't be read is left out: what is in it counts as missing.
-    fn load(&self, id: PackId) -> Option<Arc<Pack>> {
+    /// One pack; nothing when it is gone.
+    fn load(&self, id: PackId) -> io::Result<Option<Pack>> {
         let pack = index::read(&self.dirs, id).and_then(|pack| {
             if let Some(pack) = pack {
                 return Ok(pack);
@@ -230,16 +269,18 @@ impl Catalog {
             index::rebuild(&self.dirs, id)
         });
         match pack {
-            Ok(pack) => Some(Arc::new(pack)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::error!(pack = %id, %error, "can't read pack {id}");
-                if let Err(error) = index::mark_lost(&self.dirs, id) {
-                    tracing::error!(pack = %id, %error, "can't mark what is lost");
-                }
-                None
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            pack => pack.map(Some),
         }
+    }
+
+    /// Whether it was marked that what is in a pack counts as missing.
+    fn mark_unreadable(&self, id: PackId) -> bool {
+        let marked = index::mark_lost(&self.dirs, id);
+        if let Err(error) = &marked {
+            tracing::error!(pack = %id, %error, "can't mark what is lost");
+        }
+        marked.is_ok()
     }
 
     /// Marks a copy as damaged, for every process.
@@ -290,4 +331,43 @@ pub(super) fn chosen(known: &Known, needed: impl Fn(&Digest) -> bool) -> HashMap
         }
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{blobs, put};
+
+    #[test]
+    fn what_somebody_else_has_taken_in_meanwhile_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, writer) = (blobs(dir.path()), blobs(dir.path()));
+        let (catalog, digest) = (reader.catalog(), Digest::of(b"new"));
+        let searched = catalog.now();
+        assert!(searched.find(&digest, |_| false).is_none());
+        put(&writer, &[b"new"]);
+        // Another thread looks, so that there is nothing more to be seen for us.
+        while catalog.refresh().unwrap() {
+            std::thread::sleep(TICK);
+        }
+        assert!(catalog.find_anew(&digest, &[], Some(&searched)).is_some());
+    }
+
+    #[test]
+    fn a_pack_that_cannot_be_read_is_marked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let reader = blobs(dir.path());
+        let catalog = reader.catalog();
+        let pack = PackId::new();
+        fs::create_dir(catalog.dirs().pack(pack)).unwrap();
+        catalog.reload().unwrap();
+        let mark = File::open(catalog.dirs().damaged().join(format!("lost.{pack}"))).unwrap();
+        let before = SystemTime::now() - Duration::from_hours(1);
+        mark.set_modified(before).unwrap();
+        catalog.reload().unwrap();
+        assert_eq!(catalog.newest_damage().unwrap(), Some(before), "trees that were checked since may be believed");
+        // It may have been readable until somebody finds that it isn't.
+        blobs(dir.path());
+        assert!(catalog.newest_damage().unwrap().unwrap() > before);
+    }
 }

@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+/// How long others are waited for that are in the way.
+const BUSY: Duration = Duration::from_secs(10);
+
 /// What the database said.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -33,13 +36,18 @@ pub struct Db {
 impl Db {
     /// Opens it under this data directory, made and migrated as needed.
     pub async fn open(data_dir: &Path) -> Result<Self, DbError> {
+        Self::open_waiting(data_dir, BUSY).await
+    }
+
+    /// The same, waiting so long for others that are in the way.
+    async fn open_waiting(data_dir: &Path, busy: Duration) -> Result<Self, DbError> {
         let options = SqliteConnectOptions::new()
             .filename(data_dir.join("slipway.db"))
             .create_if_missing(true)
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(Duration::from_secs(10));
+            .busy_timeout(busy);
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(10))
@@ -51,10 +59,12 @@ impl Db {
 }
 
 impl Db {
-    /// Makes everything that was written so far outlive a power cut: in WAL mode that is not so by itself.
-    pub async fn checkpoint(&self) -> Result<(), DbError> {
-        sqlx::query("pragma wal_checkpoint(full)").execute(&self.pool).await?;
-        Ok(())
+    /// Makes everything that was written so far outlive a power cut: in WAL mode that is not so by itself. `false`: somebody
+    /// was in the way all the time, and it may not be so.
+    pub async fn checkpoint(&self) -> Result<bool, DbError> {
+        // Being busy is no error, but the first column of a row.
+        let busy: i64 = sqlx::query_scalar("pragma wal_checkpoint(full)").fetch_one(&self.pool).await?;
+        Ok(busy == 0)
     }
 }
 
@@ -62,4 +72,35 @@ impl Db {
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    impl Db {
+        /// Waits for nobody.
+        pub(crate) async fn open_impatient(data_dir: &Path) -> Self {
+            Self::open_waiting(data_dir, Duration::ZERO).await.unwrap()
+        }
+
+        /// As long as this isn't dropped, nothing that is written from now on comes to its place in the database.
+        pub(crate) async fn hold_back(&self) -> sqlx::Transaction<'static, sqlx::Sqlite> {
+            let mut transaction = self.pool.begin().await.unwrap();
+            sqlx::query("select count(*) from jobs").fetch_one(&mut *transaction).await.unwrap();
+            transaction
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_somebody_is_in_the_way_of_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_impatient(dir.path()).await;
+        assert!(db.checkpoint().await.unwrap());
+        let before = db.hold_back().await;
+        db.create_namespace(&"dev".parse().unwrap()).await.unwrap();
+        assert!(!db.checkpoint().await.unwrap());
+        drop(before);
+        while !db.checkpoint().await.unwrap() {}
+    }
 }

@@ -34,12 +34,13 @@ pub const HEADER: usize = 32 + 8 + 8;
 /// Bytes on disk that a blob takes beside its content: the header, and its entry in the pack's index.
 const RECORD_OVERHEAD: u64 = (HEADER + index::ENTRY) as u64;
 /// What a blob counts for at least where a sum bounds uploads: the index of a small one takes more memory than its content takes
-/// of the disk.
-const LEAST_CHARGE: u64 = 1024;
-/// The latest time that file systems hold (ext4 ends in the year 2446), in seconds since 1970.
-const LAST_SECOND: i64 = 16_000_000_000;
+/// of the disk, in the service and in each job's process. So 64 GiB are some four million blobs, and 300 MB of memory.
+const LEAST_CHARGE: u64 = 16 << 10;
+/// The latest time, in seconds since 1970, whose nanoseconds all fit into an `i64`: in the year 2262. BuildKit is told times as
+/// such numbers, and tells contents from each other by their nanoseconds.
+pub(crate) const LAST_SECOND: i64 = i64::MAX / 1_000_000_000 - 1;
 
-/// What a blob of this size counts for where a sum bounds uploads: what it takes on disk, and not less than 1 KiB.
+/// What a blob of this size counts for where a sum bounds uploads: what it takes on disk, and not less than 16 KiB.
 pub fn charge(size: u64) -> u64 {
     size.saturating_add(RECORD_OVERHEAD).max(LEAST_CHARGE)
 }
@@ -95,12 +96,11 @@ impl Header {
         bytes
     }
 
-    /// Any bytes are a header; times are moved into what file systems hold.
+    /// Any bytes are a header; times are moved into what can be told.
     pub(super) fn decode(bytes: &[u8; HEADER]) -> Self {
         let mut digest = [0; 32];
         digest.copy_from_slice(&bytes[..32]);
-        let seconds = (number(bytes, 40) as i64).clamp(0, LAST_SECOND);
-        Self { digest: Digest::from_bytes(digest), size: number(bytes, 32), seconds }
+        Self { digest: Digest::from_bytes(digest), size: number(bytes, 32), seconds: seconds(bytes, 40) }
     }
 }
 
@@ -109,6 +109,11 @@ fn number(bytes: &[u8], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[at..at + 8]);
     u64::from_be_bytes(number)
+}
+
+/// The time at this place, which has to be there.
+fn seconds(bytes: &[u8], at: usize) -> i64 {
+    (number(bytes, at) as i64).clamp(0, LAST_SECOND)
 }
 
 /// Where a pack has a blob. 48 bytes, since there are many.

@@ -104,6 +104,7 @@ pub fn check<E>(
     let mut found = Found {
         fetch,
         limit: limits.entries,
+        entries: 0,
         contents: BTreeMap::new(),
         lists: HashSet::new(),
         missing: BTreeSet::new(),
@@ -114,9 +115,9 @@ pub fn check<E>(
     loop {
         let depth = open.len();
         let Some(current) = open.last_mut() else { break };
-        if let Some((name_length, child)) = current.waiting.last() {
+        if let Some((child, named)) = current.waiting.last() {
             if let Some(totals) = done.get(child) {
-                current.totals.add(*name_length, totals);
+                current.totals.add(named, totals);
                 current.waiting.pop();
             } else if depth > MAX_PATH / 2 {
                 return Err(CheckError::TooDeep);
@@ -143,14 +144,24 @@ pub fn check<E>(
 struct Open {
     digest: Digest,
     totals: Totals,
-    /// Lengths of names, and digests.
-    waiting: Vec<(usize, Digest)>,
+    /// Each once, however many names it has.
+    waiting: Vec<(Digest, Named)>,
+}
+
+/// How one directory appears in another.
+#[derive(Default)]
+struct Named {
+    times: u64,
+    /// Length of the longest name.
+    longest: usize,
 }
 
 /// What was seen so far.
 struct Found<F> {
     fetch: F,
     limit: u64,
+    /// Of all directories that were looked at. Each appears in the tree once at least.
+    entries: u64,
     contents: BTreeMap<Digest, u64>,
     /// Chunk lists that were looked at, each with the size it was looked at for.
     lists: HashSet<(Digest, u64)>,
@@ -166,6 +177,10 @@ impl<E, F: FnMut(&Digest) -> Result<Option<Vec<u8>>, E>> Found<F> {
         let Some(bytes) = self.node(digest)? else { return Ok(open) };
         let directory = Directory::decode(&bytes).map_err(|source| CheckError::Invalid { digest: *digest, source })?;
         open.totals.entries = directory.entries().len() as u64;
+        // Not only when it is finished: until then everything that it is in is in memory.
+        self.entries += open.totals.entries;
+        self.bounded(self.entries)?;
+        let mut waiting: BTreeMap<Digest, Named> = BTreeMap::new();
         for entry in directory.entries() {
             open.totals.path = open.totals.path.max(entry.name.len());
             match &entry.node {
@@ -174,10 +189,15 @@ impl<E, F: FnMut(&Digest) -> Result<Option<Vec<u8>>, E>> Found<F> {
                     open.totals.bytes = open.totals.bytes.saturating_add(*size);
                     if *chunked { self.chunks(digest, *size)? } else { self.content(*digest, *size)? }
                 }
-                Node::Directory { digest } => open.waiting.push((entry.name.len(), *digest)),
+                Node::Directory { digest } => {
+                    let named = waiting.entry(*digest).or_default();
+                    named.times += 1;
+                    named.longest = named.longest.max(entry.name.len());
+                }
                 Node::Symlink { .. } => {}
             }
         }
+        open.waiting = waiting.into_iter().collect();
         Ok(open)
     }
 
@@ -194,7 +214,7 @@ impl<E, F: FnMut(&Digest) -> Result<Option<Vec<u8>>, E>> Found<F> {
         if *self.contents.entry(digest).or_insert(size) != size {
             return Err(CheckError::Sizes { digest });
         }
-        self.bounded(self.contents.len())
+        self.bounded(self.contents.len() as u64)
     }
 
     /// The bytes of a node, which has that digest; `None`, and noted, if it is missing.
@@ -204,25 +224,26 @@ impl<E, F: FnMut(&Digest) -> Result<Option<Vec<u8>>, E>> Found<F> {
             Some(_) => Err(CheckError::Digest { digest: *digest }),
             None => {
                 self.missing.insert(*digest);
-                self.bounded(self.missing.len())?;
+                self.bounded(self.missing.len() as u64)?;
                 Ok(None)
             }
         }
     }
 
-    fn bounded(&self, count: usize) -> Result<(), CheckError<E>> {
-        if count as u64 > self.limit { Err(CheckError::TooMany { limit: self.limit }) } else { Ok(()) }
+    fn bounded(&self, count: u64) -> Result<(), CheckError<E>> {
+        if count > self.limit { Err(CheckError::TooMany { limit: self.limit }) } else { Ok(()) }
     }
 }
 
 // === impl Totals ===
 
 impl Totals {
-    fn add(&mut self, name_length: usize, child: &Self) {
-        self.entries = self.entries.saturating_add(child.entries);
-        self.files = self.files.saturating_add(child.files);
-        self.bytes = self.bytes.saturating_add(child.bytes);
+    fn add(&mut self, named: &Named, child: &Self) {
+        let times = |count: u64| count.saturating_mul(named.times);
+        self.entries = self.entries.saturating_add(times(child.entries));
+        self.files = self.files.saturating_add(times(child.files));
+        self.bytes = self.bytes.saturating_add(times(child.bytes));
         let below = if child.path == 0 { 0 } else { 1 + child.path };
-        self.path = self.path.max(name_length + below);
+        self.path = self.path.max(named.longest + below);
     }
 }

@@ -233,6 +233,68 @@ fn a_few_directories_can_stand_for_too_many_entries() {
 }
 
 #[test]
+fn too_many_entries_are_noticed_on_the_way_down() {
+    let mut store = Store::default();
+    let mut digest = store.add(vec![]);
+    for _ in 0..100 {
+        let below = digest;
+        digest = store.add((0..10).map(|n| subdirectory(&n.to_string(), below)).collect());
+    }
+    let mut fetched = 0;
+    let fetch = |digest: &Digest| {
+        fetched += 1;
+        Ok::<_, Infallible>(store.0.get(digest).cloned())
+    };
+    let checked = check(&digest, &TreeLimits { entries: 29 }, fetch);
+    assert!(matches!(checked, Err(CheckError::TooMany { limit: 29 })));
+    assert_eq!(fetched, 3);
+}
+
+/// Entries, files and bytes of a tree, each directory looked at as often as it appears.
+fn count(store: &Store, root: &Digest) -> (u64, u64, u64) {
+    let directory = Directory::decode(&store.0[root]).unwrap();
+    let (mut entries, mut files, mut bytes) = (0, 0, 0);
+    for entry in directory.entries() {
+        entries += 1;
+        match &entry.node {
+            Node::File { size, .. } => (files, bytes) = (files + 1, bytes + size),
+            Node::Directory { digest } => {
+                let below = count(store, digest);
+                (entries, files, bytes) = (entries + below.0, files + below.1, bytes + below.2);
+            }
+            Node::Symlink { .. } => {}
+        }
+    }
+    (entries, files, bytes)
+}
+
+proptest! {
+    #[test]
+    fn entries_count_as_often_as_they_appear(
+        levels in prop::collection::vec(prop::collection::btree_map("[a-c]{1,3}", 0usize..6, 0..4), 1..5),
+    ) {
+        let mut store = Store::default();
+        let mut made: Vec<Digest> = Vec::new();
+        for level in levels {
+            let entry = |(name, what): (&String, &usize)| match made.get(*what) {
+                Some(below) => subdirectory(name, *below),
+                None => file(name, &"x".repeat(*what)),
+            };
+            let digest = store.add(level.iter().map(entry).collect());
+            made.push(digest);
+        }
+        let root = made.last().unwrap();
+        let (entries, files, bytes) = count(&store, root);
+        let checked = store.check(root, entries).unwrap();
+        prop_assert_eq!((checked.entries, checked.files, checked.bytes), (entries, files, bytes));
+        if let Some(less) = entries.checked_sub(1) {
+            let too_many = matches!(store.check(root, less), Err(CheckError::TooMany { .. }));
+            prop_assert!(too_many);
+        }
+    }
+}
+
+#[test]
 fn paths_have_a_limit() {
     let mut store = Store::default();
     let long = "d".repeat(255);

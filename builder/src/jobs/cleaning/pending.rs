@@ -2,7 +2,7 @@
 //!
 //! Counting that exactly takes a walk through all trees, so it is done when room is made; in between, what arrives is added.
 //! Only when the sum reaches `store.namespace_max_pending_bytes` room is made at once, and an upload is refused that has too
-//! much in the way even then. A blob counts for 1 KiB at least ([`charge`]), so that this bounds their number, too.
+//! much in the way even then. A blob counts for 16 KiB at least ([`charge`]), so that this bounds their number, too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -144,6 +144,14 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn by_default_a_million_small_files_fit_and_five_million_do_not() {
+        let limit = crate::store::Config::default().namespace_max_pending_bytes;
+        // Each in a directory of its own.
+        assert!(2_000_000 * charge(100) < limit);
+        assert!(5_000_000 * charge(0) > limit, "their index alone would take more memory than the service should need");
+    }
 
     #[test]
     fn a_count_that_failed_is_no_answer_for_those_who_waited_for_it() {

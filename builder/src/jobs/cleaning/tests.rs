@@ -12,20 +12,24 @@ use slipway_context::{Directory, Entry, Node};
 const POLICY: Policy =
     Policy { young: Duration::ZERO, spare: u64::MAX, charge: u64::MAX, small: 0, few: usize::MAX, most: u64::MAX };
 
-struct Service {
+pub(in crate::jobs) struct Service {
     dir: tempfile::TempDir,
-    jobs: Jobs,
+    pub(in crate::jobs) jobs: Jobs,
     namespace: Namespace,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(in crate::jobs) async fn start() -> Self {
         Self::storing(store::Config::default()).await
     }
 
     async fn storing(config: store::Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(dir.path()).await.unwrap();
+        Self::over(dir, db, config).await
+    }
+
+    async fn over(dir: tempfile::TempDir, db: Db, config: store::Config) -> Self {
         let namespace: Namespace = "dev".parse().unwrap();
         db.create_namespace(&namespace).await.unwrap();
         let jobs = Jobs::new(
@@ -64,7 +68,7 @@ impl Service {
     }
 
     /// A job with this tree.
-    async fn job(&self, root: Digest, state: JobState) -> JobId {
+    pub(in crate::jobs) async fn job(&self, root: Digest, state: JobState) -> JobId {
         let plan = serde_json::from_value(serde_json::json!({
             "kind": "deploy", "name": "app", "builds": [], "commands": null
         }));
@@ -125,6 +129,60 @@ async fn trees_go_after_keep_days_and_those_in_use_stay() {
     service.db().set_snapshot_used(&service.namespace, &of_a_job, 0).await.unwrap();
     assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
     assert!(!service.blobs().has(&Digest::of(b"of a job")));
+}
+
+#[tokio::test]
+async fn jobs_of_the_namespace_count_until_they_end() {
+    let service = Service::start().await;
+    let states = [JobState::Syncing, JobState::Queued, JobState::Running, JobState::Failed, JobState::Succeeded];
+    for (n, state) in states.into_iter().enumerate() {
+        service.job(Digest::of(&[n as u8]), state).await;
+    }
+    let digests = |numbers: &[u8]| numbers.iter().map(|n| Digest::of(&[*n])).collect::<HashSet<_>>();
+    let found = service.jobs.roots_of_jobs(&service.namespace).await.unwrap();
+    assert_eq!((found.syncing, found.complete), (digests(&[0]), digests(&[1, 2])));
+    let other = service.jobs.roots_of_jobs(&"other".parse().unwrap()).await.unwrap();
+    assert!(other.syncing.is_empty() && other.complete.is_empty());
+}
+
+#[tokio::test]
+async fn a_job_whose_specification_is_lost_keeps_nothing_from_being_cleaned() {
+    let service = Service::start().await;
+    for (n, content) in [b"".as_slice(), b"{\"job\":", b"null"].into_iter().enumerate() {
+        for state in [JobState::Syncing, JobState::Queued] {
+            let old = service.tree(&[n as u8], 15 * DAY_MS).await;
+            let job = service.job(old, state).await;
+            std::fs::write(service.jobs.dir(job).path().join("spec.json"), content).unwrap();
+            assert_eq!(service.clean(&store::Config::default()).await.packs, 1, "{state:?}");
+        }
+    }
+    // Of what can't be read, and of a job that runs, nobody knows.
+    let old = service.tree(b"content", 15 * DAY_MS).await;
+    let running = service.job(old, JobState::Running).await;
+    std::fs::write(service.jobs.dir(running).path().join("spec.json"), b"").unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 0);
+    service.db().finish_job(running, JobState::Failed, None).await.unwrap();
+    let unreadable = service.job(old, JobState::Queued).await;
+    let spec = service.jobs.dir(unreadable).path().join("spec.json");
+    std::fs::remove_file(&spec).unwrap();
+    std::fs::create_dir(&spec).unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 0);
+    std::fs::remove_dir(&spec).unwrap();
+    assert_eq!(service.clean(&store::Config::default()).await.packs, 1);
+}
+
+#[tokio::test]
+async fn nothing_goes_before_the_disk_says_that_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::open_impatient(dir.path()).await;
+    let service = Service::over(dir, db, store::Config::default()).await;
+    service.tree(b"old", 15 * DAY_MS).await;
+    let before = service.db().hold_back().await;
+    assert_eq!(service.clean(&store::Config::default()).await, Swept::default());
+    assert!(service.blobs().has(&Digest::of(b"old")));
+    drop(before);
+    while service.clean(&store::Config::default()).await.packs == 0 {}
+    assert!(!service.blobs().has(&Digest::of(b"old")));
 }
 
 #[tokio::test]
@@ -194,6 +252,32 @@ async fn what_all_namespaces_have_too_much_goes_once_and_where_most_is_spare() {
         let config = store::Config { max_bytes: Some(total - too_much), ..store::Config::default() };
         service.jobs.clean(&config, &Policy::default()).await.unwrap();
         assert_eq!(blobs.iter().map(|blobs| blobs.bytes() / 1048).collect::<Vec<_>>(), left, "{too_much}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_takes_long_does_not_keep_the_others_from_being_cleaned() {
+    let service = Service::start().await;
+    let names: Vec<Namespace> = ["a", "b"].iter().map(|name| name.parse().unwrap()).collect();
+    let blobs: Vec<_> = names.iter().map(|name| Blobs::open(service.dir.path(), name).unwrap()).collect();
+    let mut busy = Vec::new();
+    for (name, blobs) in names.iter().zip(&blobs) {
+        service.db().create_namespace(name).await.unwrap();
+        store::tests::put(blobs, &[b"unneeded"]);
+        // Somebody commits.
+        busy.push(service.jobs.keep_blobs(name).await);
+    }
+    // Whichever comes first.
+    for free in [1, 0] {
+        drop(busy.remove(free));
+        let patience = Duration::from_millis(1);
+        service.jobs.clean_within(&store::Config::default(), &POLICY, patience).await.unwrap();
+        while blobs[free].has(&Digest::of(b"unneeded")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if free == 1 {
+            assert!(blobs[0].has(&Digest::of(b"unneeded")), "its round still waits");
+        }
     }
 }
 

@@ -119,6 +119,19 @@ impl Db {
             .collect()
     }
 
+    /// The namespace's jobs that haven't ended, as they are at one moment.
+    pub async fn unfinished_jobs(&self, namespace: &Namespace) -> Result<Vec<JobRow>, DbError> {
+        let query =
+            format!("select {COLUMNS} from jobs where namespace = ? and state in ('syncing', 'queued', 'running')");
+        sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(namespace.as_str())
+            .fetch_all(&self.pool)
+            .await?
+            .iter()
+            .map(from_row)
+            .collect()
+    }
+
     /// Moves a job from one state to another; `false` when it was not (or no longer) in the first.
     pub async fn move_job(&self, id: JobId, from: JobState, to: JobState) -> Result<bool, DbError> {
         let running = to == JobState::Running;

@@ -42,17 +42,20 @@ fn what_nobody_needs_goes_when_it_is_old() {
     assert_eq!(fs::read_dir(dir.path().join("blobs/dev/packs")).unwrap().count(), 0);
 }
 
+/// What a small blob counts for.
+const LEAST: u64 = 16 << 10;
+
 #[test]
 fn a_small_blob_counts_for_more_than_its_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = blobs(dir.path());
     put(&blobs, &[b"1", b"2", b"3"]);
     put(&blobs, &[b"4"]);
-    assert_eq!(spare(&blobs, &needed([])), Spare { bytes: 4 * 49, charge: 4 * 1024 });
-    assert_eq!(charge_of_all(&blobs), 4 * 1024);
-    let enough = Policy { charge: 4 * 1024, ..POLICY };
+    assert_eq!(spare(&blobs, &needed([])), Spare { bytes: 4 * 49, charge: 4 * LEAST });
+    assert_eq!(charge_of_all(&blobs), 4 * LEAST);
+    let enough = Policy { charge: 4 * LEAST, ..POLICY };
     assert_eq!(collect(&blobs, &needed([]), &enough, Duration::ZERO), Swept::default());
-    let less = Policy { charge: 4 * 1024 - 1, ..POLICY };
+    let less = Policy { charge: 4 * LEAST - 1, ..POLICY };
     assert_eq!(collect(&blobs, &needed([]), &less, Duration::ZERO).packs, 1);
     assert!(blobs.has(&Digest::of(b"4")));
 }

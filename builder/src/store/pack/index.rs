@@ -8,7 +8,7 @@ use std::path::Path;
 
 use slipway_context::Digest;
 
-use super::{Dirs, Entry, HEADER, MAX_RECORDS, Pack, PackId, number, scan, sync_dir};
+use super::{Dirs, Entry, HEADER, MAX_RECORDS, Pack, PackId, number, scan, seconds, sync_dir};
 
 const MAGIC: &[u8; 16] = b"slipway-idx-v1\n\0";
 /// Bytes of an entry.
@@ -56,7 +56,8 @@ fn decode(bytes: &[u8], pack_bytes: u64) -> Option<Box<[Entry]>> {
         .map(|bytes| {
             let digest = Digest::try_from(&bytes[..32]).ok()?;
             let (offset, size) = (u32::try_from(number(bytes, 32)).ok()?, u32::try_from(number(bytes, 40)).ok()?);
-            let entry = Entry { digest, offset, size, seconds: number(bytes, 48) as i64 };
+            // Earlier versions have written later times.
+            let entry = Entry { digest, offset, size, seconds: seconds(bytes, 48) };
             (entry.offset as usize >= HEADER && entry.end() <= pack_bytes).then_some(entry)
         })
         .collect();
@@ -137,6 +138,16 @@ mod tests {
         assert!(decode(&encode(1000, &entries(5)), 1000).is_some());
         assert!(decode(&encode(1000, &entries(5)), 999).is_none());
         assert!(decode(&encode(1000, &entries(20)), 1000).is_none(), "entries past the end of the pack");
+    }
+
+    #[test]
+    fn times_are_such_as_can_be_told_whoever_wrote_them() {
+        use crate::store::pack::LAST_SECOND;
+        let digest = Digest::of(b"");
+        for (written, read) in [(16_000_000_000, LAST_SECOND), (LAST_SECOND, LAST_SECOND), (-1, 0), (7, 7)] {
+            let entry = Entry { digest, offset: HEADER as u32, size: 0, seconds: written };
+            assert_eq!(decode(&encode(100, &[entry]), 100).unwrap()[0].seconds, read);
+        }
     }
 
     proptest! {

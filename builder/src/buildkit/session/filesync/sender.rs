@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 
 use super::Local;
+use crate::store::pack::LAST_SECOND;
 use crate::store::{BlobError, Blobs};
 
 /// Bytes of content in one data packet.
@@ -176,7 +177,8 @@ fn walk(transfer: &Transfer, contents: &Contents, packets: &Sender) -> Result<()
 fn times(seconds: i64, digest: &Digest) -> i64 {
     let bytes = digest.as_bytes();
     let nanos = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) % 1_000_000_000;
-    seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos))
+    // A time that is too late must not cost the bits of the content.
+    seconds.clamp(0, LAST_SECOND) * 1_000_000_000 + i64::from(nanos)
 }
 
 fn send_contents(
@@ -297,6 +299,16 @@ mod tests {
         assert!(sent(&blobs, content).unwrap_err().contains("is missing"));
         let wrong = Content::Chunks(Digest::of(&list.encode()), 1);
         assert!(sent(&blobs, wrong).unwrap_err().contains("adds up to"));
+    }
+
+    #[test]
+    fn contents_differ_by_their_times_however_late_these_are() {
+        const IN_2300: i64 = 10_413_792_000;
+        for seconds in [IN_2300, i64::MAX, LAST_SECOND, 0, -1, i64::MIN] {
+            let [one, other] = [b"one".as_slice(), b"other"].map(|content| times(seconds, &Digest::of(content)));
+            assert_ne!(one, other, "{seconds}");
+            assert_eq!(one / 1_000_000_000, other / 1_000_000_000);
+        }
     }
 
     #[test]
