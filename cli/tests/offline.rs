@@ -286,6 +286,19 @@ fn what_is_wrong_here_is_status_2() {
 }
 
 #[test]
+fn why_a_context_is_sent_whole_can_be_asked() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\nRUN cat <<$EOF\n")]);
+    let said = |level: &[&str]| {
+        let args = [&["--server", "http://127.0.0.1:1", "-n", "x", "build"], level].concat();
+        text(&slipway(dir.path(), &args).stderr).to_owned()
+    };
+    let whole = |said: &str| said.lines().filter(|line| line.contains("the whole context is sent")).count();
+    let info = said(&["--log-level", "info"]);
+    assert!(whole(&info) == 1 && info.contains("line 2: whether it has a here-document can't be told"), "{info}");
+    assert_eq!(whole(&said(&[])), 0);
+}
+
+#[test]
 fn an_unreachable_service_is_status_3() {
     let dir = project(ONE, &[("Dockerfile", "FROM scratch\n")]);
     let output = slipway(dir.path(), &["--server", "http://127.0.0.1:1", "build"]);

@@ -34,7 +34,7 @@ pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan])
             paths
         }
         ContextPaths::All { reason } => {
-            tracing::debug!(build.service = %build.service, reason, "the whole context is sent");
+            tracing::info!(build.service = %build.service, reason, "the whole context is sent");
             Vec::new()
         }
     }

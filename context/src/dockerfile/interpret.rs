@@ -7,7 +7,7 @@ use parse_dockerfile::{AddInstruction, Flag, Instruction, RunInstruction, Source
 use super::expand::Unresolved;
 use super::scope::Scope;
 use super::stages::{Dockerfile, Names};
-use super::{Found, Input, words};
+use super::{Found, Input, lines, words};
 
 /// What a stage starts from.
 enum Base {
@@ -29,7 +29,12 @@ enum Origin {
 pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) {
     let global = global_scope(dockerfile, input, platform);
     let names = dockerfile.names();
-    let bases: Vec<Base> = (0..dockerfile.stages.len()).map(|index| base(dockerfile, &global, index)).collect();
+    let mut before = Names::new();
+    let mut bases = Vec::with_capacity(dockerfile.stages.len());
+    for (index, stage) in dockerfile.stages.iter().enumerate() {
+        bases.push(base(&stage.from.image.value, &global, dockerfile.escape, &before));
+        before.extend(stage.name.clone().map(|name| (name, index)));
+    }
     let target = match input.target.filter(|target| !target.is_empty()) {
         None => dockerfile.stages.len().checked_sub(1),
         Some(target) => names.get(&target.to_lowercase()).copied(),
@@ -83,12 +88,12 @@ fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option
     global
 }
 
-fn base(dockerfile: &Dockerfile<'_>, global: &Scope, index: usize) -> Base {
-    let written = &dockerfile.stages[index].from.image.value;
-    match global.expand(written, dockerfile.escape) {
+/// `before`: the stages that one can start from.
+fn base(written: &str, global: &Scope, escape: char, before: &Names) -> Base {
+    match global.expand(written, escape) {
         Err(unresolved) => Base::Hidden(unresolved.to_string()),
         Ok(name) if name.is_empty() => Base::Hidden("it is empty".to_owned()),
-        Ok(name) => match dockerfile.names_before(index).get(&name) {
+        Ok(name) => match before.get(&name) {
             Some(stage) => Base::Stage(*stage),
             None => Base::Image(name),
         },
@@ -243,8 +248,8 @@ impl Walk<'_, '_> {
     fn sources(&mut self, sources: &[Source<'_>], line: usize) -> Vec<String> {
         let mut paths = Vec::new();
         for source in sources {
-            let Source::Path(path) = source else { continue };
-            match self.scope.expand(&path.value, self.dockerfile.escape) {
+            let Some(path) = of_context(source) else { continue };
+            match self.scope.expand(path, self.dockerfile.escape) {
                 Ok(path) => paths.push(path),
                 Err(unresolved) => self.found.everything(line, &unresolved.to_string()),
             }
@@ -261,7 +266,7 @@ impl Walk<'_, '_> {
         let checksum = add.options.iter().rev().find(|flag| flag.name.value == "checksum").and_then(value);
         let checksum = checksum.map(|checksum| self.scope.expand(checksum, self.dockerfile.escape));
         let pinned = matches!(checksum, Some(Ok(checksum)) if !checksum.is_empty());
-        let named = add.src.iter().filter(|source| matches!(source, Source::Path(_))).count();
+        let named = add.src.iter().filter_map(of_context).count();
         let paths = self.sources(&add.src, line);
         if paths.len() < named {
             // What is not known may be a URL.
@@ -317,6 +322,14 @@ impl Walk<'_, '_> {
             Origin::Image(name) => self.found.image(name, line, false),
             Origin::Hidden => self.found.opaque(line, "what `from` names can't be told"),
         }
+    }
+}
+
+/// The path of a source; `None`: it is a here-document.
+fn of_context<'s>(source: &'s Source<'_>) -> Option<&'s str> {
+    match source {
+        Source::Path(path) if !path.value.contains(lines::MARK) => Some(&path.value),
+        _ => None,
     }
 }
 
