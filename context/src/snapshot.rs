@@ -31,6 +31,7 @@ mod tests;
 
 use build::Builder;
 use cache::{CacheFile, StatCache};
+use narrow::Narrowed;
 use survey::{Item, ItemKind, Survey};
 
 pub use paths::{PathEntry, PathNode, Paths};
@@ -112,7 +113,11 @@ pub enum Content {
 pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, WalkError> {
     let cache = StatCache::load(options.cache_dir.as_deref(), root, rules, &options.only);
     let root = Root::open(root)?;
-    let only = narrow::filter(&root, rules, &options.only)?;
+    let narrowed = narrow::narrow(&root, rules, &options.only)?;
+    let (only, named) = match narrowed {
+        Some(Narrowed { filter, targets }) => (Some(filter), targets),
+        None => (None, options.only.clone()),
+    };
     let survey = Survey { root: &root, rules, only: only.as_ref(), cache: &cache, threads: options.threads };
     let survey::Surveyed { listings, mut warnings, known, fresh } = survey.run()?;
     let changed = fresh > 0 || known != cache.entries();
@@ -131,7 +136,7 @@ pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, W
             writer = None;
         }
     };
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(named);
     let digest = builder.listings(&root, listings, keep)?;
     if let Some(writer) = writer {
         let _ = writer.finish();

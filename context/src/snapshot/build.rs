@@ -42,6 +42,11 @@ struct Built {
 // === impl Builder ===
 
 impl Builder {
+    /// Builds what was asked for by these names.
+    pub(super) fn new(named: Vec<String>) -> Self {
+        Self { suspects: Suspects::new(named), ..Self::default() }
+    }
+
     /// Builds from the listings of a survey; gives the root's digest, and the files to `keep`.
     pub(super) fn listings(
         &mut self,

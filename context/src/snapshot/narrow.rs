@@ -12,9 +12,17 @@ use crate::follow::{FollowError, TreeReader, follow_links};
 use crate::rules::Rules;
 use crate::walk::{Listed, ListedKind, Root, WalkError, check_target};
 
-/// The filter that the paths amount to; `None` if that is everything. Where it can't be told it is everything, too, which
+/// What some paths amount to.
+#[derive(Debug)]
+pub(super) struct Narrowed {
+    pub(super) filter: Filter,
+    /// The paths and what they lead to; they may hold wildcards.
+    pub(super) targets: Vec<String>,
+}
+
+/// What the paths amount to; `None` if that is everything. Where it can't be told it is everything, too, which
 /// is never wrong: `BuildKit` takes from it what it wants, or says what is wrong with the paths.
-pub(super) fn filter(root: &Root, rules: &Rules, paths: &[String]) -> Result<Option<Filter>, WalkError> {
+pub(super) fn narrow(root: &Root, rules: &Rules, paths: &[String]) -> Result<Option<Narrowed>, WalkError> {
     if paths.is_empty() {
         return Ok(None);
     }
@@ -26,7 +34,7 @@ pub(super) fn filter(root: &Root, rules: &Rules, paths: &[String]) -> Result<Opt
     let Ok(filter) = Filter::new::<_, &str>(&targets, &[]) else { return Ok(None) };
     // A bad pattern shows when something is compared with it; no entry has this name, so it is compared with all.
     let bad = filter.judge("\0", false, None).is_err();
-    Ok((!bad && !filter.has_include_exceptions()).then_some(filter))
+    Ok((!bad && !filter.has_include_exceptions()).then_some(Narrowed { filter, targets }))
 }
 
 /// What the rules leave of a directory on disk.

@@ -158,6 +158,32 @@ fn what_dominates_and_looks_unintended_is_named() {
 }
 
 #[test]
+fn what_is_asked_for_by_name_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["dist/app/x", "dist/node_modules/y", "web/node_modules/y", "big.log"] {
+        write(dir.path(), path, "");
+        File::options().write(true).open(dir.path().join(path)).unwrap().set_len(12_000_000).unwrap();
+    }
+    symlink("dist", dir.path().join("current")).unwrap();
+    let warned = |only: &[&str]| {
+        let only = only.iter().map(|path| (*path).to_owned()).collect();
+        let scan = scan(dir.path(), &Rules::none(), &ScanOptions { only, ..ScanOptions::default() }).unwrap();
+        let named = scan.warnings().iter().map(|warning| match warning {
+            Warning::Dominant { path, .. } => path.clone(),
+            other => panic!("{other}"),
+        });
+        named.collect::<Vec<_>>()
+    };
+    for meant in ["dist", "dist/app", "dist/app/x", "dist/*", "dist/a*", "current", "web/node_modules", "big.log"] {
+        assert_eq!(warned(&[meant]), [""; 0], "{meant}");
+    }
+    assert_eq!(warned(&["web/node_modules/y"]), [""; 0]);
+    for not_meant in ["web", "web/*", "we?"] {
+        assert_eq!(warned(&[not_meant]), ["web/node_modules"], "{not_meant}");
+    }
+}
+
+#[test]
 fn every_kind_of_what_looks_unintended_is_named() {
     for (path, named) in [
         (".git/objects/pack/x", ".git"),
