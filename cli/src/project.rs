@@ -24,6 +24,8 @@ pub(crate) struct Project {
     pub(crate) application: String,
     /// Where scans remember what files held.
     pub(crate) scan_cache: Option<PathBuf>,
+    /// Whether contexts are narrowed to what their Dockerfiles use.
+    pub(crate) narrow: bool,
     variables: Variables,
 }
 
@@ -51,7 +53,7 @@ impl Project {
             variables = variables.with_dotenv(dotenv);
         }
         let scan_cache = settings.environment.scan_cache();
-        Ok(Self { manifest, application: directory_name(&root), scan_cache, root, variables })
+        Ok(Self { manifest, application: directory_name(&root), scan_cache, narrow: settings.narrow, root, variables })
     }
 
     /// The plan for a selection, expanded. Warnings are printed.

@@ -59,7 +59,7 @@ impl Roots {
         Self { scan_cache, ..Self::default() }
     }
 
-    /// The same, for contexts as a person sees them: nothing is narrowed.
+    /// The same, and nothing is narrowed: for contexts as a person sees them, or where a person wants it so.
     pub(crate) fn whole(self) -> Self {
         Self { whole: true, ..self }
     }

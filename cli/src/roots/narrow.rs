@@ -12,10 +12,6 @@ const DOCKERIGNORE: &str = ".dockerignore";
 
 /// The paths that the build can use, as `BuildKit` asks for them; empty: any, or it can't be told.
 pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan]) -> Vec<String> {
-    // Turned off: the way out, should narrowing ever be wrong.
-    if build.no_skip {
-        return Vec::new();
-    }
     let Some(text) = read(dockerfile) else { return Vec::new() };
     let analysis = analyse(&Input {
         text: &text,
@@ -107,9 +103,8 @@ mod tests {
         assert_eq!(paths("FROM scratch\n", |_| {}), [".dockerignore"]);
         assert_eq!(paths("FROM scratch\nCOPY . /\n", |_| {}), [""; 0]);
         assert_eq!(paths("FROM scratch\nARG OKTETO_BUILD_BASE_TAG\nCOPY $OKTETO_BUILD_BASE_TAG /\n", |_| {}), [""; 0]);
-        assert_eq!(paths(text, |build| build.no_skip = true), [""; 0]);
-        assert_eq!(paths(text, |build| (build.no_skip, build.no_cache) = (true, true)), [""; 0]);
-        assert_eq!(paths(text, |build| build.no_cache = true).len(), 3);
+        // What is built in any case uses no more than what may be skipped.
+        assert_eq!(paths(text, |build| (build.no_skip, build.no_cache) = (true, true)).len(), 3);
         fs::write(dir.path().join("Dockerfile.dockerignore"), "x\n").unwrap();
         assert_eq!(paths(text, |_| {}), ["go.*", "src"]);
         assert_eq!(paths("FROM scratch\n", |_| {}), [".dockerignore"]);
