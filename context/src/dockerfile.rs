@@ -99,6 +99,12 @@ pub struct Unknown {
 const MAX_TEXT: usize = 256 << 10;
 const MAX_INSTRUCTIONS: usize = 1000;
 
+/// How many bytes of variables are set and copied at most.
+const MAX_COPIED: usize = 64 << 20;
+
+/// More reasons than anyone reads.
+const MAX_UNKNOWN: usize = 100;
+
 /// What a Dockerfile needs, as far as its text tells.
 pub fn analyse(input: &Input<'_>) -> Analysis {
     let mut found = Found::default();
@@ -161,6 +167,8 @@ struct Found {
     paths: BTreeSet<String>,
     images: BTreeMap<String, BaseImage>,
     unknown: Vec<Unknown>,
+    /// Bytes of variables.
+    copied: usize,
 }
 
 // === impl Found ===
@@ -194,7 +202,7 @@ impl Found {
     /// The result may differ although all that is known is equal.
     fn unknown(&mut self, line: usize, reason: impl Into<String>) {
         let unknown = Unknown { reason: reason.into(), line };
-        if !self.unknown.contains(&unknown) {
+        if self.unknown.len() < MAX_UNKNOWN && !self.unknown.contains(&unknown) {
             self.unknown.push(unknown);
         }
     }
@@ -204,6 +212,19 @@ impl Found {
         let reason = reason.into();
         self.everything(line, &reason);
         self.unknown(line, reason);
+    }
+
+    /// Counts bytes of variables; `false` if there are too many of them to go on.
+    fn spend(&mut self, bytes: usize, line: usize) -> bool {
+        self.copied += bytes;
+        if self.is_spent() {
+            self.opaque(line, "it has too many variables to be looked into");
+        }
+        !self.is_spent()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.copied > MAX_COPIED
     }
 
     fn finish(self, frontend: Option<String>, declared_args: Option<BTreeSet<String>>) -> Analysis {

@@ -7,7 +7,7 @@ use parse_dockerfile::{AddInstruction, Flag, Instruction, RunInstruction, Source
 use super::expand::Unresolved;
 use super::scope::Scope;
 use super::stages::{Dockerfile, Names};
-use super::{Found, Input, lines, words};
+use super::{Found, Input, MAX_PATHS, lines, words};
 
 /// What a stage starts from.
 enum Base {
@@ -27,7 +27,7 @@ enum Origin {
 }
 
 pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) {
-    let global = global_scope(dockerfile, input, platform);
+    let global = global_scope(dockerfile, input, platform, found);
     let names = dockerfile.names();
     let mut before = Names::new();
     let mut bases = Vec::with_capacity(dockerfile.stages.len());
@@ -55,7 +55,11 @@ pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform
                 if dockerfile.stages[*base].instructions.iter().any(onbuild) {
                     found.opaque(line, "the stage that it starts from has ONBUILD triggers");
                 }
-                scopes.get(base).map_or_else(|| Scope::of_image(false), Scope::inherited)
+                let from = scopes.get(base);
+                if !found.spend(from.map_or(0, Scope::size), line) {
+                    return;
+                }
+                from.map_or_else(|| Scope::of_image(false), Scope::inherited)
             }
             Base::Image(name) => {
                 found.image(name.clone(), line, true);
@@ -67,13 +71,18 @@ pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform
             }
         };
         let mut walk = Walk { dockerfile, input, global: &global, names: &names, scope, found };
-        stage.instructions.iter().for_each(|instruction| walk.instruction(instruction));
+        for instruction in &stage.instructions {
+            if walk.found.is_spent() {
+                return;
+            }
+            walk.instruction(instruction);
+        }
         let scope = walk.scope;
         scopes.insert(index, scope);
     }
 }
 
-fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>) -> Scope {
+fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) -> Scope {
     let mut global = Scope::global(platform, input.args);
     for arg in &dockerfile.global {
         for (name, default) in words::arg(&arg.arguments.value, dockerfile.escape) {
@@ -82,7 +91,11 @@ fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option
                 (None, Some(default)) => global.expand(&default, dockerfile.escape).ok(),
                 (None, None) => continue,
             };
+            let before = global.size();
             global.set(&name, value);
+            if !found.spend(global.size() - before, dockerfile.line(arg.arg.span.start)) {
+                return global;
+            }
         }
     }
     global
@@ -186,11 +199,19 @@ impl Walk<'_, '_> {
         let escape = self.dockerfile.escape;
         match instruction {
             Instruction::Arg(arg) => {
+                let line = self.dockerfile.line(arg.arg.span.start);
                 for (name, default) in words::arg(&arg.arguments.value, escape) {
+                    let before = self.scope.size();
                     self.arg(&name, default);
+                    if !self.found.spend(self.scope.size().saturating_sub(before), line) {
+                        return;
+                    }
                 }
             }
-            Instruction::Env(env) => self.env(words::env(&env.arguments.value, escape)),
+            Instruction::Env(env) => {
+                let line = self.dockerfile.line(env.env.span.start);
+                self.env(words::env(&env.arguments.value, escape), line);
+            }
             Instruction::Copy(copy) => {
                 let line = self.dockerfile.line(copy.copy.span.start);
                 let known = ["from", "chown", "chmod", "link", "parents", "exclude"];
@@ -231,14 +252,23 @@ impl Walk<'_, '_> {
         self.scope.set(name, value);
     }
 
-    fn env(&mut self, pairs: Option<Vec<(String, String)>>) {
+    fn env(&mut self, pairs: Option<Vec<(String, String)>>, line: usize) {
+        if !self.found.spend(self.scope.size(), line) {
+            return;
+        }
         let before = self.scope.clone();
         let Some(pairs) = pairs else {
             return self.scope.forget();
         };
         for (name, value) in pairs {
             match before.expand(&name, self.dockerfile.escape) {
-                Ok(name) => self.scope.set_env(&name, before.expand(&value, self.dockerfile.escape).ok()),
+                Ok(name) => {
+                    let size = self.scope.size();
+                    self.scope.set_env(&name, before.expand(&value, self.dockerfile.escape).ok());
+                    if !self.found.spend(self.scope.size() - size, line) {
+                        return;
+                    }
+                }
                 Err(_) => self.scope.forget(),
             }
         }
@@ -247,6 +277,10 @@ impl Walk<'_, '_> {
     /// The paths that COPY and ADD name; those that can't be told make it the whole context.
     fn sources(&mut self, sources: &[Source<'_>], line: usize) -> Vec<String> {
         let mut paths = Vec::new();
+        if sources.len() > MAX_PATHS {
+            self.found.everything(line, "it uses very many paths");
+            return paths;
+        }
         for source in sources {
             let Some(path) = of_context(source) else { continue };
             match self.scope.expand(path, self.dockerfile.escape) {

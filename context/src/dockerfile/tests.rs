@@ -93,6 +93,7 @@ fn variables_are_followed() {
         ("FROM scratch\nENV S=s\nCOPY ${S:+d} f${N:+e} g${N+e} ${S+h} /x", &["d", "f", "g", "h"]),
         ("FROM scratch\nCOPY ${N:-${M:-deep}} /x", &["deep"]),
         ("FROM scratch\nENV S=s\nCOPY ${S:-$H} /x", &["s"]),
+        ("FROM scratch\nENV S=s\nCOPY ${S:-é${H:-é}\"$H\"}é${S:-$H}/ /x", &["sés"]),
         ("FROM scratch\nENV S=s\nCOPY '$S' \\$S \"\\$S\" /x", &["$S"]),
         ("# escape=`\nFROM scratch\nENV S=s\nCOPY `$S ${S}\\a /x", &["$S", "s\\a"]),
         ("FROM scratch AS a\nARG X=1\nENV Y=2\nFROM a\nCOPY $X $Y /x", &["1", "2"]),
@@ -280,6 +281,28 @@ fn what_may_change_by_itself_is_unknown() {
     assert_eq!(at.unknown[0].line, 3);
     let missing = analyse(&Input { text: "FROM scratch", target: Some("x"), args: &args(&[]), platforms: &[] });
     assert_ne!(missing.unknown, []);
+}
+
+#[test]
+fn hostile_ones_are_not_looked_into() {
+    let doubles = format!("FROM scratch\nENV A=aa\n{}COPY $A /x\n", "ENV A=$A$A\n".repeat(60));
+    let variables: String =
+        (0..10_000).fold("FROM scratch AS s0\nENV".to_owned(), |text, at| format!("{text} V{at}=1"));
+    let stages = (0..900).fold(variables.clone(), |text, at| format!("{text}\nFROM s{at} AS s{}", at + 1));
+    let own = (0..900).fold(variables, |text, at| format!("{text}\nENV W{at}=1"));
+    let wide = format!("FROM scratch\nENV A={}\nENV{}\n", "a".repeat(4000), " B=$A".repeat(30_000));
+    let many = format!("FROM scratch\nADD{} /x\n", " http://a".repeat(1001));
+    let long = format!("FROM scratch\n{}", "RUN x\n".repeat(1000));
+    for text in [stages, own, wide, long] {
+        let found = analysis(&text);
+        let reason = &found.unknown[0].reason;
+        assert!(paths(&found) == ALL && reason.contains("too many"), "{reason}");
+    }
+    assert_eq!(paths(&analysis(&doubles)), ALL);
+    let found = analysis(&many);
+    assert_eq!((paths(&found), found.unknown.len()), (ALL.to_vec(), 1));
+    let each: String = (0..500).map(|at| format!("ADD http://a/{at} /x\n")).collect();
+    assert_eq!(analysis(&format!("FROM scratch\n{each}")).unknown.len(), MAX_UNKNOWN);
 }
 
 #[test]
