@@ -263,6 +263,44 @@ fn what_vanishes_before_it_is_hashed_is_named() {
 }
 
 #[test]
+fn what_vanishes_during_a_scan_is_not_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, aside) = (dir.path().join("root"), dir.path().join("aside"));
+    fs::create_dir(&aside).unwrap();
+    for number in 0..50 {
+        write(&root, &format!("d/stays-{number:02}"), "x");
+        // Under names that nothing else gets, for a file doesn't become a directory here.
+        write(&aside, &format!("file-{number:02}"), "y");
+        write(&aside, &format!("directory-{number:02}/in/it"), "z");
+        symlink("x", aside.join(format!("link-{number:02}"))).unwrap();
+    }
+    let names: Vec<_> = fs::read_dir(&aside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let scans: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for (from, to) in [(&aside, root.join("d")), (&root.join("d"), aside.clone())] {
+                    names.iter().for_each(|name| fs::rename(from.join(name), to.join(name)).unwrap());
+                }
+            }
+        });
+        let options = |number: usize| ScanOptions { threads: Some(1 + number % 3), ..ScanOptions::default() };
+        let scans = (0..100).map(|number| scan(&root, &Rules::none(), &options(number))).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        scans
+    });
+    for scan in scans {
+        // Renamed while it was read, and once more the second time.
+        let scan = match scan {
+            Err(WalkError::Changed { .. }) => continue,
+            scan => scan.unwrap(),
+        };
+        assert_eq!(scan.paths().filter(|entry| entry.path.starts_with("d/stays-")).count(), 50);
+        walked(&scan, &Filter::default());
+    }
+}
+
+#[test]
 fn a_dockerfile_and_its_ignore_file() {
     let dir = tempfile::tempdir().unwrap();
     let dockerfile = dir.path().join("Dockerfile");
