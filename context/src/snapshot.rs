@@ -6,21 +6,21 @@
 //! file again is told in [`rules`].
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Cursor, Read, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::chunk::{ChunkList, MAX_CHUNK};
 use crate::digest::{Digest, Hasher};
-use crate::rules::{self, Rules};
+use crate::rules::Rules;
 use crate::tree::MerkleTree;
 use crate::walk::{Root, WalkError};
 use crate::warning::Warning;
 
 mod build;
 mod cache;
+mod dockerfile;
 mod hash;
 mod narrow;
 mod paths;
@@ -34,10 +34,8 @@ use cache::{CacheFile, StatCache};
 use narrow::Narrowed;
 use survey::{Item, ItemKind, Survey};
 
+pub use dockerfile::{find_dockerfile, scan_dockerfile};
 pub use paths::{PathEntry, PathNode, Paths};
-
-/// The largest Dockerfile or ignore file of one.
-const MAX_DOCKERFILE: u64 = 16 << 20;
 
 /// How to scan.
 #[derive(Debug, Clone, Default)]
@@ -143,42 +141,6 @@ pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, W
     }
     warnings.extend(builder.warning(rules));
     Ok(builder.into_scan(Some(root), digest, BTreeMap::new(), warnings))
-}
-
-/// Makes a snapshot of a Dockerfile and, if there is one, of its `<Dockerfile>.dockerignore`: under their own names, with
-/// mode 644, symlinks resolved. Where `Dockerfile` is missing, `dockerfile` will do, as for `BuildKit`.
-///
-/// `.dockerignore` isn't in it: `BuildKit` looks for it in the context only.
-pub fn scan_dockerfile(dockerfile: &Path) -> Result<Scan, WalkError> {
-    let mut path = dockerfile.to_owned();
-    if path.file_name().is_some_and(|name| name == "Dockerfile") && !path.exists() {
-        let lower = path.with_file_name("dockerfile");
-        if lower.exists() {
-            path = lower;
-        }
-    }
-    let read_error = |source| WalkError::Read { path: path.clone(), source };
-    let mut text = Vec::new();
-    let file = File::open(&path).map_err(read_error)?;
-    let metadata = file.metadata().map_err(read_error)?;
-    if !metadata.is_file() {
-        return Err(read_error(io::Error::other("not a regular file")));
-    }
-    file.take(MAX_DOCKERFILE + 1).read_to_end(&mut text).map_err(read_error)?;
-    if text.len() as u64 > MAX_DOCKERFILE {
-        return Err(read_error(io::ErrorKind::FileTooLarge.into()));
-    }
-    let mut files = vec![(path.clone(), text, mtime(&metadata))];
-    let ignore = rules::dockerignore_of(dockerfile);
-    if let Some(text) = rules::read(&ignore)? {
-        let mtime = fs::metadata(&ignore).map_or(0, |metadata| mtime(&metadata));
-        files.push((ignore, text, mtime));
-    }
-    build::in_memory(files)
-}
-
-fn mtime(metadata: &fs::Metadata) -> i64 {
-    metadata.mtime()
 }
 
 // === impl Scan ===

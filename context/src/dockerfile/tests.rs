@@ -301,7 +301,7 @@ fn hostile_ones_are_not_looked_into() {
     assert_eq!(paths(&analysis(&doubles)), ALL);
     let found = analysis(&many);
     assert_eq!((paths(&found), found.unknown.len()), (ALL.to_vec(), 1));
-    let each: String = (0..500).map(|at| format!("ADD http://a/{at} /x\n")).collect();
+    let each = (0..500).fold(String::new(), |text, at| format!("{text}ADD http://a/{at} /x\n"));
     assert_eq!(analysis(&format!("FROM scratch\n{each}")).unknown.len(), MAX_UNKNOWN);
 }
 
@@ -409,7 +409,7 @@ fn part() -> impl Strategy<Value = (String, String)> {
     let heredoc = (name, any::<bool>(), body).prop_map(|(name, tabs, body)| {
         let end = name.replace(['\'', '"'], "");
         let body: String =
-            body.iter().filter(|line| line.trim_start_matches('\t') != end).map(|line| format!("{line}\n")).collect();
+            body.iter().filter(|line| line.trim_start_matches('\t') != end).flat_map(|line| [line, "\n"]).collect();
         let (operator, tab) = if tabs { ("<<-", "\t") } else { ("<<", "") };
         (format!("{operator}{name}"), format!("{body}{tab}{end}\n"))
     });

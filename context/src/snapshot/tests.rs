@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -280,7 +281,9 @@ fn what_vanishes_during_a_scan_is_not_in_it() {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 for (from, to) in [(&aside, root.join("d")), (&root.join("d"), aside.clone())] {
-                    names.iter().for_each(|name| fs::rename(from.join(name), to.join(name)).unwrap());
+                    for name in &names {
+                        fs::rename(from.join(name), to.join(name)).unwrap();
+                    }
                 }
             }
         });
@@ -320,6 +323,11 @@ fn a_dockerfile_and_its_ignore_file() {
     assert_eq!(walked(&scan, &Filter::default()), paths(&scan));
     fs::remove_file(&dockerfile).unwrap();
     fs::create_dir(&dockerfile).unwrap();
+    // No file is in its place.
+    assert_eq!(paths(&scan_dockerfile(&dockerfile).unwrap()), ["Dockerfile.dockerignore", "dockerfile"]);
+    assert_eq!(find_dockerfile(&dockerfile), Some(dir.path().join("dockerfile")));
+    fs::remove_file(dir.path().join("dockerfile")).unwrap();
+    assert_eq!(find_dockerfile(&dockerfile), None);
     assert!(scan_dockerfile(&dockerfile).is_err());
 }
 
