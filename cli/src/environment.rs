@@ -15,6 +15,8 @@ pub(crate) const SLIPWAY_FILE: &str = "SLIPWAY_FILE";
 pub(crate) const SLIPWAY_OUTPUT: &str = "SLIPWAY_OUTPUT";
 /// How much the command says about itself.
 pub(crate) const SLIPWAY_LOG_LEVEL: &str = "SLIPWAY_LOG_LEVEL";
+/// `false`: contexts are sent whole. The way out, should narrowing ever be wrong.
+pub(crate) const SLIPWAY_NARROW: &str = "SLIPWAY_NARROW";
 /// Okteto's name for the address of the service.
 pub(crate) const OKTETO_CONTEXT: &str = "OKTETO_CONTEXT";
 /// Okteto's name for the token.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use slipway_manifest::manifest::Text;
 use slipway_manifest::variables::parse_assignment;
 use slipway_manifest::{Manifest, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
 
@@ -24,6 +25,8 @@ pub(crate) struct Project {
     pub(crate) application: String,
     /// Where scans remember what files held.
     pub(crate) scan_cache: Option<PathBuf>,
+    /// Whether contexts are narrowed to what their Dockerfiles use.
+    pub(crate) narrow: bool,
     variables: Variables,
 }
 
@@ -51,7 +54,7 @@ impl Project {
             variables = variables.with_dotenv(dotenv);
         }
         let scan_cache = settings.environment.scan_cache();
-        Ok(Self { manifest, application: directory_name(&root), scan_cache, root, variables })
+        Ok(Self { manifest, application: directory_name(&root), scan_cache, narrow: settings.narrow, root, variables })
     }
 
     /// The plan for a selection, expanded. Warnings are printed.
@@ -65,6 +68,21 @@ impl Project {
         print_warnings(&warnings);
         plan.validate().map_err(|error| Usage::new(format!("{}: {error}", self.manifest.file)))?;
         Ok(plan)
+    }
+
+    /// A text of the manifest that no plan has, expanded as a plan does. Warnings are printed.
+    pub(crate) fn expand(&self, text: &Text) -> Result<String, BadManifest> {
+        let problem = |message: String| Problem::new(&self.manifest.file, text.place, message);
+        let bad = |message: String| BadManifest(problem(message).to_string());
+        let expanded = slipway_manifest::expand::expand(&text.value, &|name| self.variables.lookup(name));
+        let expanded = expanded.map_err(|error| bad(error.to_string()))?;
+        let warnings = expanded.undefined.iter();
+        let warnings = warnings.map(|name| problem(format!("variable `{name}` is not set and expands to nothing")));
+        print_warnings(&warnings.collect::<Vec<_>>());
+        if expanded.text.is_empty() {
+            return Err(bad(format!("of `{}` nothing is left after expansion", text.value)));
+        }
+        Ok(expanded.text)
     }
 
     /// The value of a variable, whichever layer it is from.

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use slipway_context::{OktetoContext, Rules, Scan, ScanOptions, Section, Warning, scan, scan_dockerfile};
+use slipway_context::{
+    OktetoContext, Rules, Scan, ScanOptions, Section, Warning, find_dockerfile, scan, scan_dockerfile,
+};
 use slipway_manifest::plan::{BuildPlan, CommandsPlan};
 
 use crate::error::{Usage, causes};
@@ -59,7 +61,7 @@ impl Roots {
         Self { scan_cache, ..Self::default() }
     }
 
-    /// The same, for contexts as a person sees them: nothing is narrowed.
+    /// The same, and nothing is narrowed: for contexts as a person sees them, or where a person wants it so.
     pub(crate) fn whole(self) -> Self {
         Self { whole: true, ..self }
     }
@@ -87,9 +89,10 @@ impl Roots {
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let file = file.ok_or_else(|| Usage::new(format!("`{}` can't be a Dockerfile's name", path.display())))?;
         let rules = Rules::docker(&dir, &path).map_err(|error| Usage::new(causes(&error)))?;
-        let only = if self.whole { Vec::new() } else { narrow::paths(&path, build, earlier) };
+        let scanned = scan_dockerfile(&path).map_err(|error| Usage::new(causes(&error)))?;
+        let only = if self.whole { Vec::new() } else { narrow::paths(&scanned, &file, build, earlier) };
         let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
-        let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path)?;
+        let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path, scanned);
         Ok(BuildRoots { context, dockerfile, file })
     }
 
@@ -139,15 +142,14 @@ impl Roots {
         Ok(())
     }
 
-    fn add_dockerfile(&mut self, name: String, path: &Path) -> Result<String, Usage> {
-        let scan = scan_dockerfile(path).map_err(|error| Usage::new(causes(&error)))?;
+    fn add_dockerfile(&mut self, name: String, path: &Path, scan: Scan) -> String {
         let same = self.trees.iter().find(|tree| is_dockerfile(tree) && tree.scan.digest() == scan.digest());
         if let Some(same) = same {
-            return Ok(same.name.clone());
+            return same.name.clone();
         }
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
         self.trees.push(Arc::new(Tree::complete(name.clone(), dir, scan)));
-        Ok(name)
+        name
     }
 }
 
@@ -200,12 +202,12 @@ pub(crate) fn directory(root: &Path, path: &str, what: fmt::Arguments<'_>) -> Re
 /// A build's Dockerfile: relative to its context, else to the manifest's root.
 pub(crate) fn dockerfile(root: &Path, context: &Path, build: &BuildPlan) -> Result<PathBuf, Usage> {
     let first = tidy(&context.join(&build.dockerfile));
-    if exists(&first) {
+    if find_dockerfile(&first).is_some() {
         return Ok(first);
     }
     let service = build.service.as_str();
     let second = tidy(&root.join(&build.dockerfile));
-    if second != first && exists(&second) {
+    if second != first && find_dockerfile(&second).is_some() {
         output::warn(format_args!(
             "the Dockerfile of `{service}` is `{}`, relative to the manifest: `{}` does not exist",
             second.display(),
@@ -214,12 +216,6 @@ pub(crate) fn dockerfile(root: &Path, context: &Path, build: &BuildPlan) -> Resu
         return Ok(second);
     }
     Err(Usage::new(format!("the Dockerfile of `{service}`, `{}`, does not exist", first.display())))
-}
-
-/// As `BuildKit` sees it: where `Dockerfile` is missing, `dockerfile` will do.
-fn exists(path: &Path) -> bool {
-    path.is_file()
-        || path.file_name().is_some_and(|name| name == "Dockerfile") && path.with_file_name("dockerfile").is_file()
 }
 
 fn warn(warnings: &[Warning]) {

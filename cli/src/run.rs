@@ -36,7 +36,8 @@ pub(crate) struct Ending<'a> {
 
 /// Finds and scans everything that a plan reads. Blocks.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
-    prepare_with(Roots::new(project.scan_cache.clone()), project, plan)
+    let roots = Roots::new(project.scan_cache.clone());
+    prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)
 }
 
 /// The same with whole contexts.

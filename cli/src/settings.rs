@@ -86,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) output: Output,
     /// Whether a bar on a terminal is welcome.
     pub(crate) bar: bool,
+    /// Whether contexts are narrowed to what their Dockerfiles use.
+    pub(crate) narrow: bool,
     /// The filter for slipway's own log.
     pub(crate) log_level: String,
     /// The environment that all this came from.
@@ -130,6 +132,7 @@ impl Settings {
             bar: matches!(output, OutputArg::Auto | OutputArg::Tty)
                 && environment.can_redraw()
                 && io::stderr().is_terminal(),
+            narrow: narrow_from(environment.get(environment::SLIPWAY_NARROW))?,
             log_level: first(args.log_level, &[environment::SLIPWAY_LOG_LEVEL]).unwrap_or_else(|| "warn".to_owned()),
             environment,
         })
@@ -157,6 +160,17 @@ fn output_from(value: Option<&str>) -> Result<OutputArg, Usage> {
     clap::ValueEnum::from_str(value, true).map_err(|_| {
         Usage::new(format!("{}={value}: it is one of auto, tty, plain, json", environment::SLIPWAY_OUTPUT))
     })
+}
+
+fn narrow_from(value: Option<&str>) -> Result<bool, Usage> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("true" | "t" | "1") => Ok(true),
+        Some("false" | "f" | "0") => Ok(false),
+        Some(_) => {
+            let value = value.unwrap_or_default();
+            Err(Usage::new(format!("{}={value}: it is true or false", environment::SLIPWAY_NARROW)))
+        }
+    }
 }
 
 fn resolve_output(output: OutputArg) -> Output {
@@ -220,6 +234,17 @@ mod tests {
         assert_eq!(other, [Some("https://other".to_owned()), None, None]);
         let same = found(GlobalArgs::default(), [home, ("SLIPWAY_SERVER", "https://c/")].into());
         assert_eq!(same[1].as_deref(), Some("ct"));
+    }
+
+    #[test]
+    fn narrowing_can_be_turned_off() {
+        let narrow = |value| {
+            let settings = Settings::resolve(GlobalArgs::default(), [("SLIPWAY_NARROW", value)].into());
+            settings.ok().map(|settings| settings.narrow)
+        };
+        assert_eq!(["", "true", "1"].map(narrow), [Some(true); 3]);
+        assert_eq!(["false", "False", "0"].map(narrow), [Some(false); 3]);
+        assert_eq!(narrow("maybe"), None);
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn files_gives_every_digest_as_sha256sum_does() {
 #[test]
 fn files_long_tells_mode_size_and_digest_in_every_section() {
     let sections = ["build:app", "deploy", "destroy", "test:unit", "test:other"];
-    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\n";
+    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\ntest:\n  unit: {}\n  other: {}\n";
     let ignore = "Dockerfile\nokteto.yaml\n[deploy]\nno-deploy\n[test.unit]\nno-test-unit\n[test]\nno-test*\n!no-test-unit\n\
                   [destroy]\nno-destroy\n";
     let files = [("no-build", "b"), ("no-deploy", "d"), ("no-destroy", "des"), ("no-test-unit", "u"), ("no-test", "t")];
@@ -144,7 +144,7 @@ fn files_long_tells_mode_size_and_digest_in_every_section() {
 
 #[test]
 fn what_dominates_is_warned_of_in_every_section() {
-    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\n";
+    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\ntest:\n  x: {}\n";
     for big in [".git/objects/pack/x", "web/node_modules/y", "target/debug/z", "core.4321"] {
         let dir = project(manifest, &[("Dockerfile", "FROM scratch\nCOPY . /\n"), ("src/main", "x"), (big, "")]);
         fs::File::options().write(true).open(dir.path().join(big)).unwrap().set_len(12_000_000).unwrap();
@@ -221,6 +221,32 @@ fn files_for_deploy_takes_oktetoignore() {
 }
 
 #[test]
+fn files_of_tests_and_destroy_are_those_of_their_contexts() {
+    let manifest = "deploy:\n  context: d\n  commands: [echo]\ndestroy:\n  context: ${WHERE}\ntest:\n  unit:\n    context: t/$N\n  \
+                    whole:\n    commands: [x]\n  lost:\n    context: $NONE\n";
+    let files = [("d/1", ""), ("e/2", ""), ("t/u/3", ""), ("t/u/4", ""), ("t/u/.oktetoignore", "[test.unit]\n4\n")];
+    let dir = project(manifest, &files);
+    let list = |what: &str| slipway(dir.path(), &["files", "--var", "WHERE=e", "--var", "N=u", "--for", what]);
+    for (what, wanted) in [("deploy", "1\n"), ("destroy", "2\n"), ("test:unit", ".oktetoignore\n3\n")] {
+        let output = list(what);
+        assert_eq!((text(&output.stdout), status(&output)), (wanted, 0), "{what} {}", text(&output.stderr));
+    }
+    assert_eq!(text(&list("test:whole").stdout).lines().count(), 6);
+    for (what, wanted) in [
+        ("test:unti", "error: there is no test `unti` in okteto.yaml\nhint: did you mean `unit`?\n"),
+        (
+            "test:nothing",
+            "error: there is no test `nothing` in okteto.yaml\nhint: known here: `unit`, `whole`, `lost`\n",
+        ),
+        ("test:lost", "okteto.yaml:12:14: of `$NONE` nothing is left after expansion\n"),
+    ] {
+        let output = list(what);
+        assert!(text(&output.stderr).ends_with(wanted), "{what} {}", text(&output.stderr));
+        assert_eq!((text(&output.stdout), status(&output)), ("", 2));
+    }
+}
+
+#[test]
 fn print_gives_the_plan_and_the_digest_of_content_not_of_times() {
     let manifest = "name: ex\nbuild:\n  api:\n    context: api\n    args:\n      BASE: ${OKTETO_BUILD_BASE_IMAGE}\n      V: ${V}\n    \
                     depends_on: base\n  base: base\n";
@@ -283,6 +309,19 @@ fn what_is_wrong_here_is_status_2() {
     assert!(text(&output.stderr).contains("hint: `slipway login URL`"), "{}", text(&output.stderr));
     assert_eq!(status(&output), 2);
     assert_eq!(status(&slipway(dir.path(), &["build", "--nonsense"])), 2);
+}
+
+#[test]
+fn why_a_context_is_sent_whole_can_be_asked() {
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\nRUN cat <<$EOF\n")]);
+    let said = |level: &[&str]| {
+        let args = [&["--server", "http://127.0.0.1:1", "-n", "x", "build"], level].concat();
+        text(&slipway(dir.path(), &args).stderr).to_owned()
+    };
+    let whole = |said: &str| said.lines().filter(|line| line.contains("the whole context is sent")).count();
+    let info = said(&["--log-level", "info"]);
+    assert!(whole(&info) == 1 && info.contains("line 2: whether it has a here-document can't be told"), "{info}");
+    assert_eq!(whole(&said(&[])), 0);
 }
 
 #[test]

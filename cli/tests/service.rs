@@ -316,3 +316,18 @@ async fn memory_does_not_grow_with_the_context() {
     assert!(peak < 40_000, "{peak} kB");
     println!("peak of anonymous memory: {peak} kB");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn narrowing_has_a_switch_of_its_own() {
+    let fake = Fake::start(Script { events: build_events(), ..Script::default() }).await;
+    let dir = project();
+    fs::write(dir.path().join("Dockerfile"), "FROM scratch\nCOPY okteto.yaml /\n").unwrap();
+    for (name, narrowed) in [("OKTETO_SMART_BUILDS_ENABLED", true), ("SLIPWAY_NARROW", false)] {
+        let mut command = slipway(&fake, dir.path(), &["build"]);
+        let output = command.env("SLIPWAY_NAMESPACE", "dev").env(name, "false").output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let told = fake.told();
+        let context = told.submits.last().unwrap().roots.iter().find(|root| root.name == "context:app").unwrap();
+        assert_eq!(context.narrowed_to.contains(&"okteto.yaml".to_owned()), narrowed, "{name}");
+    }
+}

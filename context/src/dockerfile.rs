@@ -11,6 +11,8 @@
 //! | module | does |
 //! |---|---|
 //! | `syntax` | the `# syntax=` directive |
+//! | `lines` | one line for each instruction, without here-documents |
+//! | `heredoc` | which here-documents a line begins |
 //! | `words` | splits what ENV, ARG and `--mount` hold |
 //! | `expand` | variables and quotes in a word |
 //! | `scope` | which variables have which value |
@@ -20,7 +22,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod expand;
+mod heredoc;
 mod interpret;
+mod lines;
 mod scope;
 mod stages;
 mod syntax;
@@ -91,9 +95,15 @@ pub struct Unknown {
     pub line: usize,
 }
 
-/// Larger Dockerfiles, in bytes, are not looked into; nor are those with more stages and variables.
+/// Larger Dockerfiles, in bytes, are not looked into; nor are those with more instructions.
 const MAX_TEXT: usize = 256 << 10;
 const MAX_INSTRUCTIONS: usize = 1000;
+
+/// How many bytes of variables are set and copied at most.
+const MAX_COPIED: usize = 64 << 20;
+
+/// More reasons than anyone reads.
+const MAX_UNKNOWN: usize = 100;
 
 /// What a Dockerfile needs, as far as its text tells.
 pub fn analyse(input: &Input<'_>) -> Analysis {
@@ -105,12 +115,13 @@ pub fn analyse(input: &Input<'_>) -> Analysis {
         syntax::Frontend::Other(name) => found.opaque(1, format!("the frontend `{name}` is not known")),
     }
     let mut declared = None;
-    if text.len() > MAX_TEXT || text.lines().filter(|line| counts(line)).count() > MAX_INSTRUCTIONS {
+    if text.len() > MAX_TEXT {
         // What one tenant sends must not keep the service busy.
         found.opaque(1, "it is too large to be looked into");
         return found.finish(None, None);
     }
-    match stages::Dockerfile::parse(text) {
+    let plain = lines::plain(text);
+    match plain.as_ref().map_err(Clone::clone).and_then(stages::Dockerfile::parse) {
         Ok(dockerfile) => {
             declared = Some(dockerfile.declared_args());
             if input.platforms.is_empty() {
@@ -127,12 +138,6 @@ pub fn analyse(input: &Input<'_>) -> Analysis {
         syntax::Frontend::BuiltIn | syntax::Frontend::Other(_) => None,
     };
     found.finish(frontend, declared)
-}
-
-/// Whether a line may begin an instruction that the work grows with faster than with the text.
-fn counts(line: &str) -> bool {
-    let word = line.split_whitespace().next().unwrap_or_default();
-    ["FROM", "ENV", "ARG"].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 impl ContextPaths {
@@ -162,6 +167,8 @@ struct Found {
     paths: BTreeSet<String>,
     images: BTreeMap<String, BaseImage>,
     unknown: Vec<Unknown>,
+    /// Bytes of variables.
+    copied: usize,
 }
 
 // === impl Found ===
@@ -195,7 +202,7 @@ impl Found {
     /// The result may differ although all that is known is equal.
     fn unknown(&mut self, line: usize, reason: impl Into<String>) {
         let unknown = Unknown { reason: reason.into(), line };
-        if !self.unknown.contains(&unknown) {
+        if self.unknown.len() < MAX_UNKNOWN && !self.unknown.contains(&unknown) {
             self.unknown.push(unknown);
         }
     }
@@ -205,6 +212,19 @@ impl Found {
         let reason = reason.into();
         self.everything(line, &reason);
         self.unknown(line, reason);
+    }
+
+    /// Counts bytes of variables; `false` if there are too many of them to go on.
+    fn spend(&mut self, bytes: usize, line: usize) -> bool {
+        self.copied += bytes;
+        if self.is_spent() {
+            self.opaque(line, "it has too many variables to be looked into");
+        }
+        !self.is_spent()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.copied > MAX_COPIED
     }
 
     fn finish(self, frontend: Option<String>, declared_args: Option<BTreeSet<String>>) -> Analysis {

@@ -9,34 +9,26 @@ use std::rc::Rc;
 
 use crate::filter::{Filter, FilterError};
 use crate::pattern::{glob, path};
+use crate::tree::{DirectoryStore, Kept, MerkleTree};
 
 /// Longest path looked at. Links can make paths grow, and the tree is not ours.
 const MAX_PATH: usize = 4096;
 
-/// Most paths looked at.
-const MAX_STEPS: usize = 100_000;
-
-/// What a path of a tree is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symlink and its target.
-    Symlink(String),
-}
+/// How much may be done. A path looked at costs [`PATH`], a name compared with a wildcard 1.
+const MAX_COST: usize = 100_000 * PATH;
+const PATH: usize = 100;
 
 /// A tree that can be looked into.
 pub trait TreeReader {
     /// Why it can't be.
     type Error;
 
-    /// What is at a clean relative path; `None` if there is nothing. Symlinks in the middle aren't followed.
-    fn lookup(&self, path: &str) -> Result<Option<Kind>, Self::Error>;
+    /// The target of the symlink at a clean relative path; `None` if there is none. Symlinks in the middle aren't followed.
+    fn link(&self, path: &str) -> Result<Option<String>, Self::Error>;
 
-    /// Names in the directory at a clean relative path (`.` is the root), in byte order; `None` if there is none.
-    fn read_dir(&self, path: &str) -> Result<Option<Vec<String>>, Self::Error>;
+    /// The symlinks in the directory at a clean relative path (`.` is the root), names and targets, in byte order: those
+    /// that are `wanted`, which is asked for the name of every entry.
+    fn links(&self, path: &str, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Vec<(String, String)>, Self::Error>;
 }
 
 /// What `BuildKit` asks for in one call of file sync.
@@ -71,7 +63,12 @@ pub enum FollowError<E> {
 
 impl FilterRequest {
     /// The filter that answers the request for `tree`.
-    pub fn resolve<T: TreeReader>(&self, tree: &T) -> Result<Filter, FollowError<T::Error>> {
+    pub fn resolve<S: DirectoryStore>(&self, tree: &MerkleTree<S>) -> Result<Filter, FollowError<S::Error>> {
+        // Every path is looked up from the root.
+        self.resolve_in(&MerkleTree { root: tree.root, store: Kept::new(&tree.store) })
+    }
+
+    fn resolve_in<T: TreeReader>(&self, tree: &T) -> Result<Filter, FollowError<T::Error>> {
         let mut include = self.include_patterns.clone();
         if !self.follow_paths.is_empty()
             && let Some(targets) = follow_links(tree, &self.follow_paths)?
@@ -88,7 +85,7 @@ pub fn follow_links<T: TreeReader>(
     tree: &T,
     paths: &[impl AsRef<str>],
 ) -> Result<Option<Vec<String>>, FollowError<T::Error>> {
-    let mut resolver = Resolver { tree, resolved: BTreeSet::new(), steps: 0 };
+    let mut resolver = Resolver { tree, resolved: BTreeSet::new(), cost: 0 };
     for path in paths {
         resolver.follow(path.as_ref())?;
     }
@@ -98,7 +95,7 @@ pub fn follow_links<T: TreeReader>(
 struct Resolver<'t, T> {
     tree: &'t T,
     resolved: BTreeSet<String>,
-    steps: usize,
+    cost: usize,
 }
 
 // === impl Resolver ===
@@ -113,14 +110,14 @@ impl<T: TreeReader> Resolver<'_, T> {
             let mut current = ".".to_owned();
             let mut rest = next.as_str();
             loop {
-                self.steps += 1;
-                if self.steps > MAX_STEPS || next.len() > MAX_PATH {
-                    return Err(FollowError::TooFar { path: asked.to_owned() });
-                }
+                self.cost += PATH;
                 let (first, behind) = rest.split_once('/').unwrap_or((rest, ""));
                 current = path::join(&current, first);
                 rest = behind;
                 let targets = self.targets(&current).map_err(FollowError::Tree)?;
+                if self.cost > MAX_COST || next.len() > MAX_PATH {
+                    return Err(FollowError::TooFar { path: asked.to_owned() });
+                }
                 if targets.is_empty() && !rest.is_empty() {
                     continue;
                 }
@@ -135,31 +132,30 @@ impl<T: TreeReader> Resolver<'_, T> {
     }
 
     /// Where the symlinks that a path names lead to.
-    fn targets(&self, at: &str) -> Result<Vec<String>, T::Error> {
-        if !glob::has_wildcard(path::base(at)) {
-            return Ok(self.target(at)?.into_iter().collect());
+    fn targets(&mut self, at: &str) -> Result<Vec<String>, T::Error> {
+        if at == "." || at == "/" {
+            return Ok(Vec::new());
         }
         let (directory, pattern) = (path::dir(at), path::base(at));
-        let mut targets = Vec::new();
-        for name in self.tree.read_dir(&directory)?.unwrap_or_default() {
-            if glob::matches(pattern, &name) == Ok(true) {
-                targets.extend(self.target(&path::join(&directory, &name))?);
-            }
+        if !glob::has_wildcard(pattern) {
+            return Ok(self.tree.link(at)?.map(|target| from_root(&directory, &target)).into_iter().collect());
         }
-        Ok(targets)
+        let cost = &mut self.cost;
+        let links = self.tree.links(&directory, &mut |name| {
+            *cost += 1;
+            *cost <= MAX_COST && glob::matches(pattern, name) == Ok(true)
+        })?;
+        Ok(links.into_iter().map(|(_, target)| from_root(&directory, &target)).collect())
     }
+}
 
-    fn target(&self, at: &str) -> Result<Option<String>, T::Error> {
-        if at == "." || at == "/" {
-            return Ok(None);
-        }
-        Ok(match self.tree.lookup(at)? {
-            Some(Kind::Symlink(target)) if target.starts_with('/') => Some(path::clean(&target)),
-            // Below the root, so that `..` ends there.
-            Some(Kind::Symlink(target)) => Some(path::join("/", &path::join(&path::dir(at), &path::clean(&target)))),
-            _ => None,
-        })
+/// Where a symlink in this directory leads to.
+fn from_root(directory: &str, target: &str) -> String {
+    if target.starts_with('/') {
+        return path::clean(target);
     }
+    // Below the root, so that `..` ends there.
+    path::join("/", &path::join(directory, &path::clean(target)))
 }
 
 /// The list without paths below the one kept before; `None` if the root is in it.

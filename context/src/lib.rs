@@ -47,7 +47,8 @@ pub use follow::{FilterRequest, FollowError};
 pub use oktetoignore::Section;
 pub use rules::{OktetoContext, Rules, RulesError};
 pub use snapshot::{
-    Content, NodeBlob, PathEntry, PathNode, Paths, Scan, ScanOptions, Source, Totals, scan, scan_dockerfile,
+    Content, NodeBlob, PathEntry, PathNode, Paths, Scan, ScanOptions, Source, Totals, find_dockerfile, scan,
+    scan_dockerfile,
 };
 pub use tree::{Directory, Entry, InvalidDirectory, MerkleTree, Node, TreeEntry, TreeWalk};
 pub use walk::WalkError;

@@ -6,21 +6,21 @@
 //! file again is told in [`rules`].
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Cursor, Read, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::chunk::{ChunkList, MAX_CHUNK};
 use crate::digest::{Digest, Hasher};
-use crate::rules::{self, Rules};
+use crate::rules::Rules;
 use crate::tree::MerkleTree;
 use crate::walk::{Root, WalkError};
 use crate::warning::Warning;
 
 mod build;
 mod cache;
+mod dockerfile;
 mod hash;
 mod narrow;
 mod paths;
@@ -31,12 +31,11 @@ mod tests;
 
 use build::Builder;
 use cache::{CacheFile, StatCache};
+use narrow::Narrowed;
 use survey::{Item, ItemKind, Survey};
 
+pub use dockerfile::{find_dockerfile, scan_dockerfile};
 pub use paths::{PathEntry, PathNode, Paths};
-
-/// The largest Dockerfile or ignore file of one.
-const MAX_DOCKERFILE: u64 = 16 << 20;
 
 /// How to scan.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +111,11 @@ pub enum Content {
 pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, WalkError> {
     let cache = StatCache::load(options.cache_dir.as_deref(), root, rules, &options.only);
     let root = Root::open(root)?;
-    let only = narrow::filter(&root, rules, &options.only)?;
+    let narrowed = narrow::narrow(&root, rules, &options.only)?;
+    let (only, named) = match narrowed {
+        Some(Narrowed { filter, targets }) => (Some(filter), targets),
+        None => (None, options.only.clone()),
+    };
     let survey = Survey { root: &root, rules, only: only.as_ref(), cache: &cache, threads: options.threads };
     let survey::Surveyed { listings, mut warnings, known, fresh } = survey.run()?;
     let changed = fresh > 0 || known != cache.entries();
@@ -131,49 +134,13 @@ pub fn scan(root: &Path, rules: &Rules, options: &ScanOptions) -> Result<Scan, W
             writer = None;
         }
     };
-    let mut builder = Builder::default();
+    let mut builder = Builder::new(named);
     let digest = builder.listings(&root, listings, keep)?;
     if let Some(writer) = writer {
         let _ = writer.finish();
     }
     warnings.extend(builder.warning(rules));
     Ok(builder.into_scan(Some(root), digest, BTreeMap::new(), warnings))
-}
-
-/// Makes a snapshot of a Dockerfile and, if there is one, of its `<Dockerfile>.dockerignore`: under their own names, with
-/// mode 644, symlinks resolved. Where `Dockerfile` is missing, `dockerfile` will do, as for `BuildKit`.
-///
-/// `.dockerignore` isn't in it: `BuildKit` looks for it in the context only.
-pub fn scan_dockerfile(dockerfile: &Path) -> Result<Scan, WalkError> {
-    let mut path = dockerfile.to_owned();
-    if path.file_name().is_some_and(|name| name == "Dockerfile") && !path.exists() {
-        let lower = path.with_file_name("dockerfile");
-        if lower.exists() {
-            path = lower;
-        }
-    }
-    let read_error = |source| WalkError::Read { path: path.clone(), source };
-    let mut text = Vec::new();
-    let file = File::open(&path).map_err(read_error)?;
-    let metadata = file.metadata().map_err(read_error)?;
-    if !metadata.is_file() {
-        return Err(read_error(io::Error::other("not a regular file")));
-    }
-    file.take(MAX_DOCKERFILE + 1).read_to_end(&mut text).map_err(read_error)?;
-    if text.len() as u64 > MAX_DOCKERFILE {
-        return Err(read_error(io::ErrorKind::FileTooLarge.into()));
-    }
-    let mut files = vec![(path.clone(), text, mtime(&metadata))];
-    let ignore = rules::dockerignore_of(dockerfile);
-    if let Some(text) = rules::read(&ignore)? {
-        let mtime = fs::metadata(&ignore).map_or(0, |metadata| mtime(&metadata));
-        files.push((ignore, text, mtime));
-    }
-    build::in_memory(files)
-}
-
-fn mtime(metadata: &fs::Metadata) -> i64 {
-    metadata.mtime()
 }
 
 // === impl Scan ===

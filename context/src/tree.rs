@@ -29,6 +29,7 @@ mod tests;
 mod walk;
 
 pub use check::{CheckError, CheckedTree, TreeLimits, check};
+pub(crate) use read::Kept;
 pub use read::{DirectoryStore, MerkleTree};
 pub use walk::{TreeEntry, TreeWalk, TreeWalkError};
 

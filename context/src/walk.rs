@@ -2,7 +2,8 @@
 //!
 //! Symlinks are recorded, never followed. Hard links are files like any other. Sockets, devices and fifos are skipped with
 //! a warning. What a context can't hold is an error that names it: a name or link target that isn't UTF-8, an entry that
-//! can't be read or that vanished meanwhile. Entries that the rules leave out can be any of these.
+//! can't be read. Entries that the rules leave out can be any of these. An entry that vanishes between the look at its
+//! directory and its own was never there, as for `docker build`.
 //!
 //! The walk itself is [`snapshot`](crate::snapshot)'s, on several threads. Walk order, wherever it is spoken of: parents
 //! come before children, siblings in byte order.
@@ -47,7 +48,7 @@ pub enum WalkError {
         /// Why.
         source: io::Error,
     },
-    /// An entry was there when its directory was listed and is gone.
+    /// An entry was there when it was looked at and is gone. A scan goes on without it.
     #[error("`{path}` vanished while the context was read")]
     Vanished {
         /// The entry.

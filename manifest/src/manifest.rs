@@ -1,6 +1,6 @@
 //! The manifest as it was written: every text that is expanded later knows its place.
 
-use crate::{names::ServiceName, problem::Place};
+use crate::{names::ServiceName, problem::Place, suggest};
 
 /// What an `okteto.yaml` says, checked but not expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +13,10 @@ pub struct Manifest {
     pub build: Vec<Build>,
     /// `deploy`.
     pub deploy: Option<Deploy>,
+    /// `destroy.context`.
+    pub destroy_context: Option<Text>,
+    /// `test`, in the order of the file.
+    pub tests: Vec<Test>,
 }
 
 /// A text as written, before expansion.
@@ -80,6 +84,15 @@ pub struct Deploy {
     pub commands: Vec<ManifestCommand>,
 }
 
+/// One test, as far as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// Its key.
+    pub name: String,
+    /// `context`: the folder that its commands run in.
+    pub context: Option<Text>,
+}
+
 /// One command as written: the shell expands it, not we.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestCommand {
@@ -95,5 +108,11 @@ impl Manifest {
     /// The build of this service.
     pub fn build_of(&self, service: &str) -> Option<&Build> {
         self.build.iter().find(|build| build.service.as_str() == service)
+    }
+
+    /// The test of this name; else what may have been meant.
+    pub fn test_of(&self, name: &str) -> Result<&Test, Option<String>> {
+        let names = self.tests.iter().map(|test| test.name.as_str());
+        self.tests.iter().find(|test| test.name == name).ok_or_else(|| suggest::hint(name, names))
     }
 }

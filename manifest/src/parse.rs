@@ -4,6 +4,7 @@ mod build;
 mod deploy;
 mod fields;
 mod graph;
+mod later;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +61,7 @@ fn read(root: &yaml::Node, manifest: &mut Manifest, report: &mut Report) {
     if let Some(entry) = fields.take("deploy") {
         manifest.deploy = deploy::read(entry.key_place, &entry.value, report);
     }
+    later::read(root, manifest);
     for section in LATER {
         fields.not_yet(section, report);
     }

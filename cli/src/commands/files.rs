@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 use slipway_context::{Digest, PathEntry, PathNode, Rules, Scan, Section};
+use slipway_manifest::manifest::{Test, Text};
 use slipway_manifest::{Plan, Selection, plan::BuildMode};
 
 use crate::args::FilesArgs;
@@ -83,11 +84,28 @@ fn purpose_of(project: &Project, purpose: &str, settings: &Settings) -> Result<(
             return Err(Usage::new(message).into());
         }
     };
-    // Destroy and test run in the manifest's root until their sections are read.
-    let context = if section == Section::Deploy { deploy_context(project, namespace)? } else { ".".to_owned() };
+    let expand = |context: Option<&Text>| context.map_or(Ok(".".to_owned()), |context| project.expand(context));
+    let context = match &section {
+        Section::Deploy => deploy_context(project, namespace)?,
+        Section::Destroy => expand(project.manifest.destroy_context.as_ref())?,
+        Section::Test(name) => expand(test(project, name)?.context.as_ref())?,
+    };
     let dir = roots::directory(&project.root, &context, format_args!("the context of `{purpose}`"))?;
     let rules = okteto_rules(&dir, section)?;
     Ok((dir, rules))
+}
+
+fn test<'p>(project: &'p Project, name: &str) -> Result<&'p Test, Usage> {
+    let manifest = &project.manifest;
+    manifest.test_of(name).map_err(|hint| {
+        let names = || manifest.tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join(", ");
+        let error = Usage::new(format!("there is no test `{name}` in {}", manifest.file));
+        if manifest.tests.is_empty() {
+            error
+        } else {
+            error.hint(hint.unwrap_or_else(|| format!("known here: {}", names())))
+        }
+    })
 }
 
 fn deploy_context(project: &Project, namespace: Option<&str>) -> Result<String> {

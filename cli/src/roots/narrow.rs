@@ -1,22 +1,22 @@
 //! What of its context a build can use: nothing else is scanned and sent.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Read as _;
 
 use slipway_context::dockerfile::{ContextPaths, Input, analyse};
+use slipway_context::rules::DOCKERIGNORE;
+use slipway_context::{PathNode, Scan};
 use slipway_manifest::image_env::variable_names;
 use slipway_manifest::plan::BuildPlan;
 
-/// The ignore file, which BuildKit asks for before anything else.
-const DOCKERIGNORE: &str = ".dockerignore";
-
-/// The paths that the build can use, as `BuildKit` asks for them; empty: any, or it can't be told.
-pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan]) -> Vec<String> {
-    // Turned off: the way out, should narrowing ever be wrong.
-    if build.no_skip {
+/// The paths that the build can use, as `BuildKit` asks for them; empty: any, or it can't be told. `dockerfile` is the
+/// snapshot of the Dockerfile of that name.
+pub(super) fn paths(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &[BuildPlan]) -> Vec<String> {
+    let ignore_file = format!("{name}{DOCKERIGNORE}");
+    let Some(text) = text(dockerfile, &ignore_file) else {
+        tracing::info!(build.service = %build.service, "the whole context is sent: the Dockerfile is not UTF-8");
         return Vec::new();
-    }
-    let Some(text) = read(dockerfile) else { return Vec::new() };
+    };
     let analysis = analyse(&Input {
         text: &text,
         target: build.target.as_deref(),
@@ -25,8 +25,9 @@ pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan])
     });
     match analysis.context_paths {
         ContextPaths::Only(mut paths) => {
-            // Always one, since none would mean all.
-            if !has_own_ignore_file(dockerfile) || paths.is_empty() {
+            // BuildKit asks for it before anything else. Always one, since none would mean all.
+            let has_own = dockerfile.paths().any(|entry| entry.path == ignore_file);
+            if !has_own || paths.is_empty() {
                 paths.push(DOCKERIGNORE.to_owned());
                 paths.sort_unstable();
                 paths.dedup();
@@ -34,7 +35,7 @@ pub(super) fn paths(dockerfile: &Path, build: &BuildPlan, earlier: &[BuildPlan])
             paths
         }
         ContextPaths::All { reason } => {
-            tracing::debug!(build.service = %build.service, reason, "the whole context is sent");
+            tracing::info!(build.service = %build.service, reason, "the whole context is sent");
             Vec::new()
         }
     }
@@ -50,24 +51,20 @@ fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Opti
     args
 }
 
-/// The text; none if it is no text.
-fn read(dockerfile: &Path) -> Option<String> {
-    let lower = dockerfile.with_file_name("dockerfile");
-    let is_default = dockerfile.file_name().is_some_and(|name| name == "Dockerfile");
-    let path = if is_default && !dockerfile.exists() { &lower } else { dockerfile };
-    std::fs::read_to_string(path).ok()
-}
-
-fn has_own_ignore_file(dockerfile: &Path) -> bool {
-    let mut name = dockerfile.as_os_str().to_owned();
-    name.push(DOCKERIGNORE);
-    Path::new(&name).is_file()
+/// The text of the Dockerfile in its snapshot; none if it is no text.
+fn text(dockerfile: &Scan, ignore_file: &str) -> Option<String> {
+    let entry = dockerfile.paths().find(|entry| entry.path != ignore_file)?;
+    let PathNode::File { digest, .. } = entry.node else { return None };
+    let mut text = String::new();
+    dockerfile.open(&digest).ok()??.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use slipway_context::scan_dockerfile;
     use slipway_manifest::ServiceName;
     use slipway_manifest::expand::Template;
 
@@ -98,7 +95,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let mut build = build("api");
             change(&mut build);
-            super::paths(&path, &build, &[super::tests::build("base")])
+            super::paths(&scan_dockerfile(&path).unwrap(), "Dockerfile", &build, &[super::tests::build("base")])
         };
         let text = "FROM scratch\nARG DIR\nCOPY $DIR go.* /\n";
         assert_eq!(paths(text, |_| {}), [".dockerignore", "go.*", "src"]);
@@ -107,13 +104,15 @@ mod tests {
         assert_eq!(paths("FROM scratch\n", |_| {}), [".dockerignore"]);
         assert_eq!(paths("FROM scratch\nCOPY . /\n", |_| {}), [""; 0]);
         assert_eq!(paths("FROM scratch\nARG OKTETO_BUILD_BASE_TAG\nCOPY $OKTETO_BUILD_BASE_TAG /\n", |_| {}), [""; 0]);
-        assert_eq!(paths(text, |build| build.no_skip = true), [""; 0]);
-        assert_eq!(paths(text, |build| (build.no_skip, build.no_cache) = (true, true)), [""; 0]);
-        assert_eq!(paths(text, |build| build.no_cache = true).len(), 3);
+        // What is built in any case uses no more than what may be skipped.
+        assert_eq!(paths(text, |build| (build.no_skip, build.no_cache) = (true, true)).len(), 3);
         fs::write(dir.path().join("Dockerfile.dockerignore"), "x\n").unwrap();
         assert_eq!(paths(text, |_| {}), ["go.*", "src"]);
         assert_eq!(paths("FROM scratch\n", |_| {}), [".dockerignore"]);
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert_eq!(super::paths(&path, &build("api"), &[]), [""; 0]);
+        assert_eq!(super::paths(&scan_dockerfile(&path).unwrap(), "Dockerfile", &build("api"), &[]), [""; 0]);
+        fs::rename(&path, dir.path().join("dockerfile")).unwrap();
+        fs::write(dir.path().join("dockerfile"), text).unwrap();
+        assert_eq!(super::paths(&scan_dockerfile(&path).unwrap(), "Dockerfile", &build("api"), &[]), ["go.*", "src"]);
     }
 }

@@ -23,6 +23,9 @@ pub(super) enum Unresolved {
     Form,
 }
 
+/// Longest value, in bytes: `A=$A$A` doubles it each time.
+const MAX_VALUE: usize = 4096;
+
 /// Deepest nesting of `${a:-${b:-…}}`.
 const MAX_DEPTH: usize = 16;
 
@@ -49,6 +52,9 @@ impl Expander<'_> {
                 self.rest.next();
                 return Ok(text);
             }
+            if text.len() > MAX_VALUE {
+                return Err(Unresolved::Form);
+            }
             match next {
                 '$' => text.push_str(&self.variable()?),
                 '\'' => self.single_quoted(&mut text)?,
@@ -63,7 +69,7 @@ impl Expander<'_> {
                 }
             }
         }
-        if stop.is_some() { Err(Unresolved::Form) } else { Ok(text) }
+        if stop.is_some() || text.len() > MAX_VALUE { Err(Unresolved::Form) } else { Ok(text) }
     }
 
     fn single_quoted(&mut self, text: &mut String) -> Result<(), Unresolved> {
@@ -80,6 +86,9 @@ impl Expander<'_> {
     fn double_quoted(&mut self, text: &mut String) -> Result<(), Unresolved> {
         self.rest.next();
         loop {
+            if text.len() > MAX_VALUE {
+                return Err(Unresolved::Form);
+            }
             match self.rest.peek().copied() {
                 None => return Err(Unresolved::Form),
                 Some('"') => {
@@ -147,10 +156,7 @@ impl Expander<'_> {
                 let mut again =
                     Expander { rest: before, escape: self.escape, lookup: &|_| Value::Unset, depth: self.depth };
                 again.until(Some('}'))?;
-                let left = again.rest.clone().count();
-                while self.rest.clone().count() > left {
-                    self.rest.next();
-                }
+                self.rest = again.rest;
                 Ok(Err(hidden))
             }
             Err(Unresolved::Form) => Err(Unresolved::Form),
@@ -192,7 +198,7 @@ impl std::fmt::Display for Unresolved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Hidden(name) => write!(f, "the value of `{name}` can't be known beforehand"),
-            Self::Form => f.write_str("it holds a form of variable or quote that is not understood"),
+            Self::Form => f.write_str("it holds a form of variable or quote that is not understood, or is too long"),
         }
     }
 }

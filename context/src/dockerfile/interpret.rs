@@ -7,7 +7,7 @@ use parse_dockerfile::{AddInstruction, Flag, Instruction, RunInstruction, Source
 use super::expand::Unresolved;
 use super::scope::Scope;
 use super::stages::{Dockerfile, Names};
-use super::{Found, Input, words};
+use super::{Found, Input, MAX_PATHS, lines, words};
 
 /// What a stage starts from.
 enum Base {
@@ -27,9 +27,14 @@ enum Origin {
 }
 
 pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) {
-    let global = global_scope(dockerfile, input, platform);
+    let global = global_scope(dockerfile, input, platform, found);
     let names = dockerfile.names();
-    let bases: Vec<Base> = (0..dockerfile.stages.len()).map(|index| base(dockerfile, &global, index)).collect();
+    let mut before = Names::new();
+    let mut bases = Vec::with_capacity(dockerfile.stages.len());
+    for (index, stage) in dockerfile.stages.iter().enumerate() {
+        bases.push(base(&stage.from.image.value, &global, dockerfile.escape, &before));
+        before.extend(stage.name.clone().map(|name| (name, index)));
+    }
     let target = match input.target.filter(|target| !target.is_empty()) {
         None => dockerfile.stages.len().checked_sub(1),
         Some(target) => names.get(&target.to_lowercase()).copied(),
@@ -50,7 +55,11 @@ pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform
                 if dockerfile.stages[*base].instructions.iter().any(onbuild) {
                     found.opaque(line, "the stage that it starts from has ONBUILD triggers");
                 }
-                scopes.get(base).map_or_else(|| Scope::of_image(false), Scope::inherited)
+                let from = scopes.get(base);
+                if !found.spend(from.map_or(0, Scope::size), line) {
+                    return;
+                }
+                from.map_or_else(|| Scope::of_image(false), Scope::inherited)
             }
             Base::Image(name) => {
                 found.image(name.clone(), line, true);
@@ -62,13 +71,18 @@ pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform
             }
         };
         let mut walk = Walk { dockerfile, input, global: &global, names: &names, scope, found };
-        stage.instructions.iter().for_each(|instruction| walk.instruction(instruction));
+        for instruction in &stage.instructions {
+            if walk.found.is_spent() {
+                return;
+            }
+            walk.instruction(instruction);
+        }
         let scope = walk.scope;
         scopes.insert(index, scope);
     }
 }
 
-fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>) -> Scope {
+fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) -> Scope {
     let mut global = Scope::global(platform, input.args);
     for arg in &dockerfile.global {
         for (name, default) in words::arg(&arg.arguments.value, dockerfile.escape) {
@@ -77,18 +91,22 @@ fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option
                 (None, Some(default)) => global.expand(&default, dockerfile.escape).ok(),
                 (None, None) => continue,
             };
+            let before = global.size();
             global.set(&name, value);
+            if !found.spend(global.size() - before, dockerfile.line(arg.arg.span.start)) {
+                return global;
+            }
         }
     }
     global
 }
 
-fn base(dockerfile: &Dockerfile<'_>, global: &Scope, index: usize) -> Base {
-    let written = &dockerfile.stages[index].from.image.value;
-    match global.expand(written, dockerfile.escape) {
+/// `before`: the stages that one can start from.
+fn base(written: &str, global: &Scope, escape: char, before: &Names) -> Base {
+    match global.expand(written, escape) {
         Err(unresolved) => Base::Hidden(unresolved.to_string()),
         Ok(name) if name.is_empty() => Base::Hidden("it is empty".to_owned()),
-        Ok(name) => match dockerfile.names_before(index).get(&name) {
+        Ok(name) => match before.get(&name) {
             Some(stage) => Base::Stage(*stage),
             None => Base::Image(name),
         },
@@ -181,11 +199,19 @@ impl Walk<'_, '_> {
         let escape = self.dockerfile.escape;
         match instruction {
             Instruction::Arg(arg) => {
+                let line = self.dockerfile.line(arg.arg.span.start);
                 for (name, default) in words::arg(&arg.arguments.value, escape) {
+                    let before = self.scope.size();
                     self.arg(&name, default);
+                    if !self.found.spend(self.scope.size().saturating_sub(before), line) {
+                        return;
+                    }
                 }
             }
-            Instruction::Env(env) => self.env(words::env(&env.arguments.value, escape)),
+            Instruction::Env(env) => {
+                let line = self.dockerfile.line(env.env.span.start);
+                self.env(words::env(&env.arguments.value, escape), line);
+            }
             Instruction::Copy(copy) => {
                 let line = self.dockerfile.line(copy.copy.span.start);
                 let known = ["from", "chown", "chmod", "link", "parents", "exclude"];
@@ -226,14 +252,23 @@ impl Walk<'_, '_> {
         self.scope.set(name, value);
     }
 
-    fn env(&mut self, pairs: Option<Vec<(String, String)>>) {
+    fn env(&mut self, pairs: Option<Vec<(String, String)>>, line: usize) {
+        if !self.found.spend(self.scope.size(), line) {
+            return;
+        }
         let before = self.scope.clone();
         let Some(pairs) = pairs else {
             return self.scope.forget();
         };
         for (name, value) in pairs {
             match before.expand(&name, self.dockerfile.escape) {
-                Ok(name) => self.scope.set_env(&name, before.expand(&value, self.dockerfile.escape).ok()),
+                Ok(name) => {
+                    let size = self.scope.size();
+                    self.scope.set_env(&name, before.expand(&value, self.dockerfile.escape).ok());
+                    if !self.found.spend(self.scope.size() - size, line) {
+                        return;
+                    }
+                }
                 Err(_) => self.scope.forget(),
             }
         }
@@ -242,9 +277,13 @@ impl Walk<'_, '_> {
     /// The paths that COPY and ADD name; those that can't be told make it the whole context.
     fn sources(&mut self, sources: &[Source<'_>], line: usize) -> Vec<String> {
         let mut paths = Vec::new();
+        if sources.len() > MAX_PATHS {
+            self.found.everything(line, "it uses very many paths");
+            return paths;
+        }
         for source in sources {
-            let Source::Path(path) = source else { continue };
-            match self.scope.expand(&path.value, self.dockerfile.escape) {
+            let Some(path) = of_context(source) else { continue };
+            match self.scope.expand(path, self.dockerfile.escape) {
                 Ok(path) => paths.push(path),
                 Err(unresolved) => self.found.everything(line, &unresolved.to_string()),
             }
@@ -261,7 +300,7 @@ impl Walk<'_, '_> {
         let checksum = add.options.iter().rev().find(|flag| flag.name.value == "checksum").and_then(value);
         let checksum = checksum.map(|checksum| self.scope.expand(checksum, self.dockerfile.escape));
         let pinned = matches!(checksum, Some(Ok(checksum)) if !checksum.is_empty());
-        let named = add.src.iter().filter(|source| matches!(source, Source::Path(_))).count();
+        let named = add.src.iter().filter_map(of_context).count();
         let paths = self.sources(&add.src, line);
         if paths.len() < named {
             // What is not known may be a URL.
@@ -317,6 +356,14 @@ impl Walk<'_, '_> {
             Origin::Image(name) => self.found.image(name, line, false),
             Origin::Hidden => self.found.opaque(line, "what `from` names can't be told"),
         }
+    }
+}
+
+/// The path of a source; `None`: it is a here-document.
+fn of_context<'s>(source: &'s Source<'_>) -> Option<&'s str> {
+    match source {
+        Source::Path(path) if !path.value.contains(lines::MARK) => Some(&path.value),
+        _ => None,
     }
 }
 

@@ -13,7 +13,12 @@ pub(super) struct Scope {
     image: BTreeMap<String, Option<String>>,
     /// There may be others, of a base image.
     open: bool,
+    /// What a copy costs, in bytes at most.
+    size: usize,
 }
+
+/// What a variable costs, its name and value aside.
+const VARIABLE: usize = 100;
 
 /// Set by `BuildKit` before the first line; those of the engine's own platform can't be known.
 const HIDDEN: [&str; 11] = [
@@ -59,7 +64,7 @@ impl Scope {
     /// At the start of a stage from an image that we can't look into, or from nothing.
     pub(super) fn of_image(scratch: bool) -> Self {
         let path = ("PATH".to_owned(), None);
-        Self { values: BTreeMap::from([path.clone()]), image: BTreeMap::from([path]), open: !scratch }
+        Self { values: BTreeMap::from([path.clone()]), image: BTreeMap::from([path]), open: !scratch, size: 0 }
     }
 
     /// At the start of a stage from another one.
@@ -90,13 +95,20 @@ impl Scope {
         expand(word, escape, &|name| self.lookup(name))
     }
 
+    /// What a copy costs.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// By ARG.
     pub(super) fn set(&mut self, name: &str, value: Option<String>) {
+        self.size += VARIABLE + name.len() + value.as_ref().map_or(0, String::len);
         self.values.insert(name.to_owned(), value);
     }
 
     /// By ENV.
     pub(super) fn set_env(&mut self, name: &str, value: Option<String>) {
+        self.size += VARIABLE + name.len() + value.as_ref().map_or(0, String::len);
         self.image.insert(name.to_owned(), value.clone());
         self.set(name, value);
     }
@@ -106,5 +118,6 @@ impl Scope {
         self.open = true;
         self.image.clear();
         self.values.clear();
+        self.size = 0;
     }
 }

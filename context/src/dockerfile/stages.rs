@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parse_dockerfile::{ArgInstruction, FromInstruction, Instruction};
 
-use super::Unknown;
-use super::words;
+use super::lines::Plain;
+use super::{Unknown, words};
 
 /// A Dockerfile that could be read.
 pub(super) struct Dockerfile<'a> {
-    text: &'a str,
+    /// Where lines begin.
+    lines: Vec<usize>,
     pub(super) escape: char,
     /// Before the first FROM.
     pub(super) global: Vec<ArgInstruction<'a>>,
@@ -30,12 +31,16 @@ pub(super) type Names = BTreeMap<String, usize>;
 // === impl Dockerfile ===
 
 impl<'a> Dockerfile<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, Unknown> {
+    pub(super) fn parse(plain: &'a Plain) -> Result<Self, Unknown> {
         let problem = |reason: String| Unknown { reason, line: 1 };
         let unreadable = |error: parse_dockerfile::Error| problem(format!("it can't be read: {error}"));
-        let parsed = parse_dockerfile::parse(text).map_err(unreadable)?;
+        let parsed = parse_dockerfile::parse(&plain.text).map_err(unreadable)?;
         let escape = parsed.parser_directives.escape.as_ref().map_or('\\', |escape| escape.value.value);
-        let mut dockerfile = Self { text, escape, global: Vec::new(), stages: Vec::new() };
+        if escape != plain.escape || parsed.instructions.len() != plain.instructions {
+            return Err(problem("it can be read in more than one way".to_owned()));
+        }
+        let lines = std::iter::once(0).chain(plain.text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let mut dockerfile = Self { lines, escape, global: Vec::new(), stages: Vec::new() };
         for instruction in parsed.instructions {
             match (instruction, dockerfile.stages.last_mut()) {
                 (Instruction::From(from), _) => {
@@ -73,17 +78,12 @@ impl<'a> Dockerfile<'a> {
 
     /// All stages by name.
     pub(super) fn names(&self) -> Names {
-        self.names_before(self.stages.len())
-    }
-
-    /// The stages that one can start from.
-    pub(super) fn names_before(&self, stage: usize) -> Names {
-        let stages = self.stages.iter().take(stage).enumerate();
+        let stages = self.stages.iter().enumerate();
         stages.filter_map(|(index, stage)| Some((stage.name.clone()?, index))).collect()
     }
 
     /// The line of a byte, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+        self.lines.partition_point(|start| *start <= at)
     }
 }

@@ -43,6 +43,9 @@ fn the_paths_are_those_that_buildkit_asks_for() {
         ("COPY <<EOF /x\nCOPY y /z\nEOF\nCOPY z /x", &["z"]),
         ("COPY a <<EOF /x/\ntext\nEOF", &["a"]),
         ("COPY a \\\n  # comment\n  b \\\n /x", &["a", "b"]),
+        ("COPY a \\\r\n\r\n  b \\ \r\n /x\r\nCOPY c /x", &["a", "b", "c"]),
+        ("RUN echo \\\\\nCOPY a /x", &["a"]),
+        ("ENV A=b\\\\\nCOPY a /x", ALL),
         ("copy a /x", &["a"]),
         ("ADD https://example.com/a /x", &[]),
         ("ADD a.tar /x", &["a.tar"]),
@@ -90,6 +93,7 @@ fn variables_are_followed() {
         ("FROM scratch\nENV S=s\nCOPY ${S:+d} f${N:+e} g${N+e} ${S+h} /x", &["d", "f", "g", "h"]),
         ("FROM scratch\nCOPY ${N:-${M:-deep}} /x", &["deep"]),
         ("FROM scratch\nENV S=s\nCOPY ${S:-$H} /x", &["s"]),
+        ("FROM scratch\nENV S=s\nCOPY ${S:-é${H:-é}\"$H\"}é${S:-$H}/ /x", &["sés"]),
         ("FROM scratch\nENV S=s\nCOPY '$S' \\$S \"\\$S\" /x", &["$S"]),
         ("# escape=`\nFROM scratch\nENV S=s\nCOPY `$S ${S}\\a /x", &["$S", "s\\a"]),
         ("FROM scratch AS a\nARG X=1\nENV Y=2\nFROM a\nCOPY $X $Y /x", &["1", "2"]),
@@ -173,6 +177,64 @@ fn base_images_are_named_with_their_place_and_use() {
 }
 
 #[test]
+fn here_documents_may_stand_anywhere() {
+    let body = "import os\nCOPY secret /x\nADD https://example.com/a /x\n  \"' \\\n# no comment\n\n";
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("RUN cat <<EOF > /etc/x", "EOF", &[]),
+        ("RUN python3 <<EOF", "EOF", &[]),
+        ("RUN <<-\"EOT\" bash", "\tEOT", &[]),
+        ("RUN --mount=type=bind,source=m,target=/m 3<<EOF \\\n cat", "EOF", &["m"]),
+        ("RUN <<'one two'", "one two", &[]),
+        ("RUN <<EOF cat <<EOT", "EOF\nCOPY b /x\nEOT", &[]),
+        ("COPY <<a <<b /dst/", "a\nCOPY c /x\nb", &[]),
+        ("COPY f <<\"EOF\" 4<<-E.2 g /dst/", "EOF\n\t\tE.2", &["f", "g"]),
+        ("ADD <<EOF /dst", "EOF\r", &[]),
+        ("ONBUILD RUN cat <<EOF", "EOF", &[]),
+        ("ONBUILD COPY --chmod=1 <<EOF /x", "EOF", &[]),
+    ];
+    for (line, end, expected) in cases {
+        let found = analysis(&format!("FROM scratch\n{line}\n{body}{end}\nCOPY z /x\nADD http://example.com/b /x\n"));
+        assert_eq!(paths(&found), [*expected, &["z"]].concat(), "{line}");
+        let lines = body.lines().count() + format!("{line}\n{end}").lines().count();
+        assert_eq!(found.unknown.iter().map(|unknown| unknown.line).collect::<Vec<_>>(), [lines + 3], "{line}");
+    }
+    let spaced = |body: &str, end| analysis(&format!("FROM scratch\nRUN cat << EOF > /x\n{body}\n{end}\nCOPY z /x\n"));
+    assert_eq!(paths(&spaced("nonsense", "EOF")), ["z"]);
+    // Not one for a frontend that builds it.
+    let shift = analysis("FROM scratch\nRUN echo $((1 << 4))\nCOPY z /x\n");
+    assert_eq!((paths(&shift), shift.unknown.len()), (vec!["z"], 0));
+    // An older frontend would go on behind these.
+    for body in ["RUN echo \\", "RUN cat <<E\nEOF\nE"] {
+        assert_eq!(paths(&spaced(body, "EOF")), ALL, "{body}");
+    }
+    assert_eq!(paths(&analysis("FROM scratch\nRUN cat << USER\nx\nUSER\n")), ALL);
+}
+
+#[test]
+fn here_documents_that_cannot_be_told_are_opaque() {
+    let lines = [
+        "RUN cat <<EOF",
+        "COPY <<EOF /x",
+        "RUN cat <<$EOF\n$EOF",
+        "RUN cat <<eo\\'f\neo'f",
+        "RUN ${A#b} <<EOF\nEOF",
+        "COPY <<'a b' /x\na b",
+        "COPY 'x <<EOF y' /x\nEOF",
+        "COPY \"<<EOF\" /x\nEOF",
+        "COPY << EOF /x\nEOF",
+        "COPY --chown=<<EOF a /x",
+        "COPY a\u{a0}<<EOF /x\nEOF",
+        "COPY [\"\\u0000\\u0000a\", \"/x\"]",
+        "COPY a\rb /x",
+        "COPY a\0b /x",
+    ];
+    for line in lines {
+        let found = analysis(&format!("FROM scratch\n{line}\nCOPY z /x\n"));
+        assert_eq!((paths(&found), found.unknown.len()), (ALL.to_vec(), 1), "{line}");
+    }
+}
+
+#[test]
 fn what_may_change_by_itself_is_unknown() {
     let commit = "0123456789012345678901234567890123456789";
     let known = [
@@ -219,6 +281,28 @@ fn what_may_change_by_itself_is_unknown() {
     assert_eq!(at.unknown[0].line, 3);
     let missing = analyse(&Input { text: "FROM scratch", target: Some("x"), args: &args(&[]), platforms: &[] });
     assert_ne!(missing.unknown, []);
+}
+
+#[test]
+fn hostile_ones_are_not_looked_into() {
+    let doubles = format!("FROM scratch\nENV A=aa\n{}COPY $A /x\n", "ENV A=$A$A\n".repeat(60));
+    let variables: String =
+        (0..10_000).fold("FROM scratch AS s0\nENV".to_owned(), |text, at| format!("{text} V{at}=1"));
+    let stages = (0..900).fold(variables.clone(), |text, at| format!("{text}\nFROM s{at} AS s{}", at + 1));
+    let own = (0..900).fold(variables, |text, at| format!("{text}\nENV W{at}=1"));
+    let wide = format!("FROM scratch\nENV A={}\nENV{}\n", "a".repeat(4000), " B=$A".repeat(30_000));
+    let many = format!("FROM scratch\nADD{} /x\n", " http://a".repeat(1001));
+    let long = format!("FROM scratch\n{}", "RUN x\n".repeat(1000));
+    for text in [stages, own, wide, long] {
+        let found = analysis(&text);
+        let reason = &found.unknown[0].reason;
+        assert!(paths(&found) == ALL && reason.contains("too many"), "{reason}");
+    }
+    assert_eq!(paths(&analysis(&doubles)), ALL);
+    let found = analysis(&many);
+    assert_eq!((paths(&found), found.unknown.len()), (ALL.to_vec(), 1));
+    let each = (0..500).fold(String::new(), |text, at| format!("{text}ADD http://a/{at} /x\n"));
+    assert_eq!(analysis(&format!("FROM scratch\n{each}")).unknown.len(), MAX_UNKNOWN);
 }
 
 #[test]
@@ -284,6 +368,20 @@ proptest! {
     }
 
     #[test]
+    fn here_documents_change_nothing(parts in proptest::collection::vec(part(), 0..8)) {
+        let join = |of: fn(&(String, String)) -> &String| {
+            parts.iter().fold("FROM scratch\n".to_owned(), |text, part| text + of(part))
+        };
+        let (with, without) = (analysis(&join(|part| &part.0)), analysis(&join(|part| &part.1)));
+        prop_assert_eq!(&with.context_paths, &without.context_paths);
+        prop_assert!(matches!(with.context_paths, ContextPaths::Only(_)), "{:?}", with.context_paths);
+        prop_assert_eq!(with.declared_args, without.declared_args);
+        prop_assert_eq!(with.unknown.len(), without.unknown.len());
+        let names = |found: &[BaseImage]| found.iter().map(|image| image.name.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(names(&with.base_images), names(&without.base_images));
+    }
+
+    #[test]
     fn any_lines_are_analysed(lines in proptest::collection::vec(line(), 0..12)) {
         let text = lines.join("\n");
         let found = analysis(&text);
@@ -302,4 +400,30 @@ fn line() -> impl Strategy<Value = String> {
         "FROM (scratch|debian|a)( AS [ab])?",
         "\\PC{0,20}",
     ]
+}
+
+/// Some instructions, once with here-documents and once without.
+fn part() -> impl Strategy<Value = (String, String)> {
+    let name = prop_oneof!["[A-Z]{2,5}", "'[A-Z]{2} [A-Z]'", "\"[a-z.]{2,5}\"", "E'O'[F-H]"];
+    let body = proptest::collection::vec(prop_oneof![line(), "\t*[a-z<'\"\\\\$#{} ]{0,12}"], 0..5);
+    let heredoc = (name, any::<bool>(), body).prop_map(|(name, tabs, body)| {
+        let end = name.replace(['\'', '"'], "");
+        let body: String =
+            body.iter().filter(|line| line.trim_start_matches('\t') != end).flat_map(|line| [line, "\n"]).collect();
+        let (operator, tab) = if tabs { ("<<-", "\t") } else { ("<<", "") };
+        (format!("{operator}{name}"), format!("{body}{tab}{end}\n"))
+    });
+    let run = "(ONBUILD )?RUN( --mount=source=[m-o],target=/m)?( [a-z]{1,4}){0,2}";
+    let with_run =
+        (run, proptest::collection::vec(heredoc.clone(), 0..3), "( > /x| bash)?").prop_map(|(run, docs, rest)| {
+            let (words, bodies): (Vec<String>, Vec<String>) = docs.into_iter().unzip();
+            (format!("{run} {}{rest} x\n{}", words.join(" "), bodies.concat()), format!("{run} {rest} x\n"))
+        });
+    let copy =
+        ("(COPY|ADD)( --chmod=1)?", "[a-l]{1,2}", heredoc).prop_filter_map("one word", |(copy, path, (word, body))| {
+            let copied = (format!("{copy} {path} {word} /x/\n{body}"), format!("{copy} {path} /x/\n"));
+            (!word.contains(' ')).then_some(copied)
+        });
+    let plain = "(COPY [p-z] /x|ARG [A-C]=[a-c]|RUN echo \\$\\(\\(1<<2\\)\\)|COPY --from=[a-c]{3} /x /x)\n";
+    prop_oneof![with_run, copy, plain.prop_map(|plain| (plain.clone(), plain))]
 }

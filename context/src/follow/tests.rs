@@ -1,7 +1,11 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use super::*;
+use crate::digest::Digest;
+use crate::tree::{Directory, Entry, InvalidDirectory, Node};
 
 /// Paths of links and files; directories are implied.
 struct Paths(BTreeMap<&'static str, Option<&'static str>>);
@@ -9,19 +13,15 @@ struct Paths(BTreeMap<&'static str, Option<&'static str>>);
 impl TreeReader for Paths {
     type Error = Infallible;
 
-    fn lookup(&self, path: &str) -> Result<Option<Kind>, Infallible> {
-        Ok(match self.0.get(path) {
-            Some(Some(target)) => Some(Kind::Symlink((*target).to_owned())),
-            Some(None) => Some(Kind::File),
-            None => self.0.keys().any(|key| key.starts_with(&format!("{path}/"))).then_some(Kind::Directory),
-        })
+    fn link(&self, path: &str) -> Result<Option<String>, Infallible> {
+        Ok(self.0.get(path).copied().flatten().map(str::to_owned))
     }
 
-    fn read_dir(&self, path: &str) -> Result<Option<Vec<String>>, Infallible> {
+    fn links(&self, path: &str, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Vec<(String, String)>, Infallible> {
         let prefix = if path == "." { String::new() } else { format!("{path}/") };
-        let below = self.0.keys().filter_map(|key| key.strip_prefix(&prefix));
-        let names: BTreeSet<String> = below.map(|rest| rest.split('/').next().unwrap_or(rest).to_owned()).collect();
-        Ok((path == "." || !names.is_empty()).then(|| names.into_iter().collect()))
+        let below = self.0.iter().filter_map(|(key, target)| Some((key.strip_prefix(&prefix)?, (*target)?)));
+        let links = below.filter(|(name, _)| !name.contains('/') && wanted(name));
+        Ok(links.map(|(name, target)| (name.to_owned(), target.to_owned())).collect())
     }
 }
 
@@ -78,7 +78,7 @@ fn follows() {
 fn becomes_include_patterns() {
     let tree = tree(&[("a", Some("b")), ("b", None), ("c", None)]);
     let included = |request: FilterRequest| {
-        let filter = request.resolve(&tree).unwrap();
+        let filter = request.resolve_in(&tree).unwrap();
         let mut walk = filter.walk::<()>();
         ["a", "b", "c"]
             .into_iter()
@@ -97,21 +97,67 @@ fn becomes_include_patterns() {
     assert_eq!(included(both), ["a", "c"]);
 }
 
+/// Directories, and how often one was asked for.
+#[derive(Default)]
+struct Counting {
+    directories: BTreeMap<Digest, Vec<u8>>,
+    reads: Cell<usize>,
+}
+
+impl DirectoryStore for Counting {
+    type Error = InvalidDirectory;
+
+    fn directory(&self, digest: &Digest) -> Result<Arc<Directory>, InvalidDirectory> {
+        self.reads.set(self.reads.get() + 1);
+        self.directories.directory(digest)
+    }
+}
+
+#[test]
+fn a_directory_is_read_once_however_many_names_match() {
+    let reads = |names: usize| {
+        let mut store = Counting::default();
+        let mut add = |entries: Vec<Entry>| {
+            let bytes = Directory::new(entries).unwrap().encode();
+            let digest = Digest::of(&bytes);
+            store.directories.insert(digest, bytes);
+            digest
+        };
+        let entry = |name: String, node| Entry { name, mode: 0o644, node };
+        let file = || Node::File { digest: Digest::of(b""), size: 0, chunked: false };
+        let link = |target: String| Node::Symlink { target };
+        let files = add((0..names).map(|name| entry(format!("{name:06}.json"), file())).collect());
+        let links = (0..names).map(|name| entry(format!("{name:06}"), link(format!("../deep/files/{name:06}.json"))));
+        let links = add(links.collect());
+        let deep = add(vec![entry("files".to_owned(), Node::Directory { digest: files })]);
+        let inner = |(name, digest): (&str, _)| entry(name.to_owned(), Node::Directory { digest });
+        let root = add([("deep", deep), ("links", links)].map(inner).into());
+        let tree = MerkleTree { root, store };
+        let follow_paths = ["deep/files/*.json", "links/0*"].map(str::to_owned).into();
+        FilterRequest { follow_paths, ..FilterRequest::default() }.resolve(&tree).unwrap();
+        tree.store.reads.get()
+    };
+    assert_eq!((reads(1), reads(500)), (4, 4));
+}
+
 #[test]
 fn hostile_links_end() {
     struct Endless;
     impl TreeReader for Endless {
         type Error = Infallible;
 
-        fn lookup(&self, path: &str) -> Result<Option<Kind>, Infallible> {
-            Ok(Some(Kind::Symlink(format!("/{path}x"))))
+        fn link(&self, path: &str) -> Result<Option<String>, Infallible> {
+            Ok(Some(format!("/{path}x")))
         }
 
-        fn read_dir(&self, _: &str) -> Result<Option<Vec<String>>, Infallible> {
-            Ok(None)
+        fn links(&self, _: &str, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Vec<(String, String)>, Infallible> {
+            while wanted("name") {}
+            Ok(Vec::new())
         }
     }
     assert!(matches!(follow_links(&Endless, &["a"]), Err(FollowError::TooFar { .. })));
     let deep = "a/".repeat(3000);
     assert!(matches!(follow_links(&Endless, &[deep]), Err(FollowError::TooFar { .. })));
+    // Names count, too.
+    assert!(matches!(follow_links(&Endless, &["n*"]), Err(FollowError::TooFar { .. })));
 }

@@ -35,6 +35,8 @@ struct Built {
     digest: Digest,
     bytes: u64,
     empty: bool,
+    /// It vanished before it could be opened.
+    gone: bool,
     /// The rules leave something beneath it, wanted or not.
     occupied: bool,
 }
@@ -42,6 +44,11 @@ struct Built {
 // === impl Builder ===
 
 impl Builder {
+    /// Builds what was asked for by these names.
+    pub(super) fn new(named: Vec<String>) -> Self {
+        Self { suspects: Suspects::new(named), ..Self::default() }
+    }
+
     /// Builds from the listings of a survey; gives the root's digest, and the files to `keep`.
     pub(super) fn listings(
         &mut self,
@@ -70,12 +77,13 @@ impl Builder {
         listing: Listing,
         inner: impl Fn(u32) -> Option<Built>,
     ) -> Result<Built, WalkError> {
-        let Listing { mut path, items, mut occupied } = listing;
+        let Listing { mut path, items, mut occupied, gone } = listing;
         let is_root = path.as_os_str().is_empty();
         let mut entries = Vec::with_capacity(items.len());
         let mut bytes = 0;
         for Item { name, mode, kind } in items {
             let node = match kind {
+                ItemKind::Gone => continue,
                 ItemKind::Symlink(target) => {
                     self.totals.symlinks += 1;
                     Node::Symlink { target: target.into() }
@@ -91,7 +99,7 @@ impl Builder {
                 // All have been read, or there was an error.
                 ItemKind::File(None) => return Err(WalkError::Changed { path: root.full(&path.join(&*name)) }),
                 ItemKind::Directory { listing, ruled_in, wanted, problem } => {
-                    let Some(inner) = inner(listing) else { continue };
+                    let Some(inner) = inner(listing).filter(|inner| !inner.gone) else { continue };
                     occupied |= inner.occupied;
                     // One that is out is in after all if something in it is.
                     if inner.empty && !(wanted && (ruled_in || inner.occupied)) {
@@ -115,7 +123,7 @@ impl Builder {
         let directory = Directory::new(entries).map_err(|error| bad_directory(root.full(&path), &error))?;
         // An empty one may turn out not to be in.
         let digest = if empty && !is_root { directory.digest() } else { self.store(&directory) };
-        Ok(Built { digest, bytes, empty, occupied })
+        Ok(Built { digest, bytes, empty, gone, occupied })
     }
 
     fn file(&mut self, path: &Path, content: Content) -> Node {

@@ -9,7 +9,8 @@
 //! set, so an edit that keeps the size and puts the modification time back is seen. That leaves edits which get the very
 //! time that was written down: made just after the file was read, within the granularity of the clock that stamps files.
 //! So a file goes into the cache only if both times are more than [`MARGIN`] before the scan's start: whatever happens to
-//! it after it was read gets a later time. Two seconds are the coarsest granularity in use (FAT; Linux' own is 10 ms at
+//! it after it was read gets a later time, but for stores into a page of a shared mapping that was dirty before: those get
+//! none until the page is written back. Two seconds are the coarsest granularity in use (FAT; Linux' own is 10 ms at
 //! most). They also cover a file server whose clock is behind by less; one further behind has its own granularity, mostly
 //! nanoseconds, for protection. A time in the future is never more than the margin ago.
 //!

@@ -8,13 +8,21 @@ use std::io;
 use std::path::Path;
 
 use crate::filter::{Below, Filter, Verdict};
-use crate::follow::{FollowError, Kind, TreeReader, follow_links};
+use crate::follow::{FollowError, TreeReader, follow_links};
 use crate::rules::Rules;
-use crate::walk::{ListedKind, Root, WalkError, check_target};
+use crate::walk::{Listed, ListedKind, Root, WalkError, check_target};
 
-/// The filter that the paths amount to; `None` if that is everything. Where it can't be told it is everything, too, which
+/// What some paths amount to.
+#[derive(Debug)]
+pub(super) struct Narrowed {
+    pub(super) filter: Filter,
+    /// The paths and what they lead to; they may hold wildcards.
+    pub(super) targets: Vec<String>,
+}
+
+/// What the paths amount to; `None` if that is everything. Where it can't be told it is everything, too, which
 /// is never wrong: `BuildKit` takes from it what it wants, or says what is wrong with the paths.
-pub(super) fn filter(root: &Root, rules: &Rules, paths: &[String]) -> Result<Option<Filter>, WalkError> {
+pub(super) fn narrow(root: &Root, rules: &Rules, paths: &[String]) -> Result<Option<Narrowed>, WalkError> {
     if paths.is_empty() {
         return Ok(None);
     }
@@ -26,7 +34,7 @@ pub(super) fn filter(root: &Root, rules: &Rules, paths: &[String]) -> Result<Opt
     let Ok(filter) = Filter::new::<_, &str>(&targets, &[]) else { return Ok(None) };
     // A bad pattern shows when something is compared with it; no entry has this name, so it is compared with all.
     let bad = filter.judge("\0", false, None).is_err();
-    Ok((!bad && !filter.has_include_exceptions()).then_some(filter))
+    Ok((!bad && !filter.has_include_exceptions()).then_some(Narrowed { filter, targets }))
 }
 
 /// What the rules leave of a directory on disk.
@@ -53,38 +61,44 @@ impl Disk<'_> {
         }
         Ok(Verdict::Prune)
     }
+
+    /// The target of an entry, if it is a symlink that the rules leave.
+    fn target(&self, path: &str, entry: Listed) -> Result<Option<String>, WalkError> {
+        match entry.kind {
+            ListedKind::Symlink(target) if self.verdict(path, false)? == Verdict::Include => {
+                absent(check_target(self.root, Path::new(path), target))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl TreeReader for Disk<'_> {
     type Error = WalkError;
 
-    fn lookup(&self, path: &str) -> Result<Option<Kind>, WalkError> {
-        let at = Path::new(path);
-        let found = match absent(self.root.look_at(at))? {
-            Some(found) if found.mode.is_ok() => found.kind,
-            _ => return Ok(None),
-        };
-        let is_directory = matches!(found, ListedKind::Directory);
-        let verdict = self.verdict(path, is_directory)?;
-        Ok(match found {
-            ListedKind::Directory if verdict != Verdict::Prune => Some(Kind::Directory),
-            ListedKind::File(_) if verdict == Verdict::Include => Some(Kind::File),
-            ListedKind::Symlink(target) if verdict == Verdict::Include => {
-                Some(Kind::Symlink(check_target(self.root, at, target)?))
-            }
-            _ => None,
-        })
+    fn link(&self, path: &str) -> Result<Option<String>, WalkError> {
+        match absent(self.root.look_at(Path::new(path)))? {
+            Some(found) => self.target(path, found),
+            None => Ok(None),
+        }
     }
 
-    fn read_dir(&self, path: &str) -> Result<Option<Vec<String>>, WalkError> {
-        let at = Path::new(if path == "." { "" } else { path });
+    fn links(&self, path: &str, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Vec<(String, String)>, WalkError> {
+        let (at, prefix) = if path == "." { ("", String::new()) } else { (path, format!("{path}/")) };
         if path != "." && self.verdict(path, true)? == Verdict::Prune {
-            return Ok(None);
+            return Ok(Vec::new());
         }
+        let at = Path::new(at);
         let listed = self.root.open_directory(at).and_then(|directory| self.root.list_in(directory, at));
-        // Names that aren't UTF-8 match nothing that can be asked for.
-        Ok(absent(listed)?
-            .map(|(listed, _)| listed.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect()))
+        let mut links = Vec::new();
+        for entry in absent(listed)?.into_iter().flat_map(|(listed, _)| listed) {
+            // Names that aren't UTF-8 match nothing that can be asked for.
+            let Some(name) = entry.name.to_str().filter(|name| wanted(name)).map(str::to_owned) else { continue };
+            if let Some(target) = self.target(&format!("{prefix}{name}"), entry)? {
+                links.push((name, target));
+            }
+        }
+        Ok(links)
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Listing {
     pub(super) items: Vec<Item>,
     /// The rules leave something in it, wanted or not. What its directories hold is for them to say.
     pub(super) occupied: bool,
+    /// It vanished before it could be opened.
+    pub(super) gone: bool,
 }
 
 /// An entry of a [`Listing`].
@@ -76,6 +78,8 @@ pub(super) struct Item {
 pub(super) enum ItemKind {
     /// A file; nothing only while it waits to be read.
     File(Option<Content>),
+    /// A file that vanished before it could be opened.
+    Gone,
     Symlink(Box<str>),
     Directory {
         /// Its number.
@@ -141,8 +145,8 @@ struct Worker<'a> {
     crew: &'a Crew<'a>,
     reader: ContentReader,
     listings: Vec<(u32, Listing)>,
-    /// Contents of files that waited: listing, place in it.
-    contents: Vec<(u32, u32, Content)>,
+    /// Files that waited: listing, place in it, and what they are now.
+    files: Vec<(u32, u32, ItemKind)>,
     warnings: Vec<(PathBuf, Warning)>,
     failures: Vec<(PathBuf, WalkError)>,
     known: u64,
@@ -184,7 +188,7 @@ impl Survey<'_> {
 
 fn merge(workers: Vec<Worker<'_>>) -> Result<Surveyed, WalkError> {
     let mut result = Surveyed::default();
-    let (mut warnings, mut failures, mut contents) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut warnings, mut failures, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for worker in workers {
         for (at, listing) in worker.listings {
             let at = at as usize;
@@ -197,17 +201,17 @@ fn merge(workers: Vec<Worker<'_>>) -> Result<Surveyed, WalkError> {
         }
         warnings.extend(worker.warnings);
         failures.extend(worker.failures);
-        contents.push(worker.contents);
+        files.push(worker.files);
         result.known += worker.known;
         result.fresh += worker.fresh;
     }
     if let Some((_, error)) = failures.into_iter().min_by(|(a, _), (b, _)| walk_order(a, b)) {
         return Err(error);
     }
-    for (listing, at, content) in contents.into_iter().flatten() {
+    for (listing, at, kind) in files.into_iter().flatten() {
         let item = result.listings.get_mut(listing as usize).and_then(|listing| listing.items.get_mut(at as usize));
         if let Some(item) = item {
-            item.kind = ItemKind::File(Some(content));
+            item.kind = kind;
         }
     }
     warnings.sort_by(|(a, _), (b, _)| walk_order(a, b));
@@ -285,7 +289,7 @@ impl<'a> Worker<'a> {
             crew,
             reader: ContentReader::default(),
             listings: Vec::new(),
-            contents: Vec::new(),
+            files: Vec::new(),
             warnings: Vec::new(),
             failures: Vec::new(),
             known: 0,
@@ -315,6 +319,10 @@ impl<'a> Worker<'a> {
         };
         let (listed, open) = match opened.and_then(|fd| root.list_in(fd, &task.path)) {
             Ok(found) => found,
+            Err(WalkError::Vanished { .. }) if task.depth > 0 => {
+                self.listings.push((task.listing, Listing { path: task.path, gone: true, ..Listing::default() }));
+                return Ok(());
+            }
             Err(error) if task.tolerant && error.is_tolerable() => {
                 self.listings.push((task.listing, Listing { path: task.path, ..Listing::default() }));
                 return Ok(());
@@ -373,9 +381,9 @@ impl<'a> Worker<'a> {
             self.crew.add(batches.collect());
         }
         for (at, name) in files {
-            let content = self.content(&task.path, &name, directory)?;
+            let kind = self.file(&task.path, &name, directory)?;
             if let Some(item) = listing.items.get_mut(at as usize) {
-                item.kind = ItemKind::File(Some(content));
+                item.kind = kind;
             }
         }
         Ok(())
@@ -383,19 +391,20 @@ impl<'a> Worker<'a> {
 
     fn files(&mut self, task: &FilesTask) -> Result<(), (PathBuf, WalkError)> {
         for (at, name) in &task.files {
-            let content = self.content(&task.path, name, &task.directory)?;
-            self.contents.push((task.listing, *at, content));
+            let kind = self.file(&task.path, name, &task.directory)?;
+            self.files.push((task.listing, *at, kind));
         }
         Ok(())
     }
 
-    fn content(&mut self, path: &Path, name: &str, directory: &OwnedFd) -> Result<Content, (PathBuf, WalkError)> {
+    fn file(&mut self, path: &Path, name: &str, directory: &OwnedFd) -> Result<ItemKind, (PathBuf, WalkError)> {
         let path = path.join(name);
         match self.reader.read(self.crew.survey.root, directory.as_fd(), &path) {
             Ok(content) => {
                 self.fresh += u64::from(self.crew.survey.cache.settled().includes(&content.stamp));
-                Ok(content)
+                Ok(ItemKind::File(Some(content)))
             }
+            Err(WalkError::Vanished { .. }) => Ok(ItemKind::Gone),
             Err(error) => Err((path, error)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::pattern::glob;
 use crate::rules::Rules;
 use crate::warning::Warning;
 
@@ -40,12 +41,19 @@ const ENDS: [&str; 8] = [".core", ".dmp", ".hprof", ".img", ".iso", ".log", ".qc
 /// The largest of what looks unintended.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
+    /// What is meant to be there, since it was asked for by name.
+    named: Vec<String>,
     largest: Option<(String, u64)>,
 }
 
 // === impl Suspects ===
 
 impl Suspects {
+    /// None yet. What is named may end in wildcards.
+    pub(super) fn new(named: Vec<String>) -> Self {
+        Self { named, largest: None }
+    }
+
     /// Takes note of a directory, with the bytes of all that is in it.
     pub(super) fn directory(&mut self, path: &Path, bytes: u64) {
         if bytes >= WORTH && name(path).is_some_and(|name| DIRECTORIES.contains(&name)) {
@@ -66,16 +74,31 @@ impl Suspects {
         Some(Warning::Dominant { path, bytes, total, ignore_file: rules.file().map(Path::to_owned) })
     }
 
+    /// Whether leaving it out would leave out something named, or take away from a suspect that is named itself. What is
+    /// in an ordinary directory that is named may well not be meant.
+    fn is_meant(&self, path: &Path) -> bool {
+        self.named.iter().map(|named| literal(named)).any(|named| {
+            let is_suspect = name(named).is_some_and(|name| DIRECTORIES.contains(&name));
+            named.starts_with(path) || is_suspect && path.starts_with(named)
+        })
+    }
+
     fn note(&mut self, path: &Path, bytes: u64) {
         let deep = path.components().count() > DEPTH;
-        if let Some(path) = path.to_str().filter(|_| !deep) {
+        if let Some(text) = path.to_str().filter(|_| !deep && !self.is_meant(path)) {
             // What is in a suspect is no larger than it; when it is as large, the outer one is what has to be named.
-            let larger = |(known, size): &(String, u64)| bytes > *size || bytes == *size && path.len() < known.len();
+            let larger = |(known, size): &(String, u64)| bytes > *size || bytes == *size && text.len() < known.len();
             if self.largest.as_ref().is_none_or(larger) {
-                self.largest = Some((path.to_owned(), bytes));
+                self.largest = Some((text.to_owned(), bytes));
             }
         }
     }
+}
+
+/// The part of a path before its first wildcard.
+fn literal(path: &str) -> &Path {
+    let names = path.split_inclusive('/').take_while(|name| !glob::has_wildcard(name));
+    Path::new(path.get(..names.map(str::len).sum()).unwrap_or_default())
 }
 
 fn name(path: &Path) -> Option<&str> {

@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -158,6 +159,32 @@ fn what_dominates_and_looks_unintended_is_named() {
 }
 
 #[test]
+fn what_is_asked_for_by_name_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["dist/app/x", "dist/node_modules/y", "web/node_modules/y", "big.log"] {
+        write(dir.path(), path, "");
+        File::options().write(true).open(dir.path().join(path)).unwrap().set_len(12_000_000).unwrap();
+    }
+    symlink("dist", dir.path().join("current")).unwrap();
+    let warned = |only: &[&str]| {
+        let only = only.iter().map(|path| (*path).to_owned()).collect();
+        let scan = scan(dir.path(), &Rules::none(), &ScanOptions { only, ..ScanOptions::default() }).unwrap();
+        let named = scan.warnings().iter().map(|warning| match warning {
+            Warning::Dominant { path, .. } => path.clone(),
+            other => panic!("{other}"),
+        });
+        named.collect::<Vec<_>>()
+    };
+    for meant in ["dist", "dist/app", "dist/app/x", "dist/*", "dist/a*", "current", "web/node_modules", "big.log"] {
+        assert_eq!(warned(&[meant]), [""; 0], "{meant}");
+    }
+    assert_eq!(warned(&["web/node_modules/y"]), [""; 0]);
+    for not_meant in ["web", "web/*", "we?"] {
+        assert_eq!(warned(&[not_meant]), ["web/node_modules"], "{not_meant}");
+    }
+}
+
+#[test]
 fn every_kind_of_what_looks_unintended_is_named() {
     for (path, named) in [
         (".git/objects/pack/x", ".git"),
@@ -237,6 +264,46 @@ fn what_vanishes_before_it_is_hashed_is_named() {
 }
 
 #[test]
+fn what_vanishes_during_a_scan_is_not_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, aside) = (dir.path().join("root"), dir.path().join("aside"));
+    fs::create_dir(&aside).unwrap();
+    for number in 0..50 {
+        write(&root, &format!("d/stays-{number:02}"), "x");
+        // Under names that nothing else gets, for a file doesn't become a directory here.
+        write(&aside, &format!("file-{number:02}"), "y");
+        write(&aside, &format!("directory-{number:02}/in/it"), "z");
+        symlink("x", aside.join(format!("link-{number:02}"))).unwrap();
+    }
+    let names: Vec<_> = fs::read_dir(&aside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let scans: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for (from, to) in [(&aside, root.join("d")), (&root.join("d"), aside.clone())] {
+                    for name in &names {
+                        fs::rename(from.join(name), to.join(name)).unwrap();
+                    }
+                }
+            }
+        });
+        let options = |number: usize| ScanOptions { threads: Some(1 + number % 3), ..ScanOptions::default() };
+        let scans = (0..100).map(|number| scan(&root, &Rules::none(), &options(number))).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        scans
+    });
+    for scan in scans {
+        // Renamed while it was read, and once more the second time.
+        let scan = match scan {
+            Err(WalkError::Changed { .. }) => continue,
+            scan => scan.unwrap(),
+        };
+        assert_eq!(scan.paths().filter(|entry| entry.path.starts_with("d/stays-")).count(), 50);
+        walked(&scan, &Filter::default());
+    }
+}
+
+#[test]
 fn a_dockerfile_and_its_ignore_file() {
     let dir = tempfile::tempdir().unwrap();
     let dockerfile = dir.path().join("Dockerfile");
@@ -256,6 +323,11 @@ fn a_dockerfile_and_its_ignore_file() {
     assert_eq!(walked(&scan, &Filter::default()), paths(&scan));
     fs::remove_file(&dockerfile).unwrap();
     fs::create_dir(&dockerfile).unwrap();
+    // No file is in its place.
+    assert_eq!(paths(&scan_dockerfile(&dockerfile).unwrap()), ["Dockerfile.dockerignore", "dockerfile"]);
+    assert_eq!(find_dockerfile(&dockerfile), Some(dir.path().join("dockerfile")));
+    fs::remove_file(dir.path().join("dockerfile")).unwrap();
+    assert_eq!(find_dockerfile(&dockerfile), None);
     assert!(scan_dockerfile(&dockerfile).is_err());
 }
 

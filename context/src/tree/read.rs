@@ -1,11 +1,12 @@
 //! Looking into a snapshot by path.
 
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Directory, InvalidDirectory, Node};
 use crate::digest::Digest;
-use crate::follow::{Kind, TreeReader};
+use crate::follow::TreeReader;
 
 /// Where directories of snapshots are kept.
 pub trait DirectoryStore {
@@ -25,6 +26,18 @@ pub struct MerkleTree<S> {
     pub store: S,
 }
 
+/// How many entries of directories are kept at most, but for those of one directory.
+const KEPT: usize = 1 << 18;
+
+/// A store that keeps the directories that it was asked for last, decoded.
+#[derive(Debug)]
+pub(crate) struct Kept<'s, S> {
+    store: &'s S,
+    directories: RefCell<HashMap<Digest, Arc<Directory>>>,
+    /// What they count for.
+    entries: Cell<usize>,
+}
+
 impl<S: DirectoryStore + ?Sized> DirectoryStore for &S {
     type Error = S::Error;
 
@@ -40,6 +53,36 @@ impl<B: AsRef<[u8]>> DirectoryStore for BTreeMap<Digest, B> {
     fn directory(&self, digest: &Digest) -> Result<Arc<Directory>, InvalidDirectory> {
         let bytes = self.get(digest).ok_or(InvalidDirectory::Truncated)?;
         Directory::decode(bytes.as_ref()).map(Arc::new)
+    }
+}
+
+// === impl Kept ===
+
+impl<'s, S> Kept<'s, S> {
+    /// None yet.
+    pub(crate) fn new(store: &'s S) -> Self {
+        Self { store, directories: RefCell::default(), entries: Cell::default() }
+    }
+}
+
+impl<S: DirectoryStore> DirectoryStore for Kept<'_, S> {
+    type Error = S::Error;
+
+    fn directory(&self, digest: &Digest) -> Result<Arc<Directory>, Self::Error> {
+        if let Some(known) = self.directories.borrow().get(digest) {
+            return Ok(known.clone());
+        }
+        let directory = self.store.directory(digest)?;
+        let mut kept = self.directories.borrow_mut();
+        // An empty one has its price, too.
+        let more = 1 + directory.entries().len();
+        if self.entries.get() + more > KEPT {
+            kept.clear();
+            self.entries.set(0);
+        }
+        self.entries.set(self.entries.get() + more);
+        kept.insert(*digest, directory.clone());
+        Ok(directory)
     }
 }
 
@@ -65,17 +108,22 @@ impl<S: DirectoryStore> MerkleTree<S> {
 impl<S: DirectoryStore> TreeReader for MerkleTree<S> {
     type Error = S::Error;
 
-    fn lookup(&self, path: &str) -> Result<Option<Kind>, S::Error> {
-        Ok(self.node(path)?.map(|node| match node {
-            Node::File { .. } => Kind::File,
-            Node::Directory { .. } => Kind::Directory,
-            Node::Symlink { target } => Kind::Symlink(target),
-        }))
+    fn link(&self, path: &str) -> Result<Option<String>, S::Error> {
+        Ok(match self.node(path)? {
+            Some(Node::Symlink { target }) => Some(target),
+            _ => None,
+        })
     }
 
-    fn read_dir(&self, path: &str) -> Result<Option<Vec<String>>, S::Error> {
-        let Some(Node::Directory { digest }) = self.node(path)? else { return Ok(None) };
+    fn links(&self, path: &str, wanted: &mut dyn FnMut(&str) -> bool) -> Result<Vec<(String, String)>, S::Error> {
+        let Some(Node::Directory { digest }) = self.node(path)? else { return Ok(Vec::new()) };
         let directory = self.store.directory(&digest)?;
-        Ok(Some(directory.entries().iter().map(|entry| entry.name.clone()).collect()))
+        let mut links = Vec::new();
+        for entry in directory.entries().iter().filter(|entry| wanted(&entry.name)) {
+            if let Node::Symlink { target } = &entry.node {
+                links.push((entry.name.clone(), target.clone()));
+            }
+        }
+        Ok(links)
     }
 }

@@ -64,7 +64,8 @@ impl Root {
         Ok(self.list_in(self.open_directory(path)?, path)?.0)
     }
 
-    /// What is in a directory that was just opened, in byte order; and the directory, still open.
+    /// What is in a directory that was just opened, in byte order; and the directory, still open. What has gone since it was
+    /// read isn't there.
     pub(crate) fn list_in(&self, fd: OwnedFd, path: &Path) -> Result<(Vec<Listed>, Dir), WalkError> {
         let error = |error| self.error(path, error);
         let mut directory = Dir::new(fd).map_err(error)?;
@@ -78,7 +79,8 @@ impl Root {
         }
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let fd = directory.fd().map_err(error)?;
-        let listed = entries.into_iter().map(|(name, file_type)| Listed::new(fd, name, file_type)).collect();
+        let listed = entries.into_iter().map(|(name, file_type)| Listed::new(fd, name, file_type));
+        let listed = listed.filter(|entry| !entry.has_gone()).collect();
         Ok((listed, directory))
     }
 
@@ -154,6 +156,11 @@ fn is_changed(error: Errno) -> bool {
 // === impl Listed ===
 
 impl Listed {
+    /// Whether it was gone when it was looked at.
+    fn has_gone(&self) -> bool {
+        matches!(self.mode, Err(Errno::NOENT)) || matches!(self.kind, ListedKind::Symlink(Err(Errno::NOENT)))
+    }
+
     fn new(directory: BorrowedFd<'_>, name: OsString, hint: FileType) -> Self {
         match rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {

@@ -110,7 +110,7 @@ impl file_sync_server::FileSync for FileSync {
                 if let Some(asked) = refusal(&paths, &wanted) {
                     let message = format!(
                         "{asked}: the Dockerfile uses more of its context than could be told beforehand; \
-                         build again with OKTETO_SMART_BUILDS_ENABLED=false, which sends all of it"
+                         build again with SLIPWAY_NARROW=false, which sends all of it"
                     );
                     return Err(Status::failed_precondition(self.refused.get_or_init(|| message).clone()));
                 }
