@@ -11,7 +11,7 @@ use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, OutputStream};
 use super::Pipeline;
 use super::events::Events;
 use super::failure::Failure;
-use super::image::SharedKey;
+use super::locks::SharedKey;
 use super::text::Pieces;
 use crate::buildkit::Engine;
 use crate::runner::{ABANDONED, Place, Runner, RunnerError, Watcher};

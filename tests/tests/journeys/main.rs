@@ -15,6 +15,7 @@ mod example;
 mod many_rules;
 mod network;
 mod own_image;
+mod parallel;
 mod registries;
 mod runner_image;
 mod scale;
