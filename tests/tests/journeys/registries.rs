@@ -83,7 +83,8 @@ impl Foreign {
             path("data")
         );
         if password {
-            config += &format!("auth:\n  htpasswd:\n    realm: foreign\n    path: {}\n", path("htpasswd"));
+            config += "auth:\n  htpasswd:\n    realm: foreign\n    path: ";
+            config += &path("htpasswd");
         }
         fs::write(path("config.yml"), config).unwrap();
         let start = |name: &str| {
