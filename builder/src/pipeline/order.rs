@@ -79,7 +79,7 @@ fn needs(builds: &[BuildPlan], uses: &[Option<Uses>], names: &[Vec<ImageRef>]) -
     for (index, (build, uses)) in builds.iter().zip(uses).enumerate() {
         let templates = build.args.iter().map(|(_, value)| value).chain(&build.image);
         let variables: BTreeSet<String> = templates.flat_map(Template::variables).collect();
-        let used = |other: &usize| {
+        let is_used = |other: &usize| {
             let (service, names) = (&builds[*other].service, &names[*other]);
             let own = variable_names(service);
             build.depends_on.contains(service)
@@ -89,7 +89,7 @@ fn needs(builds: &[BuildPlan], uses: &[Option<Uses>], names: &[Vec<ImageRef>]) -
                         || names.iter().any(|name| uses.images.contains(name))
                 })
         };
-        let direct: BTreeSet<usize> = (0..index).filter(used).collect();
+        let direct: BTreeSet<usize> = (0..index).filter(is_used).collect();
         let through = direct.iter().flat_map(|other| needs[*other].iter().copied());
         needs.push(through.chain(direct.iter().copied()).collect());
     }
