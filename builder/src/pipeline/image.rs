@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
 use super::skip::{self, AskError, Decision, NameError, Skipped};
-use super::text::Pieces;
+use super::text::{Pieces, Tail};
 use crate::buildkit::Engine;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
@@ -107,11 +107,11 @@ impl Pipeline {
             drop(steps);
             result
         };
-        let (result, ()) = tokio::join!(building, telling);
+        let (result, tail) = tokio::join!(building, telling);
         if let Some(message) = files.refused() {
             return Err(Failure::Context { service: build.service.clone(), message });
         }
-        let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source })?;
+        let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source, tail })?;
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = skip::pinned(first, digest);
         let duration_ms = began.elapsed().as_millis() as u64;
@@ -232,9 +232,9 @@ impl Pipeline {
         rules.map(|rule| (decide(rule.effect), rule.pattern)).collect()
     }
 
-    /// Turns steps into events.
-    async fn tell(&self, service: &str, mut steps: mpsc::Receiver<StepEvent>) {
-        let mut pieces = Pieces::new();
+    /// Turns steps into events; gives the end of what the first one said that failed.
+    async fn tell(&self, service: &str, mut steps: mpsc::Receiver<StepEvent>) -> String {
+        let (mut pieces, mut tails, mut failed) = (Pieces::new(), HashMap::<u32, Tail>::new(), String::new());
         let service = || service.to_owned();
         let log = |step, stderr, text: Vec<u8>| {
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
@@ -247,10 +247,15 @@ impl Pipeline {
                 StepEvent::Started { step, name } => {
                     self.events.emit(Kind::StepStarted(StepStarted { service: service(), step, name }));
                 }
-                StepEvent::Log { step, stderr, bytes } => log(step, stderr, pieces.add((step, stderr), &bytes)),
+                StepEvent::Log { step, stderr, bytes } => {
+                    tails.entry(step).or_default().add(&bytes);
+                    log(step, stderr, pieces.add((step, stderr), &bytes));
+                }
                 StepEvent::Done { step, name, cached, duration_ms, error } => {
                     log(step, false, pieces.end(&(step, false)));
                     log(step, true, pieces.end(&(step, true)));
+                    let said = tails.remove(&step).filter(|_| error.is_some() && failed.is_empty());
+                    failed = said.map_or(failed, |said| said.text());
                     let done = StepDone { service: service(), step, name, cached, duration_ms, error };
                     self.events.emit(Kind::StepDone(done));
                 }
@@ -259,6 +264,7 @@ impl Pipeline {
                 }
             }
         }
+        failed
     }
 }
 

@@ -14,6 +14,7 @@ mod deploy_output;
 mod example;
 mod many_rules;
 mod network;
+mod options;
 mod own_image;
 mod parallel;
 mod registries;
