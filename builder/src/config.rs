@@ -123,6 +123,9 @@ impl Config {
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());
         }
+        if self.jobs.max_builds == 0 {
+            problems.push("jobs.max_builds: 0 would build nothing".to_owned());
+        }
         if self.store.clean_interval_s == 0 {
             problems.push("store.clean_interval_s: 0 would do nothing else".to_owned());
         }

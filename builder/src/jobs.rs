@@ -65,6 +65,8 @@ const BATCH: usize = 256 << 10;
 pub struct Config {
     /// Jobs that run at a time. Default 8.
     pub max_running: usize,
+    /// Builds of one job that run at a time. Default 4.
+    pub max_builds: usize,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
     pub sync_timeout_s: u64,
     /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
@@ -73,7 +75,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_running: 8, sync_timeout_s: 300, drain_s: 60 }
+        Self { max_running: 8, max_builds: 4, sync_timeout_s: 300, drain_s: 60 }
     }
 }
 

@@ -1,9 +1,10 @@
-//! THE flow of a job, in the job's own process: build what the plan names, in order, then run its commands.
+//! THE flow of a job, in the job's own process: build what the plan names, then run its commands.
 //!
 //! ```text
-//! snapshot ── plan ──► for each build: skip or build ──► image ──► ImageEnv ──► commands
-//!                          ▲                                          │
-//!                          └──── OKTETO_BUILD_* of those before ◄─────┘
+//! snapshot ── plan ──► order ──► each build, when those that it waits for are done: ──► ImageEnv ──► commands
+//!                                skip or build ──► image
+//!                                   ▲                │
+//!                                   └ OKTETO_BUILD_* ┘
 //! ```
 
 pub mod commands;
@@ -11,8 +12,11 @@ pub mod events;
 pub mod failure;
 pub mod image;
 pub mod input;
+mod locks;
 pub mod looking;
+mod order;
 pub mod skip;
+mod stages;
 mod text;
 
 use std::collections::BTreeMap;
@@ -24,11 +28,11 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use slipway_proto::v1::JobStarted;
 use slipway_proto::v1::event::Kind;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use self::events::Events;
 use self::failure::Failure;
-use self::input::Before;
 use self::looking::Looking;
 use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
@@ -54,7 +58,9 @@ pub struct Pipeline {
     pub looking: Looking,
     /// The engine.
     pub engine: engine::Config,
-    /// Where locks on sharing keys are.
+    /// Builds that run at a time.
+    pub max_builds: usize,
+    /// Where the locks are that jobs share.
     pub locks: PathBuf,
     /// Where the job's events go.
     pub events: Events,
@@ -76,35 +82,24 @@ impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
         // Connected when it is needed: what need not be built needs none.
-        let mut engine = None;
-        let mut before = Before::default();
-        for build in &self.spec.plan.builds {
-            let found = self.unless_cancelled(self.again(|| Box::pin(self.found(build, &before)))).await??;
-            let (image, names) = if let Some(found) = found {
-                found
-            } else {
-                let engine = self.connected(&mut engine).await?;
-                self.again(|| Box::pin(self.build(engine, build, &before))).await?
-            };
-            before.add(&build.service, &image, names).map_err(Failure::internal)?;
-        }
-        let images = before.env;
+        let engine = OnceCell::new();
+        let images = self.build_all(&engine).await?;
         match &self.spec.plan.commands {
             Some(commands) if !commands.commands.is_empty() => {
-                self.run_commands(self.connected(&mut engine).await?, commands, &images).await
+                self.run_commands(self.connected(&engine).await?, commands, &images).await
             }
             _ => Ok(()),
         }
     }
 
     /// The engine; the job says once that it has it.
-    async fn connected<'e>(&self, engine: &'e mut Option<Engine>) -> Result<&'e Engine, Failure> {
-        if engine.is_none() {
+    async fn connected<'e>(&self, engine: &'e OnceCell<Engine>) -> Result<&'e Engine, Failure> {
+        let connect = || async {
             let connected = self.unless_cancelled(self.again(|| self.connect())).await??;
             self.events.emit(Kind::JobStarted(JobStarted { engine: connected.address().to_string() }));
-            *engine = Some(connected);
-        }
-        engine.as_ref().ok_or_else(|| Failure::internal("no engine"))
+            Ok(connected)
+        };
+        engine.get_or_try_init(connect).await
     }
 
     async fn connect(&self) -> Result<Engine, Failure> {

@@ -44,6 +44,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         registry,
         looking,
         engine: config.engine(),
+        max_builds: config.jobs.max_builds,
         locks: config.data_dir.join("locks"),
         events: events.clone(),
         runner_image,

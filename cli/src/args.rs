@@ -138,6 +138,12 @@ pub(crate) struct BuildArgs {
     /// Set a build argument of every service built; without `=V`, to its value in the environment (repeatable)
     #[arg(long = "build-arg", value_name = "K[=V]")]
     pub(crate) build_args: Vec<String>,
+    /// The stage to build, instead of the manifest's, of every service built
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Build for these platforms, such as linux/amd64,linux/arm64: one image with all of them [default: the engine's own]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
     /// Run every step again
     #[arg(long)]
     pub(crate) no_cache: bool,

@@ -55,6 +55,8 @@ pub struct Analysis {
     pub context_paths: ContextPaths,
     /// The images that it starts from or takes files from, by name, without `scratch`.
     pub base_images: Vec<BaseImage>,
+    /// Part of it can't be told from the text: there may be more base images.
+    pub opaque: bool,
     /// The image of the frontend that builds it, when it names one: an official one.
     pub frontend: Option<String>,
     /// Why equal inputs may not give equal images; empty when they do.
@@ -166,6 +168,7 @@ struct Found {
     all: Option<String>,
     paths: BTreeSet<String>,
     images: BTreeMap<String, BaseImage>,
+    opaque: bool,
     unknown: Vec<Unknown>,
     /// Bytes of variables.
     copied: usize,
@@ -209,6 +212,7 @@ impl Found {
 
     /// Neither the paths nor the result are known.
     fn opaque(&mut self, line: usize, reason: impl Into<String>) {
+        self.opaque = true;
         let reason = reason.into();
         self.everything(line, &reason);
         self.unknown(line, reason);
@@ -233,7 +237,8 @@ impl Found {
             None if self.paths.len() > MAX_PATHS => ContextPaths::All { reason: "it uses very many paths".to_owned() },
             None => ContextPaths::Only(self.paths.into_iter().collect()),
         };
+        let (opaque, unknown) = (self.opaque, self.unknown);
         let base_images = self.images.into_values().collect();
-        Analysis { context_paths, base_images, frontend, unknown: self.unknown, declared_args }
+        Analysis { context_paths, base_images, opaque, frontend, unknown, declared_args }
     }
 }

@@ -1,6 +1,6 @@
 //! The commands of a section, in the runner.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret as _;
 use slipway_manifest::ImageEnv;
@@ -11,13 +11,10 @@ use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, OutputStream};
 use super::Pipeline;
 use super::events::Events;
 use super::failure::Failure;
-use super::image::SharedKey;
-use super::text::Pieces;
+use super::locks::SharedKey;
+use super::text::{Pieces, Tail};
 use crate::buildkit::Engine;
 use crate::runner::{ABANDONED, Place, Runner, RunnerError, Watcher};
-
-/// How much of a command's output its failure repeats.
-const TAIL: usize = 2048;
 
 impl Pipeline {
     /// Brings the runner up, as often as that takes, then runs the commands once.
@@ -67,7 +64,7 @@ impl Pipeline {
         }
         match result {
             Ok(0) => Ok(()),
-            Ok(exit_code) => Err(Failure::Command { section, index, name, exit_code, tail: watcher.tail() }),
+            Ok(exit_code) => Err(Failure::Command { section, index, name, exit_code, tail: watcher.tail.text() }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
             Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(Box::new(source))),
             Err(source) => {
@@ -114,38 +111,29 @@ struct Told<'a> {
     section: &'static str,
     pieces: Pieces<(u32, bool)>,
     current: (u32, String),
-    tail: VecDeque<u8>,
+    tail: Tail,
 }
 
 impl<'a> Told<'a> {
     fn new(events: &'a Events, section: &'static str) -> Self {
-        Self { events, section, pieces: Pieces::new(), current: (0, String::new()), tail: VecDeque::new() }
+        Self { events, section, pieces: Pieces::new(), current: (0, String::new()), tail: Tail::default() }
     }
 
     fn log(&mut self, index: u32, stderr: bool, text: Vec<u8>) {
         if text.is_empty() {
             return;
         }
-        self.tail.extend(&text);
-        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        self.tail.add(&text);
         let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
         let section = self.section.to_owned();
         self.events.emit(Kind::CommandLog(CommandLog { section, test: None, index, stream: stream.into(), text }));
-    }
-
-    /// The end of the output, from the beginning of a line when it was cut.
-    fn tail(&self) -> String {
-        let bytes: Vec<u8> = self.tail.iter().copied().collect();
-        let cut = bytes.len() >= TAIL;
-        let start = if cut { bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { 0 };
-        String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 }
 
 impl Watcher for Told<'_> {
     fn started(&mut self, index: u32, command: &Command) -> std::io::Result<()> {
         self.current = (index, command.name.clone());
-        self.tail.clear();
+        self.tail = Tail::default();
         let (section, name) = (self.section.to_owned(), command.name.clone());
         self.events.try_emit(Kind::CommandStarted(CommandStarted { section, test: None, index, name }))
     }

@@ -19,12 +19,14 @@ pub enum Failure {
     #[error("{0}")]
     Engine(#[from] buildkit::Error),
     /// An image could not be built.
-    #[error("build of service `{service}` failed: {source}")]
+    #[error("build of service `{service}` failed: {source}{}", last_lines(tail))]
     Build {
         /// Which.
         service: ServiceName,
         /// Why.
         source: buildkit::Error,
+        /// The end of the output of the step that failed.
+        tail: String,
     },
     /// What a build asks for can't be.
     #[error("service `{service}`: {source}")]
@@ -150,6 +152,11 @@ fn build_hint(message: &str) -> Option<String> {
         "is the file in the context, and not excluded by an ignore file? `slipway files --for build:<service>` lists what is sent"
     } else if message.contains("is damaged: its content") {
         "the service's disk has lost it: run the command again, and it is sent anew"
+    } else if message.contains("exec format error") {
+        "the program is for another platform, and the engine has no emulator for it: `docker run --privileged --rm \
+         tonistiigi/binfmt --install all` on its machine installs them"
+    } else if message.contains("no match for platform in manifest") {
+        "the base image is not there for that platform"
     } else if message.contains("failed to resolve source metadata") {
         "is the image's name right, and can the engine reach its registry?"
     } else {

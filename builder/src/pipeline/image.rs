@@ -1,14 +1,10 @@
 //! One build of the plan: skipped where that is allowed, else built and pushed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
 use secrecy::ExposeSecret as _;
-use slipway_context::Digest;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{BuildDone, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning};
@@ -17,9 +13,10 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use super::failure::Failure;
-use super::input::{Before, Inputs};
+use super::input::{Before, Found, Inputs};
+use super::locks::{Alone, SharedKey};
 use super::skip::{self, AskError, Decision, NameError, Skipped};
-use super::text::Pieces;
+use super::text::{Pieces, Tail};
 use crate::buildkit::Engine;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
@@ -33,8 +30,6 @@ use crate::registry::BaseImages;
 const QUEUE: usize = 256;
 /// How long an image that was found may take to get its names.
 const NAMING: Duration = Duration::from_mins(1);
-/// Trees of one service that can be with an engine at the same time.
-const SLOTS: u32 = 64;
 
 impl Pipeline {
     /// The image and its names, if it is known without an engine that nothing is to be done.
@@ -74,7 +69,17 @@ impl Pipeline {
         let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
         let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before };
         let bases = self.unless_cancelled(self.looking.bases()).await?.map_err(Failure::internal)?;
-        let found = match self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets))).await? {
+        let decide = || self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets)));
+        let mut decision = decide().await?;
+        let mut _alone = None;
+        if let Decision::Build(Some(found)) = &decision {
+            let waited;
+            (_alone, waited) = self.alone(build, found, first).await?;
+            if waited {
+                decision = decide().await?;
+            }
+        }
+        let found = match decision {
             Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
             Decision::Build(found) => found,
         };
@@ -102,11 +107,11 @@ impl Pipeline {
             drop(steps);
             result
         };
-        let (result, ()) = tokio::join!(building, telling);
+        let (result, tail) = tokio::join!(building, telling);
         if let Some(message) = files.refused() {
             return Err(Failure::Context { service: build.service.clone(), message });
         }
-        let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source })?;
+        let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source, tail })?;
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = skip::pinned(first, digest);
         let duration_ms = began.elapsed().as_millis() as u64;
@@ -121,6 +126,19 @@ impl Pipeline {
             engine_bytes: files.sent(),
         }));
         Ok((image, targets))
+    }
+
+    /// Until nobody else builds from the same inputs; and whether somebody did, so that the image may be there by now.
+    async fn alone(&self, build: &BuildPlan, found: &Found, name: &ImageRef) -> Result<(Option<Alone>, bool), Failure> {
+        // It is looked for where its first name is.
+        let input = format!("{} {}/{}", found.digest.hex(), name.registry(), name.repository());
+        let alone = Alone::try_take(&self.locks, &input)?;
+        // What is to be built anew waits for nobody, but others may wait for it.
+        if alone.is_some() || build.no_skip {
+            return Ok((alone, false));
+        }
+        self.events.warn(format!("`{}` is being built from the same inputs already: waiting for that", build.service));
+        Ok((Some(self.unless_cancelled(Alone::take(&self.locks, &input)).await??), true))
     }
 
     /// What was found when the job was submitted, or is there under a name that is all that counts.
@@ -214,9 +232,9 @@ impl Pipeline {
         rules.map(|rule| (decide(rule.effect), rule.pattern)).collect()
     }
 
-    /// Turns steps into events.
-    async fn tell(&self, service: &str, mut steps: mpsc::Receiver<StepEvent>) {
-        let mut pieces = Pieces::new();
+    /// Turns steps into events; gives the end of what the first one said that failed.
+    async fn tell(&self, service: &str, mut steps: mpsc::Receiver<StepEvent>) -> String {
+        let (mut pieces, mut tails, mut failed) = (Pieces::new(), HashMap::<u32, Tail>::new(), String::new());
         let service = || service.to_owned();
         let log = |step, stderr, text: Vec<u8>| {
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
@@ -229,10 +247,15 @@ impl Pipeline {
                 StepEvent::Started { step, name } => {
                     self.events.emit(Kind::StepStarted(StepStarted { service: service(), step, name }));
                 }
-                StepEvent::Log { step, stderr, bytes } => log(step, stderr, pieces.add((step, stderr), &bytes)),
+                StepEvent::Log { step, stderr, bytes } => {
+                    tails.entry(step).or_default().add(&bytes);
+                    log(step, stderr, pieces.add((step, stderr), &bytes));
+                }
                 StepEvent::Done { step, name, cached, duration_ms, error } => {
                     log(step, false, pieces.end(&(step, false)));
                     log(step, true, pieces.end(&(step, true)));
+                    let said = tails.remove(&step).filter(|_| error.is_some() && failed.is_empty());
+                    failed = said.map_or(failed, |said| said.text());
                     let done = StepDone { service: service(), step, name, cached, duration_ms, error };
                     self.events.emit(Kind::StepDone(done));
                 }
@@ -241,6 +264,7 @@ impl Pipeline {
                 }
             }
         }
+        failed
     }
 }
 
@@ -270,38 +294,11 @@ fn frontend_attrs(build: &BuildPlan, args: &[(String, String)]) -> HashMap<Strin
     attrs
 }
 
-/// A sharing key that no other job uses now: BuildKit locks a source while a job uses it, and a second one with the same key
-/// would send everything again.
-#[derive(Debug)]
-pub(super) struct SharedKey {
-    /// The key itself.
-    pub(super) name: String,
-    _lock: File,
-}
-
-impl SharedKey {
-    /// Takes the first free slot of a key.
-    pub(super) fn take(locks: &Path, key: &str) -> Result<Self, Failure> {
-        std::fs::create_dir_all(locks).map_err(Failure::internal)?;
-        for slot in 0..SLOTS {
-            let name = if slot == 0 { key.to_owned() } else { format!("{key}/{slot}") };
-            let path = locks.join(Digest::of(name.as_bytes()).hex());
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-            let file = file.map_err(Failure::internal)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { name, _lock: file }),
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(error) => return Err(Failure::internal(error)),
-            }
-        }
-        Err(Failure::Internal(format!("more than {SLOTS} jobs build the same service")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
+    use slipway_context::Digest;
     use slipway_manifest::ServiceName;
     use slipway_manifest::plan::{JobKind, Plan};
     use tokio::net::UnixListener;
@@ -348,6 +345,7 @@ mod tests {
             looking: Looking::new(&config, registry.clone()),
             registry,
             engine,
+            max_builds: 4,
             locks: dir.join("locks"),
             events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
             runner_image: String::new(),
@@ -400,15 +398,5 @@ mod tests {
             () = cancelling => {}
         }
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    }
-
-    #[test]
-    fn jobs_that_overlap_get_a_key_each() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = SharedKey::take(dir.path(), "a/b").unwrap();
-        let second = SharedKey::take(dir.path(), "a/b").unwrap();
-        assert_eq!((first.name.as_str(), second.name.as_str()), ("a/b", "a/b/1"));
-        drop(first);
-        assert_eq!(SharedKey::take(dir.path(), "a/b").unwrap().name, "a/b");
     }
 }

@@ -403,6 +403,7 @@ fn not_analysed(error: &tokio::task::JoinError) -> Analysis {
     Analysis {
         context_paths: ContextPaths::All { reason: reason.clone() },
         base_images: Vec::new(),
+        opaque: true,
         frontend: None,
         unknown: vec![Unknown { reason, line: 1 }],
         declared_args: None,

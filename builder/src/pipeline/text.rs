@@ -1,6 +1,6 @@
 //! Pieces of output without cutting characters apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// Holds an incomplete UTF-8 character back until its rest comes, per stream.
@@ -28,6 +28,28 @@ impl<K: Eq + Hash> Pieces<K> {
     /// What is left of a stream that has ended.
     pub(super) fn end(&mut self, stream: &K) -> Vec<u8> {
         self.held.remove(stream).unwrap_or_default()
+    }
+}
+
+/// The end of what something has said.
+#[derive(Debug, Default)]
+pub(super) struct Tail(VecDeque<u8>);
+
+impl Tail {
+    /// How much of it a failure repeats, in bytes.
+    const MOST: usize = 2048;
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.0.extend(&bytes[bytes.len().saturating_sub(Self::MOST)..]);
+        self.0.drain(..self.0.len().saturating_sub(Self::MOST));
+    }
+
+    /// From the beginning of a line when it was cut.
+    pub(super) fn text(&self) -> String {
+        let bytes: Vec<u8> = self.0.iter().copied().collect();
+        let cut = bytes.len() >= Self::MOST;
+        let start = if cut { bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { 0 };
+        String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
 }
 
@@ -74,5 +96,19 @@ mod tests {
         assert_eq!(pieces.add(1, b"b"), b"\xe2b");
         assert_eq!(pieces.add(1, b"c\xf0\x9f"), b"c");
         assert_eq!(pieces.end(&1), b"\xf0\x9f");
+    }
+
+    #[test]
+    fn a_tail_begins_with_a_line() {
+        let mut tail = Tail::default();
+        tail.add(b"one\ntwo");
+        assert_eq!(tail.text(), "one\ntwo");
+        for n in 0..1000 {
+            tail.add(format!("line {n}\n").as_bytes());
+        }
+        let text = tail.text();
+        assert!(text.starts_with("line ") && text.ends_with("line 999\n") && text.len() <= Tail::MOST, "{text}");
+        tail.add(&[b'x'; 5000]);
+        assert_eq!(tail.text().len(), Tail::MOST, "one long line");
     }
 }

@@ -17,6 +17,8 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     let project = Project::load(settings, &args.vars.vars)?;
     let mut selection = Selection::build(project.application.clone(), args.services.clone());
     selection.build_args = project.build_args(&args.build_args)?;
+    selection.target.clone_from(&args.target);
+    selection.platforms.clone_from(&args.platforms);
     selection.no_cache = args.no_cache;
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;

@@ -1,0 +1,145 @@
+//! Which builds wait for which.
+//!
+//! A build waits for those whose images it uses: that it depends on, whose variables (`OKTETO_BUILD_*`) its fields or its
+//! Dockerfile name, and whose names are in its FROM, COPY --from or --mount; and for all that these wait for. Only what comes
+//! before it in the plan is waited for. Where a Dockerfile can't be understood, that is everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipway_context::dockerfile::{Input, analyse};
+use slipway_manifest::ImageEnv;
+use slipway_manifest::expand::Template;
+use slipway_manifest::image_env::variable_names;
+use slipway_manifest::plan::BuildPlan;
+use slipway_registry_client::{ImageRef, Tag};
+
+use super::Pipeline;
+use super::skip;
+
+/// Stands for an image that isn't built yet. No registry has such a name (RFC 6761).
+const NOT_YET: &str = "slipway.invalid";
+/// A digest like any other.
+const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// For each build of a plan, by its index: the indexes of those that it waits for.
+pub(super) type Needs = Vec<BTreeSet<usize>>;
+
+impl Pipeline {
+    /// What each build waits for.
+    pub(super) fn needs(&self) -> Needs {
+        let builds = &self.spec.plan.builds;
+        let (mut env, mut uses, mut names) = (ImageEnv::default(), Vec::new(), Vec::new());
+        for build in builds {
+            // One that is there already doesn't care what its Dockerfile says.
+            let skipped = self.spec.skipped.contains_key(&build.service);
+            uses.push(if skipped { Some(Uses::default()) } else { self.uses(build, &env) });
+            names.push(self.names(build, &env));
+            // A service's name and that registry make a reference.
+            let _ = env.extend(&build.service, &format!("{NOT_YET}/{}@{NO_DIGEST}", build.service));
+        }
+        needs(builds, &uses, &names)
+    }
+
+    /// What its Dockerfile uses; none: that can't be told.
+    fn uses(&self, build: &BuildPlan, env: &ImageEnv) -> Option<Uses> {
+        let root = self.spec.builds.get(&build.service)?.dockerfile;
+        let text = skip::dockerfile(build, &root, |digest, limit| self.blobs.read_all(digest, limit).ok())?;
+        let args: BTreeMap<_, _> =
+            build.complete_args(env).ok()?.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        let target = build.target.as_deref();
+        let found = analyse(&Input { text: &text, target, args: &args, platforms: &build.platforms });
+        if found.opaque {
+            return None;
+        }
+        let image = |name: &str| {
+            let image = self.registry.image_ref(&self.spec.namespace, name).ok()?;
+            Some(if image.tag().is_none() && image.digest().is_none() { image.with_tag(Tag::latest()) } else { image })
+        };
+        let images = found.base_images.iter().filter_map(|base| image(&base.name)).collect();
+        Some(Uses { variables: found.declared_args?, images })
+    }
+
+    /// The names that the build's image will have, as far as they are known.
+    fn names(&self, build: &BuildPlan, env: &ImageEnv) -> Vec<ImageRef> {
+        let names = build.images(&self.spec.plan.name, env).unwrap_or_default();
+        skip::names(&self.registry, &self.spec.namespace, self.spec.admin, &names).unwrap_or_default()
+    }
+}
+
+/// What a Dockerfile uses that other builds may make.
+#[derive(Debug, Default)]
+struct Uses {
+    variables: BTreeSet<String>,
+    images: BTreeSet<ImageRef>,
+}
+
+/// The same from what their Dockerfiles use (nothing: that can't be told) and which names their images will have.
+fn needs(builds: &[BuildPlan], uses: &[Option<Uses>], names: &[Vec<ImageRef>]) -> Needs {
+    let mut needs: Needs = Vec::with_capacity(builds.len());
+    for (index, (build, uses)) in builds.iter().zip(uses).enumerate() {
+        let templates = build.args.iter().map(|(_, value)| value).chain(&build.image);
+        let variables: BTreeSet<String> = templates.flat_map(Template::variables).collect();
+        let is_used = |other: &usize| {
+            let (service, names) = (&builds[*other].service, &names[*other]);
+            let own = variable_names(service);
+            build.depends_on.contains(service)
+                || own.iter().any(|name| variables.contains(name))
+                || uses.as_ref().is_none_or(|uses| {
+                    own.iter().any(|name| uses.variables.contains(name))
+                        || names.iter().any(|name| uses.images.contains(name))
+                })
+        };
+        let direct: BTreeSet<usize> = (0..index).filter(is_used).collect();
+        let through = direct.iter().flat_map(|other| needs[*other].iter().copied());
+        needs.push(through.chain(direct.iter().copied()).collect());
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_manifest::ServiceName;
+
+    use super::*;
+    use crate::pipeline::input::tests::plain_build;
+
+    fn named(name: &str) -> ImageRef {
+        format!("reg.example/dev/{name}:1").parse().unwrap()
+    }
+
+    /// What the builds `a`, `b`, … wait for.
+    fn waits(change: impl FnOnce(&mut [BuildPlan], &mut [Option<Uses>])) -> Vec<String> {
+        let services = ["a", "b", "c", "d"];
+        let mut builds = services.map(plain_build);
+        let mut uses = services.map(|_| Some(Uses::default()));
+        change(&mut builds, &mut uses);
+        let names = services.map(|name| vec![named(name)]);
+        let needs = needs(&builds, &uses, &names);
+        needs.iter().map(|needs| needs.iter().map(|index| services[*index]).collect()).collect()
+    }
+
+    #[test]
+    fn nothing_waits_for_what_it_does_not_use() {
+        assert_eq!(waits(|_, _| {}), ["", "", "", ""]);
+    }
+
+    #[test]
+    fn each_way_to_use_an_image_waits_for_it_and_for_what_that_waits_for() {
+        let waits = waits(|builds, uses| {
+            builds[1].depends_on = vec![ServiceName::new("a").unwrap()];
+            uses[2].as_mut().unwrap().images.extend([named("b"), named("d"), named("other")]);
+            uses[3].as_mut().unwrap().variables.insert("OKTETO_BUILD_C_SHA".to_owned());
+        });
+        assert_eq!(waits, ["", "a", "ab", "abc"]);
+    }
+
+    #[test]
+    fn fields_count_and_so_does_what_cant_be_told() {
+        let waits = waits(|builds, uses| {
+            builds[1].args = vec![("X".to_owned(), Template::from_source("${OKTETO_BUILD_A_TAG}"))];
+            builds[2].image = Some(Template::from_source("x:${OKTETO_BUILD_A_TAG}"));
+            uses[3] = None;
+        });
+        assert_eq!(waits, ["", "a", "a", "abc"]);
+    }
+}

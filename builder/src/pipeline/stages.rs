@@ -1,0 +1,93 @@
+//! The builds of a job: each as soon as what it waits for is done, some at a time.
+//!
+//! A build that fails takes with it only those that wait for it. The others go on, and what they made stands.
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use slipway_manifest::ImageEnv;
+use slipway_manifest::plan::BuildPlan;
+use slipway_registry_client::ImageRef;
+use tokio::sync::OnceCell;
+
+use super::Pipeline;
+use super::failure::Failure;
+use super::input::Before;
+use crate::buildkit::Engine;
+
+/// An image by its digest, and the names that it was given.
+pub(super) type Made = (ImageRef, Vec<ImageRef>);
+
+/// Where a build stands.
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Running,
+    Made(Made),
+    /// It failed, or what it waited for did.
+    Lost,
+}
+
+impl Pipeline {
+    /// Makes all images of the plan; gives their variables, in the plan's order.
+    pub(super) async fn build_all(&self, engine: &OnceCell<Engine>) -> Result<ImageEnv, Failure> {
+        let (builds, needs) = (&self.spec.plan.builds, self.needs());
+        let mut states: Vec<State> = builds.iter().map(|_| State::Waiting).collect();
+        let (mut running, mut failed) = (FuturesUnordered::new(), None);
+        loop {
+            // In the plan's order, so that of two that are lost the reason comes first.
+            for (index, build) in builds.iter().enumerate() {
+                if self.cancel.is_cancelled() {
+                    break;
+                }
+                if !matches!(states[index], State::Waiting) {
+                    continue;
+                }
+                let needed = || needs[index].iter().map(|needed| (&builds[*needed], &states[*needed]));
+                if let Some((lost, _)) = needed().find(|(_, state)| matches!(state, State::Lost)) {
+                    self.events.warn(format!("`{}` is not built: it needs `{}`", build.service, lost.service));
+                    states[index] = State::Lost;
+                } else if running.len() < self.max_builds && needed().all(|(_, state)| matches!(state, State::Made(_)))
+                {
+                    let before = before(needed())?;
+                    states[index] = State::Running;
+                    running.push(async move { (index, self.build_one(engine, build, &before).await) });
+                }
+            }
+            let Some((index, result)) = running.next().await else { break };
+            states[index] = match result {
+                Ok(made) => State::Made(made),
+                Err(failure) => {
+                    if failed.is_some() && !self.cancel.is_cancelled() {
+                        self.events.warn(failure.to_string());
+                    }
+                    failed.get_or_insert(failure);
+                    State::Lost
+                }
+            };
+        }
+        match failed {
+            Some(failure) => Err(failure),
+            None => Ok(before(builds.iter().zip(&states))?.env),
+        }
+    }
+
+    async fn build_one(&self, engine: &OnceCell<Engine>, build: &BuildPlan, before: &Before) -> Result<Made, Failure> {
+        let found = self.unless_cancelled(self.again(|| Box::pin(self.found(build, before)))).await??;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let engine = self.connected(engine).await?;
+        self.again(|| Box::pin(self.build(engine, build, before))).await
+    }
+}
+
+/// What these have made.
+fn before<'b>(builds: impl Iterator<Item = (&'b BuildPlan, &'b State)>) -> Result<Before, Failure> {
+    let mut before = Before::default();
+    for (build, state) in builds {
+        if let State::Made((image, names)) = state {
+            before.add(&build.service, image, names.clone()).map_err(Failure::internal)?;
+        }
+    }
+    Ok(before)
+}

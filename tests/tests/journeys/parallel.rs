@@ -1,0 +1,94 @@
+//! Several builds of a job at a time.
+
+use slipway_journeys::{Project, Run, Service, files, image, unique};
+
+/// Where in the events something is told of a service.
+fn place(run: &Run, kind: &str, service: &str) -> usize {
+    let is = |event: &serde_json::Value| event["type"] == kind && event["service"] == service;
+    run.events.iter().position(is).unwrap_or_else(|| panic!("no {kind} of {service}\n{}", run.story()))
+}
+
+fn dockerfile(app: &Project, service: &str, text: &str) {
+    app.file(&format!("{service}/Dockerfile"), text);
+}
+
+/// A file that nobody has, as a step makes it, slowly.
+fn slow(mark: &str) -> String {
+    format!(
+        "FROM debian:trixie-slim AS made\nRUN sleep 2; echo {mark} >/mark\nFROM scratch\nCOPY --from=made /mark /mark\n"
+    )
+}
+
+#[test]
+fn builds_overlap_unless_one_uses_the_other() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest(
+        "build:\n  base: base\n  left: left\n  right: right\n  by-variable: by-variable\n  by-name:\n    context: by-name\n  declared:\n    context: declared\n    depends_on: left\n",
+    );
+    let mark = unique("m");
+    for name in ["base", "left", "right"] {
+        dockerfile(&app, name, &slow(&format!("{name}-{mark}")));
+    }
+    dockerfile(
+        &app,
+        "by-variable",
+        "ARG OKTETO_BUILD_BASE_IMAGE\nFROM $OKTETO_BUILD_BASE_IMAGE\nCOPY Dockerfile /own\n",
+    );
+    dockerfile(&app, "by-name", &format!("FROM okteto.dev/{}-base:okteto\nCOPY Dockerfile /own\n", app.name));
+    dockerfile(&app, "declared", "FROM scratch\nCOPY Dockerfile /own\n");
+    let run = app.events(&["build"]).ok();
+    let last_start =
+        ["base", "left", "right"].map(|name| place(&run, "build.started", name)).into_iter().max().unwrap();
+    let first_end = ["base", "left", "right"].map(|name| place(&run, "build.done", name)).into_iter().min().unwrap();
+    assert!(last_start < first_end, "they overlap: {}", run.story());
+    for (user, used) in [("by-variable", "base"), ("by-name", "base"), ("declared", "left")] {
+        assert!(place(&run, "build.done", used) < place(&run, "build.started", user), "{user}: {}", run.story());
+    }
+    for user in ["by-variable", "by-name"] {
+        let done = &run.events[place(&run, "build.done", user)];
+        let image = image::pull(&app.team, done["image"].as_str().unwrap());
+        assert_eq!(files::text(&image.files, "mark").trim(), format!("base-{mark}"), "this job's base image");
+    }
+}
+
+#[test]
+fn a_build_that_fails_takes_with_it_only_what_waits_for_it() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest(
+        "build:\n  bad: bad\n  good: good\n  user:\n    context: user\n    depends_on: bad\n  users-user:\n    context: user\n    depends_on: user\n",
+    );
+    let mark = unique("m");
+    dockerfile(&app, "bad", "FROM debian:trixie-slim\nRUN exit 7\n");
+    dockerfile(&app, "good", &slow(&mark));
+    dockerfile(&app, "user", "FROM scratch\nCOPY Dockerfile /own\n");
+    let run = app.events(&["build"]).expect(1);
+    let error = &run.last("job.done")["error"];
+    assert!(error["message"].as_str().unwrap().contains("`bad`"), "{error}");
+    assert_eq!(run.all("build.started").len(), 2, "{}", run.story());
+    let told: Vec<_> = run.all("warning").iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ["`user` is not built: it needs `bad`", "`users-user` is not built: it needs `bad`"]);
+    // What the others made stands, and is found again.
+    let image = image::pull(&app.team, run.last("build.done")["image"].as_str().unwrap());
+    assert_eq!(files::text(&image.files, "mark").trim(), mark);
+    assert_eq!(app.events(&["build", "good"]).ok().all("build.skipped").len(), 1);
+}
+
+#[test]
+fn jobs_that_build_the_same_at_once_share_one_run() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let mark = unique("m");
+    app.image(&format!(
+        "FROM debian:trixie-slim AS made\nRUN echo begun-{mark}; sleep 3; date +%s%N >/when\nFROM scratch\nCOPY --from=made /when /when\n"
+    ));
+    let first = app.start_events(&["build", "--no-cache"]);
+    first.says(&format!("begun-{mark}"));
+    // Not one that wants it anew.
+    let second = app.checkout().events(&["build"]).ok();
+    let first = first.finish().ok();
+    assert_eq!(first.all("build.started").len() + second.all("build.started").len(), 1, "{}", second.story());
+    assert_eq!(second.last("build.skipped")["image"], first.last("build.done")["image"]);
+    assert!(second.last("warning")["message"].as_str().unwrap().contains("waiting"), "{}", second.story());
+}
