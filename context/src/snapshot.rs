@@ -3,7 +3,7 @@
 //! For a build there are two snapshots. [`scan`] makes the one of the context, after its rules. [`scan_dockerfile`] makes
 //! the one of the Dockerfile and its ignore file, which `BuildKit` asks for under the name `dockerfile`; that way an
 //! ignored Dockerfile is sent and still can't be copied into an image. What happens when `BuildKit` applies the ignore
-//! file again is told in [`rules`].
+//! file again is told in [`crate::rules`].
 
 use std::collections::BTreeMap;
 use std::fs::File;
