@@ -71,14 +71,6 @@ pub enum BlobError {
     },
 }
 
-impl BlobError {
-    /// Whether there is no room left on the disk.
-    pub fn is_disk_full(&self) -> bool {
-        let (Self::Io { source, .. } | Self::Pack { source, .. }) = self else { return false };
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-    }
-}
-
 /// The blobs of one namespace. Cheap to clone, and to open again: a process shares what it knows of a namespace's packs.
 #[derive(Debug, Clone)]
 pub struct Blobs {

@@ -198,7 +198,8 @@ fn a_full_disk_during_an_upload_keeps_what_was_written_completely() {
         upload.frame(&record(&large(2))).unwrap();
         let error = upload.frame(&record(&large(3))).unwrap_err();
         assert!(error.to_string().starts_with("write pack "), "{error}");
-        assert!(matches!(&error, UploadError::Blob(error) if error.is_disk_full()), "{error}");
+        let UploadError::Blob(BlobError::Pack { source, .. }) = &error else { panic!("{error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::FileTooLarge);
         drop(upload);
         assert!(blobs.has(&Digest::of(&large(1))) && blobs.has(&Digest::of(&large(2))));
         assert!(!blobs.has(&Digest::of(&large(3))));

@@ -14,6 +14,12 @@ const SIZE: usize = 3_000_000;
 /// Room for two projects, not for three.
 const LIMIT: usize = 8_000_000;
 
+/// A service that cleans all the time, with that much room.
+fn tidy() -> Service {
+    let options = Options::default().set("SLIPWAYD_STORE__CLEAN_INTERVAL_S", "1");
+    Service::with(options.set("SLIPWAYD_STORE__NAMESPACE_MAX_BYTES", LIMIT.to_string()))
+}
+
 /// A project whose image is its data: a large file, which is cut into chunks, and small ones.
 fn project(team: &Team) -> Project {
     let app = team.project();
@@ -80,10 +86,7 @@ fn is_stored(service: &Service, team: &Team, file: &Path) -> bool {
 
 #[test]
 fn old_contents_go_while_builds_run_and_come_back_when_they_are_built() {
-    let options = Options::default()
-        .set("SLIPWAYD_STORE__CLEAN_INTERVAL_S", "1")
-        .set("SLIPWAYD_STORE__NAMESPACE_MAX_BYTES", LIMIT.to_string());
-    let service = Service::with(options);
+    let service = tidy();
     let team = service.team();
     let (old, new) = (project(&team), project(&team));
     build(&old);
@@ -120,10 +123,7 @@ fn old_contents_go_while_builds_run_and_come_back_when_they_are_built() {
 
 #[test]
 fn what_belongs_to_no_tree_goes_before_trees_do() {
-    let options = Options::default()
-        .set("SLIPWAYD_STORE__CLEAN_INTERVAL_S", "1")
-        .set("SLIPWAYD_STORE__NAMESPACE_MAX_BYTES", LIMIT.to_string());
-    let service = Service::with(options);
+    let service = tidy();
     let team = service.team();
     let app = project(&team);
     build(&app);
@@ -159,10 +159,7 @@ fn a_service_that_has_too_much_of_no_tree_says_what_to_do() {
 
 #[test]
 fn a_service_that_is_killed_while_it_cleans_has_lost_nothing_that_is_needed() {
-    let options = Options::default()
-        .set("SLIPWAYD_STORE__CLEAN_INTERVAL_S", "1")
-        .set("SLIPWAYD_STORE__NAMESPACE_MAX_BYTES", LIMIT.to_string());
-    let service = Service::with(options);
+    let service = tidy();
     let team = service.team();
     let app = project(&team);
     build(&app);
