@@ -7,6 +7,7 @@
 //! | `inline` | small roots that came with the request |
 //! | `sent` | what was sent for the job, in all calls |
 //! | `progress` | the figures of `sync.progress` |
+//! | `unpack` | frames as they were before they were compressed |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
