@@ -78,11 +78,14 @@ pub struct Pipeline {
     pub cancel: CancellationToken,
 }
 
+/// The engine, connected once for all who need it, or why it can't be.
+type Shared = OnceCell<Result<Engine, Arc<Failure>>>;
+
 impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
         // Connected when it is needed: what need not be built needs none.
-        let engine = OnceCell::new();
+        let engine = Shared::new();
         let images = self.build_all(&engine).await?;
         match &self.spec.plan.commands {
             Some(commands) if !commands.commands.is_empty() => {
@@ -93,13 +96,14 @@ impl Pipeline {
     }
 
     /// The engine; the job says once that it has it.
-    async fn connected<'e>(&self, engine: &'e OnceCell<Engine>) -> Result<&'e Engine, Failure> {
+    async fn connected<'e>(&self, engine: &'e Shared) -> Result<&'e Engine, Failure> {
         let connect = || async {
-            let connected = self.unless_cancelled(self.again(|| self.connect())).await??;
+            let connected = self.unless_cancelled(self.again(|| self.connect())).await.flatten()?;
             self.events.emit(Kind::JobStarted(JobStarted { engine: connected.address().to_string() }));
             Ok(connected)
         };
-        engine.get_or_try_init(connect).await
+        let connected = engine.get_or_init(|| async { connect().await.map_err(Arc::new) }).await;
+        connected.as_ref().map_err(|failure| Failure::Shared(failure.clone()))
     }
 
     async fn connect(&self) -> Result<Engine, Failure> {
@@ -124,7 +128,7 @@ impl Pipeline {
                 Err(failure) if failure.is_transient() && began.elapsed() < PATIENCE => failure,
                 result => return result,
             };
-            let message = failure.to_string();
+            let message = failure.cause();
             if told.as_ref() != Some(&message) {
                 self.events.warn(format!("{message}; trying again"));
                 told = Some(message);

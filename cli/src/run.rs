@@ -77,6 +77,7 @@ pub(crate) async fn run(
     for tree in prepared.roots.trees() {
         if missing.contains(&tree.name) { &mut blobs } else { &mut there }.add(tree);
     }
+    let order: Vec<ServiceName> = prepared.plan.builds.iter().map(|build| build.service.clone()).collect();
     drop(prepared);
     // What the service has already, it will still have when a little of it has changed.
     let remembering = tokio::task::spawn_blocking({
@@ -133,7 +134,7 @@ pub(crate) async fn run(
     if status == ExitStatus::Done
         && let Some(path) = ending.env_file
     {
-        write_env_file(path, &image_env(&followed)?)?;
+        write_env_file(path, &image_env(&followed, &order)?)?;
     }
     Ok(status)
 }
@@ -191,12 +192,13 @@ async fn abandon(client: &Client, job: &str, error: SyncError) -> Result<()> {
     }
 }
 
-/// The variables of a job's images.
-fn image_env(followed: &Followed) -> Result<ImageEnv> {
+/// The variables of a job's images, in the plan's order: builds end in any.
+fn image_env(followed: &Followed, order: &[ServiceName]) -> Result<ImageEnv> {
     let mut env = ImageEnv::default();
-    for (service, image) in &followed.images {
-        let service = ServiceName::new(service.clone()).context("read the name of a built service")?;
-        env.extend(&service, image).with_context(|| format!("read the reference of the image of {service}"))?;
+    for service in order {
+        let made = followed.images.iter().find(|(name, _)| name == service.as_str());
+        let Some((_, image)) = made else { continue };
+        env.extend(service, image).with_context(|| format!("read the reference of the image of {service}"))?;
     }
     Ok(env)
 }

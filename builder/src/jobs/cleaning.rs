@@ -103,7 +103,11 @@ impl Jobs {
                     all.bytes += swept.bytes;
                 }
                 Ok(Err(error)) => tracing::error!(%namespace, %error, "can't make room in {namespace}"),
-                Err(_) => tracing::warn!(%namespace, "making room in {namespace} takes long: the others go on"),
+                Err(_) => {
+                    tracing::warn!(%namespace, "making room in {namespace} takes long: the others go on");
+                    // What it will give is not known yet: nothing of the others' goes for its sake.
+                    excess = 0;
+                }
             }
             if let Some(before) = before
                 && let Some(after) = self.bytes_of(namespace).await
@@ -310,6 +314,7 @@ impl Jobs {
         // After a power cut a tree must not be known again whose packs are gone.
         if !self.inner.db.checkpoint().await? {
             tracing::warn!(%namespace, "the database is busy: {namespace} keeps its packs until the next round");
+            drop(alone);
             let pending = move || under_way + gc::spare(&blobs, &needed).charge;
             return Ok((Swept::default(), blocking("count what nobody needs", pending).await?));
         }

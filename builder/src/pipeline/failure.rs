@@ -1,5 +1,7 @@
 //! Why a job did not succeed: the one table of failures, their codes and hints.
 
+use std::sync::Arc;
+
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::CompleteError;
 
@@ -95,6 +97,9 @@ pub enum Failure {
         /// What happened.
         source: Box<RunnerError>,
     },
+    /// One that others have, too.
+    #[error(transparent)]
+    Shared(Arc<Failure>),
     /// Our fault.
     #[error("internal error: {0}")]
     Internal(String),
@@ -110,12 +115,26 @@ impl Failure {
         Self::Internal(error.to_string())
     }
 
+    /// What others have too: it is told once.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
+    }
+
+    /// Without the output.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Build { service, source, .. } => format!("build of service `{service}` failed: {source}"),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether trying again may help. Never after a command has started.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Engine(source) | Self::Build { source, .. } => source.is_transient(),
             Self::Runner(source) => source.is_transient(),
             Self::Registry(_) => true,
+            Self::Shared(failure) => failure.is_transient(),
             _ => false,
         }
     }
@@ -126,8 +145,11 @@ impl Failure {
             Self::Cancelled
             | Self::Engine(buildkit::Error::Cancelled)
             | Self::Build { source: buildkit::Error::Cancelled, .. } => return (JobState::Cancelled, None),
+            Self::Shared(failure) => return failure.end(),
             Self::Engine(_) => ("engine_unavailable", None),
-            Self::Build { source: buildkit::Error::Solve(_), .. } => ("build_failed", build_hint(&self.to_string())),
+            Self::Build { source: buildkit::Error::Solve(_), tail, .. } => {
+                ("build_failed", no_emulator(tail).or_else(|| build_hint(&self.cause())))
+            }
             Self::Build { .. } => ("engine_lost", None),
             Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),
             Self::Push { .. } => ("push_refused", None),
@@ -145,6 +167,15 @@ impl Failure {
     }
 }
 
+/// For a step whose last words are those of a machine that can't run its program.
+fn no_emulator(tail: &str) -> Option<String> {
+    tail.trim_end().ends_with("exec format error").then(|| {
+        "the program is for another platform, and the engine has no emulator for it: `docker run --privileged --rm \
+         tonistiigi/binfmt --install all` on its machine installs them"
+            .to_owned()
+    })
+}
+
 fn build_hint(message: &str) -> Option<String> {
     let hint = if message.contains("denied by policy") {
         "a build may use images of its own namespace and of the global one only"
@@ -152,9 +183,6 @@ fn build_hint(message: &str) -> Option<String> {
         "is the file in the context, and not excluded by an ignore file? `slipway files --for build:<service>` lists what is sent"
     } else if message.contains("is damaged: its content") {
         "the service's disk has lost it: run the command again, and it is sent anew"
-    } else if message.contains("exec format error") {
-        "the program is for another platform, and the engine has no emulator for it: `docker run --privileged --rm \
-         tonistiigi/binfmt --install all` on its machine installs them"
     } else if message.contains("no match for platform in manifest") {
         "the base image is not there for that platform"
     } else if message.contains("failed to resolve source metadata") {

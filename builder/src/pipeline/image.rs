@@ -76,6 +76,8 @@ impl Pipeline {
             let waited;
             (_alone, waited) = self.alone(build, found, first).await?;
             if waited {
+                // Where that failed, all who waited build at the same time.
+                _alone = None;
                 decision = decide().await?;
             }
         }
@@ -299,6 +301,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use slipway_context::Digest;
+    use slipway_context::tree::{Directory, Entry, Node};
     use slipway_manifest::ServiceName;
     use slipway_manifest::plan::{JobKind, Plan};
     use tokio::net::UnixListener;
@@ -308,6 +311,7 @@ mod tests {
     use crate::buildkit::{Address, engine};
     use crate::config::Config;
     use crate::jobs::spec::{BuildRoots, JobSpec};
+    use crate::jobs::state::JobState;
     use crate::names::JobId;
     use crate::pipeline::events::Events;
     use crate::pipeline::input::tests::plain_build;
@@ -316,6 +320,8 @@ mod tests {
     use crate::registry::mirrors::Mirrors;
     use crate::registry::{self, Registry};
     use crate::store::Blobs;
+    use crate::store::tests::record;
+    use crate::store::upload::Upload;
 
     /// One build over a registry that has every image and takes none, and an engine that says nothing.
     fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
@@ -394,9 +400,57 @@ mod tests {
         };
         let began = Instant::now();
         tokio::select! {
-            result = pipeline.run() => assert!(matches!(result, Err(Failure::Cancelled)), "{result:?}"),
+            result = pipeline.run() => assert_eq!(result.unwrap_err().end().0, JobState::Cancelled),
             () = cancelling => {}
         }
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_cancelled_before_its_builds_begin_has_not_succeeded() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (pipeline, _listener) = pipeline(dir.path(), &server);
+        pipeline.cancel.cancel();
+        assert_eq!(pipeline.run().await.unwrap_err().end().0, JobState::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn builds_wait_for_the_images_that_their_dockerfiles_name() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (mut pipeline, _listener) = pipeline(dir.path(), &server);
+        let host = &server.host;
+        let texts = [
+            "FROM scratch\n".to_owned(),
+            "FROM scratch\n".to_owned(),
+            // By variables of one, another one.
+            "ARG OKTETO_BUILD_A_REGISTRY\nFROM $OKTETO_BUILD_A_REGISTRY/dev/demo-b:okteto\n".to_owned(),
+            format!("FROM scratch\nCOPY --from={host}/dev/demo-b:okteto / /\n"),
+            "FROM okteto.dev/demo-a\n".to_owned(),
+            "FROM okteto.dev/demo-a:okteto\n".to_owned(),
+            "# syntax=example.com/unknown\nFROM scratch\n".to_owned(),
+        ];
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        let mut upload = Upload::new(pipeline.blobs.clone());
+        pipeline.spec.plan.builds = names.map(plain_build).to_vec();
+        for (name, text) in names.into_iter().zip(&texts) {
+            let (directory, digest) = dockerfile_tree(text);
+            for content in [text.as_bytes(), &directory] {
+                upload.frame(&record(content)).unwrap();
+            }
+            let roots = BuildRoots { context: digest, narrowed_to: Vec::new(), dockerfile: digest };
+            pipeline.spec.builds.insert(ServiceName::new(name).unwrap(), roots);
+        }
+        upload.seal().unwrap();
+        let needs: Vec<String> =
+            pipeline.needs().iter().map(|needs| needs.iter().map(|index| names[*index]).collect()).collect();
+        assert_eq!(needs, ["", "", "ab", "b", "", "a", "abcdef"]);
+    }
+
+    /// The encoded tree that has only this Dockerfile.
+    fn dockerfile_tree(text: &str) -> (Vec<u8>, Digest) {
+        let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
+        let node = Node::File { digest, size, chunked: false };
+        let directory = Directory::new(vec![Entry { name: "Dockerfile".into(), mode: 0o644, node }]).unwrap();
+        (directory.encode(), directory.digest())
     }
 }

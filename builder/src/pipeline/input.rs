@@ -241,7 +241,10 @@ impl Inputs<'_> {
                 let base = self.base(bases, name, from.then_some(&platforms)).await?;
                 let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
                 found.push((name.to_owned(), base.digest.to_string()));
-                pinned.push(image.with_digest(base.digest));
+                // One that names a digest is no other under its tag.
+                if image.digest().is_none() {
+                    pinned.push(image.with_digest(base.digest));
+                }
             }
             Ok::<_, NoDigest>((found, pinned))
         };

@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -41,14 +42,23 @@ impl SharedKey {
 /// A build that nobody else runs now, in this or another job.
 #[derive(Debug)]
 pub(super) struct Alone {
+    path: PathBuf,
     _lock: File,
+}
+
+impl Drop for Alone {
+    /// There are as many inputs as there are changes: their files must not stay.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 impl Alone {
     /// Takes the lock of these inputs, if nobody has it.
     pub(super) fn try_take(locks: &Path, input: &str) -> Result<Option<Self>, Failure> {
-        let lock = try_lock(locks, &format!("input {input}")).map_err(Failure::internal)?;
-        Ok(lock.map(|lock| Self { _lock: lock }))
+        let name = format!("input {input}");
+        let lock = try_lock(locks, &name).map_err(Failure::internal)?;
+        Ok(lock.map(|lock| Self { path: path(locks, &name), _lock: lock }))
     }
 
     /// Waits until it can be taken.
@@ -64,17 +74,29 @@ impl Alone {
 
 fn try_lock(locks: &Path, name: &str) -> io::Result<Option<File>> {
     fs::create_dir_all(locks)?;
-    let path = locks.join(Digest::of(name.as_bytes()).hex());
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+    let path = path(locks, name);
+    loop {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        // Its holder before us may have removed it meanwhile: then it locks nothing.
+        if fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino())) {
+            return Ok(Some(file));
+        }
     }
+}
+
+fn path(locks: &Path, name: &str) -> PathBuf {
+    locks.join(Digest::of(name.as_bytes()).hex())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
@@ -95,5 +117,27 @@ mod tests {
         let _other = Alone::try_take(dir.path(), "b").unwrap().unwrap();
         let (next, ()) = tokio::join!(Alone::take(dir.path(), "a"), async move { drop(first) });
         next.unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_inputs_and_one_holder_at_a_time_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (held, most) = (std::sync::atomic::AtomicU32::new(0), std::sync::atomic::AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut taken = 0;
+                    while taken < 200 {
+                        let Some(alone) = Alone::try_take(dir.path(), "a").unwrap() else { continue };
+                        most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        taken += 1;
+                        drop(alone);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -16,7 +16,7 @@ use slipway_registry_client::{ImageRef, Tag};
 use super::Pipeline;
 use super::skip;
 
-/// Stands for an image that isn't built yet. No registry has such a name (RFC 6761).
+/// Stands for the registry of an image that isn't built yet and whose name can't be told. There is no such host (RFC 6761).
 const NOT_YET: &str = "slipway.invalid";
 /// A digest like any other.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -34,8 +34,12 @@ impl Pipeline {
             let skipped = self.spec.skipped.contains_key(&build.service);
             uses.push(if skipped { Some(Uses::default()) } else { self.uses(build, &env) });
             names.push(self.names(build, &env));
-            // A service's name and that registry make a reference.
-            let _ = env.extend(&build.service, &format!("{NOT_YET}/{}@{NO_DIGEST}", build.service));
+            // As its image will be named, but for the digest.
+            let name = names.last().and_then(|names| names.first());
+            let place = name.map(|name| format!("{}/{}", name.registry(), name.repository()));
+            // Both are references.
+            let place = place.unwrap_or_else(|| format!("{NOT_YET}/{}", build.service));
+            let _ = env.extend(&build.service, &format!("{place}@{NO_DIGEST}"));
         }
         needs(builds, &uses, &names)
     }
@@ -74,16 +78,21 @@ struct Uses {
 }
 
 /// The same from what their Dockerfiles use (nothing: that can't be told) and which names their images will have.
-fn needs(builds: &[BuildPlan], uses: &[Option<Uses>], names: &[Vec<ImageRef>]) -> Needs {
+fn needs(builds: &[BuildPlan], all: &[Option<Uses>], names: &[Vec<ImageRef>]) -> Needs {
     let mut needs: Needs = Vec::with_capacity(builds.len());
-    for (index, (build, uses)) in builds.iter().zip(uses).enumerate() {
+    for (index, (build, uses)) in builds.iter().zip(all).enumerate() {
         let templates = build.args.iter().map(|(_, value)| value).chain(&build.image);
         let variables: BTreeSet<String> = templates.flat_map(Template::variables).collect();
+        let own_names = &names[index];
         let is_used = |other: &usize| {
             let (service, names) = (&builds[*other].service, &names[*other]);
             let own = variable_names(service);
             build.depends_on.contains(service)
                 || own.iter().any(|name| variables.contains(name))
+                // Not known: it may be any.
+                || names.is_empty()
+                // Who pushes a name last has it, and who used it before had the one before.
+                || own_names.iter().any(|name| names.contains(name) || all[*other].as_ref().is_some_and(|uses| uses.images.contains(name)))
                 || uses.as_ref().is_none_or(|uses| {
                     own.iter().any(|name| uses.variables.contains(name))
                         || names.iter().any(|name| uses.images.contains(name))
@@ -109,11 +118,15 @@ mod tests {
 
     /// What the builds `a`, `b`, … wait for.
     fn waits(change: impl FnOnce(&mut [BuildPlan], &mut [Option<Uses>])) -> Vec<String> {
+        waits_named(|builds, uses, _| change(builds, uses))
+    }
+
+    fn waits_named(change: impl FnOnce(&mut [BuildPlan], &mut [Option<Uses>], &mut [Vec<ImageRef>])) -> Vec<String> {
         let services = ["a", "b", "c", "d"];
         let mut builds = services.map(plain_build);
         let mut uses = services.map(|_| Some(Uses::default()));
-        change(&mut builds, &mut uses);
-        let names = services.map(|name| vec![named(name)]);
+        let mut names = services.map(|name| vec![named(name)]);
+        change(&mut builds, &mut uses, &mut names);
         let needs = needs(&builds, &uses, &names);
         needs.iter().map(|needs| needs.iter().map(|index| services[*index]).collect()).collect()
     }
@@ -141,5 +154,15 @@ mod tests {
             uses[3] = None;
         });
         assert_eq!(waits, ["", "a", "a", "abc"]);
+    }
+
+    #[test]
+    fn who_pushes_a_name_waits_for_those_who_have_it_before() {
+        let waits = waits_named(|_, uses, names| {
+            names[1] = vec![named("a")];
+            uses[2].as_mut().unwrap().images.insert(named("d"));
+        });
+        assert_eq!(waits, ["", "a", "", "c"]);
+        assert_eq!(waits_named(|_, _, names| names[1].clear()), ["", "", "b", "b"], "it may have any name");
     }
 }

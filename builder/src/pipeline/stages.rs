@@ -7,12 +7,10 @@ use futures::stream::FuturesUnordered;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
-use tokio::sync::OnceCell;
 
-use super::Pipeline;
 use super::failure::Failure;
 use super::input::Before;
-use crate::buildkit::Engine;
+use super::{Pipeline, Shared};
 
 /// An image by its digest, and the names that it was given.
 pub(super) type Made = (ImageRef, Vec<ImageRef>);
@@ -29,14 +27,15 @@ enum State {
 
 impl Pipeline {
     /// Makes all images of the plan; gives their variables, in the plan's order.
-    pub(super) async fn build_all(&self, engine: &OnceCell<Engine>) -> Result<ImageEnv, Failure> {
+    pub(super) async fn build_all(&self, engine: &Shared) -> Result<ImageEnv, Failure> {
         let (builds, needs) = (&self.spec.plan.builds, self.needs());
         let mut states: Vec<State> = builds.iter().map(|_| State::Waiting).collect();
-        let (mut running, mut failed) = (FuturesUnordered::new(), None);
+        let (mut running, mut failed) = (FuturesUnordered::new(), None::<Failure>);
         loop {
             // In the plan's order, so that of two that are lost the reason comes first.
             for (index, build) in builds.iter().enumerate() {
-                if self.cancel.is_cancelled() {
+                // What couldn't be reached for so long would be waited for by each of them in turn.
+                if self.cancel.is_cancelled() || failed.as_ref().is_some_and(Failure::is_transient) {
                     break;
                 }
                 if !matches!(states[index], State::Waiting) {
@@ -57,7 +56,9 @@ impl Pipeline {
             states[index] = match result {
                 Ok(made) => State::Made(made),
                 Err(failure) => {
-                    if failed.is_some() && !self.cancel.is_cancelled() {
+                    // The job's end tells one failure, and only then.
+                    let more = !running.is_empty() || states.iter().any(|state| matches!(state, State::Waiting));
+                    if (more || failed.is_some()) && !self.cancel.is_cancelled() && !failure.is_shared() {
                         self.events.warn(failure.to_string());
                     }
                     failed.get_or_insert(failure);
@@ -67,11 +68,15 @@ impl Pipeline {
         }
         match failed {
             Some(failure) => Err(failure),
-            None => Ok(before(builds.iter().zip(&states))?.env),
+            None if states.iter().all(|state| matches!(state, State::Made(_))) => {
+                Ok(before(builds.iter().zip(&states))?.env)
+            }
+            // Nothing else stops it.
+            None => Err(Failure::Cancelled),
         }
     }
 
-    async fn build_one(&self, engine: &OnceCell<Engine>, build: &BuildPlan, before: &Before) -> Result<Made, Failure> {
+    async fn build_one(&self, engine: &Shared, build: &BuildPlan, before: &Before) -> Result<Made, Failure> {
         let found = self.unless_cancelled(self.again(|| Box::pin(self.found(build, before)))).await??;
         if let Some(found) = found {
             return Ok(found);

@@ -16,7 +16,7 @@ pub(super) fn blobs(dir: &Path) -> Blobs {
     Blobs::open_alone(dir, &"dev".parse().unwrap()).unwrap()
 }
 
-pub(super) fn record(content: &[u8]) -> Vec<u8> {
+pub(crate) fn record(content: &[u8]) -> Vec<u8> {
     record_at(content, 7)
 }
 
