@@ -313,7 +313,8 @@ async fn memory_does_not_grow_with_the_context() {
     let (peak, status) = tokio::join!(peak, child.wait());
     assert_eq!(status.unwrap().code(), Some(0));
     assert!(fake.told().discarded > usize::try_from(LARGE).unwrap() + SMALL * 48);
-    assert!(peak < 40_000, "{peak} kB");
+    // Far below what is sent, and above what compressors, frames under way and the allocator take on a busy machine.
+    assert!(peak < 60_000, "{peak} kB");
     println!("peak of anonymous memory: {peak} kB");
 }
 
