@@ -80,6 +80,38 @@ fn a_namespace_sees_only_what_it_uploaded() {
     assert!(other.has(&Digest::of(b"secret")), "it has to upload it itself");
 }
 
+/// Not by its answers, and not by how long they take: nothing of the other namespace's is there to be looked at.
+#[test]
+fn what_a_namespace_holds_is_all_that_is_looked_at_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |namespace: &str| Blobs::open_alone(dir.path(), &namespace.parse().unwrap()).unwrap();
+    let digest = Digest::of(b"secret");
+    put(&open("two"), &[b"own"]);
+    let before = files_under(dir.path());
+    put(&open("one"), &[b"secret"]);
+    // What the upload left behind is below the namespace's own folder: no index, and no pack, is shared.
+    let new: Vec<_> = files_under(dir.path()).into_iter().filter(|path| !before.contains(path)).collect();
+    assert!(new.iter().any(|path| path.extension().is_some_and(|extension| extension == "pack")), "{new:?}");
+    for path in &new {
+        assert!(path.starts_with(dir.path().join("blobs/one")), "{path:?}");
+    }
+    // The other's files can't be what it is answered from: it is answered the same when they can't be read.
+    let other = open("two");
+    fs::rename(dir.path().join("blobs/one"), dir.path().join("away")).unwrap();
+    fs::write(dir.path().join("blobs/one"), "no folder").unwrap();
+    for other in [other, open("two")] {
+        assert!(!other.has(&digest));
+        assert!(matches!(other.read(&digest), Err(BlobError::Missing(_))));
+        assert!(other.has(&Digest::of(b"own")));
+        put(&other, &[b"more"]);
+    }
+}
+
+fn files_under(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_under(&path) } else { vec![path] }).collect()
+}
+
 #[test]
 fn what_one_process_seals_another_sees() {
     let dir = tempfile::tempdir().unwrap();
