@@ -77,8 +77,8 @@ impl Pace {
 
     fn window(&self) -> usize {
         let Some(shortest) = self.shortest else { return FIRST };
-        // What the link holds, and half of that on its way to it.
-        let held = self.rate * shortest.as_secs_f64() * 1.5;
+        // What the link holds, and a quarter of that on its way to it.
+        let held = self.rate * shortest.as_secs_f64() * 1.25;
         let ahead = (self.rate * AHEAD.as_secs_f64()).min(AHEAD_MOST);
         (held.max(ahead) as usize).clamp(LEAST, MOST)
     }
