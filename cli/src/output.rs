@@ -51,6 +51,10 @@ impl Screen {
 
     /// Shows events that came together.
     pub(crate) fn show(&mut self, events: &[Event]) -> io::Result<()> {
+        // It says how the sync ended; the answer to the sync's own call may be later.
+        if events.iter().any(|event| matches!(event.kind, Some(Kind::SyncDone(_)))) {
+            line::close();
+        }
         line::above(|| {
             for event in events {
                 self.event(event)?;

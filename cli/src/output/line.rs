@@ -19,19 +19,43 @@ const USUAL: u16 = 80;
 const HERTZ: u8 = 10;
 
 /// What is drawn now. There is one standard error, whoever writes to it.
-static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+static LINE: Mutex<Line> = Mutex::new(Line::Free);
 
-/// Draws this bar from now on.
-pub(crate) fn show(bar: &ProgressBar) {
-    bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(LastLine::default()), HERTZ));
-    *shown() = Some(bar.clone());
+#[derive(Debug)]
+enum Line {
+    Free,
+    Drawn(ProgressBar),
+    /// What a bar would say has been said.
+    Closed,
 }
 
-/// Clears the line, and draws nothing any more.
+/// Draws this bar from now on, unless the line is closed.
+pub(crate) fn show(bar: &ProgressBar) {
+    let mut line = line();
+    if !matches!(*line, Line::Closed) {
+        bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(LastLine::default()), HERTZ));
+        *line = Line::Drawn(bar.clone());
+    }
+}
+
+/// Clears the line, and draws nothing until there is another bar.
 pub(crate) fn hide() {
-    let bar = shown().take();
-    if let Some(bar) = bar {
+    leave(Line::Free);
+}
+
+/// Clears the line for good. A bar that does not know yet that its work is done is not drawn either.
+pub(super) fn close() {
+    leave(Line::Closed);
+}
+
+fn leave(next: Line) {
+    let mut line = line();
+    let closed = matches!(*line, Line::Closed);
+    let before = std::mem::replace(&mut *line, if closed { Line::Closed } else { next });
+    drop(line);
+    if let Line::Drawn(bar) = before {
         bar.finish_and_clear();
+        bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 
@@ -44,15 +68,18 @@ pub(crate) fn columns() -> u16 {
 
 /// Writes with the bar out of the way. It must not be called by what it calls.
 pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
-    let bar = shown().clone();
+    let bar = match &*line() {
+        Line::Drawn(bar) => Some(bar.clone()),
+        Line::Free | Line::Closed => None,
+    };
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
     }
 }
 
-fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
-    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+fn line() -> MutexGuard<'static, Line> {
+    LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Standard error as the bar sees it; each drawing is one write.

@@ -44,6 +44,12 @@ fn redrawn(screen: &Screen) -> usize {
     bars.filter(|(row, _)| Some(*row) == first).map(|(_, text)| text).collect::<BTreeSet<_>>().len()
 }
 
+/// What is drawn of the bar after a row that says how the sync ended.
+fn drawn_after_the_end(screen: &Screen) -> Vec<&str> {
+    let texts = screen.drawn.iter().map(|(_, text)| text.as_str());
+    texts.skip_while(|text| !text.starts_with("sync: ")).filter(|text| text.starts_with("sync ")).collect()
+}
+
 /// Nothing of the bar, and every row begins as a line of plain output does.
 fn assert_clean(screen: &Screen) {
     let rows = screen.text();
@@ -63,6 +69,7 @@ fn a_bar_shows_how_far_the_sync_is_and_is_gone_afterwards() {
     let (rows, texts) = bars(&screen);
     assert!(texts.iter().filter(|text| has_bytes(text)).count() > 5, "{texts:?}");
     assert!(rows.len() <= 2 && redrawn(&screen) > 5, "in the same row: {:?}", screen.drawn);
+    assert_eq!(drawn_after_the_end(&screen), [""; 0]);
     assert!(texts.iter().all(|text| text.chars().count() <= 76), "{texts:?}");
     assert_clean(&screen);
     let shown = screen.text();
@@ -96,6 +103,7 @@ fn the_bar_fits_a_window_of_any_width_that_changes() {
     assert_eq!(status, 0, "{}", screen.text().join("\n"));
     let (rows, texts) = bars(&screen);
     assert!(rows.len() <= 2 && redrawn(&screen) > 5, "in the same row: {:?}", screen.drawn);
+    assert_eq!(drawn_after_the_end(&screen), [""; 0]);
     assert!(texts.iter().any(|text| has_bytes(text)), "{texts:?}");
     assert!(texts.iter().any(|text| text.ends_with('%') && text.len() <= 9), "{texts:?}");
     assert_clean(&screen);
