@@ -37,6 +37,7 @@ pub mod http;
 pub mod jobs;
 pub mod names;
 pub mod pipeline;
+mod private_file;
 pub mod registry;
 pub mod run_job;
 pub mod runner;

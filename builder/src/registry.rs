@@ -24,7 +24,6 @@ use crate::names::Namespace;
 
 pub mod bases;
 pub mod config;
-mod files;
 pub mod managed;
 pub mod mirrors;
 pub mod rights;

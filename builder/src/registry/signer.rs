@@ -17,8 +17,8 @@ use slipway_registry_client::RepositoryName;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::files::{create_private_dir, write_private};
 use super::rights::{Access, Action};
+use crate::private_file::{create_private_dir, write_private};
 
 /// Who issues tokens, as the registry's configuration has it.
 pub const ISSUER: &str = "slipwayd";

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 use tracing::warn;
 
-use crate::registry::files::write_private;
+use crate::private_file::write_private;
 
 const POLL: Duration = Duration::from_millis(50);
 const KILL_PATIENCE: Duration = Duration::from_secs(5);

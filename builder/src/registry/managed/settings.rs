@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::ManagedError;
+use crate::private_file::{create_private_dir, write_private};
 use crate::registry::config::Config;
-use crate::registry::files::{create_private_dir, write_private};
 use crate::registry::signer::{ISSUER, SERVICE, TokenSigner};
 
 const TAIL: u64 = 2048;

@@ -1,0 +1,77 @@
+//! Files that only slipwayd may read.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Makes a directory, and those above it, for this user alone.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file (mode 0600) under a temporary name and renames it: readers see the old content or the new one.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = (|| {
+        // A leftover of a process that had this id might have other permissions.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // The error that counts is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// The bytes of a file that the first who asks writes with what `make` gives; all others get the same.
+pub(crate) fn read_or_create<const N: usize>(path: &Path, make: impl Fn() -> [u8; N]) -> io::Result<[u8; N]> {
+    loop {
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let found = bytes.as_slice().try_into();
+                let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display()));
+                return found.map_err(wrong);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{}.new", std::process::id()));
+        let temporary = Path::new(&temporary);
+        write_private(temporary, &make())?;
+        // Unlike a rename it leaves alone what another one has made meanwhile.
+        let linked = std::fs::hard_link(temporary, path);
+        std::fs::remove_file(temporary)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_one_decides() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        assert_eq!(read_or_create(&path, || [1; 32]).unwrap(), [1; 32]);
+        assert_eq!(read_or_create(&path, || [2; 32]).unwrap(), [1; 32]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        std::fs::write(&path, "short").unwrap();
+        let error = read_or_create(&path, || [2; 32]).unwrap_err();
+        assert!(error.to_string().contains("key is damaged"), "{error}");
+    }
+}
