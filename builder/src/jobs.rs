@@ -47,6 +47,7 @@ use self::state::JobState;
 use self::sync::SyncSession;
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::pipeline::frontend::Frontends;
 use crate::pipeline::looking::Looking;
 use crate::stop::Stop;
 use crate::store::db::DbError;
@@ -67,6 +68,8 @@ pub struct Config {
     pub max_running: usize,
     /// Builds of one job that run at a time. Default 4.
     pub max_builds: usize,
+    /// Which frontends may build a Dockerfile: `official` or `any`. Default `official`.
+    pub frontends: Frontends,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
     pub sync_timeout_s: u64,
     /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
@@ -75,7 +78,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_running: 8, max_builds: 4, sync_timeout_s: 300, drain_s: 60 }
+        Self { max_running: 8, max_builds: 4, frontends: Frontends::Official, sync_timeout_s: 300, drain_s: 60 }
     }
 }
 

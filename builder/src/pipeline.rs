@@ -7,9 +7,12 @@
 //!                                   └ OKTETO_BUILD_* ┘
 //! ```
 
+mod attributes;
+pub mod cache_scope;
 pub mod commands;
 pub mod events;
 pub mod failure;
+pub mod frontend;
 pub mod image;
 pub mod input;
 mod locks;
@@ -31,8 +34,10 @@ use slipway_proto::v1::event::Kind;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use self::cache_scope::CacheScope;
 use self::events::Events;
 use self::failure::Failure;
+use self::frontend::Frontends;
 use self::looking::Looking;
 use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
@@ -60,8 +65,12 @@ pub struct Pipeline {
     pub engine: engine::Config,
     /// Builds that run at a time.
     pub max_builds: usize,
+    /// Which frontends may build a Dockerfile.
+    pub frontends: Frontends,
     /// Where the locks are that jobs share.
     pub locks: PathBuf,
+    /// Keeps what namespaces have in the engine's caches apart.
+    pub cache_scope: CacheScope,
     /// Where the job's events go.
     pub events: Events,
     /// The image of commands that name none.

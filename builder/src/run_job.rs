@@ -14,6 +14,7 @@ use crate::jobs::spec::JobDir;
 use crate::jobs::state::JobState;
 use crate::jobs::{job_done, process};
 use crate::pipeline::Pipeline;
+use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::events::Events;
 use crate::pipeline::looking::Looking;
 use crate::registry::Registry;
@@ -45,7 +46,9 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         looking,
         engine: config.engine(),
         max_builds: config.jobs.max_builds,
+        frontends: config.jobs.frontends,
         locks: config.data_dir.join("locks"),
+        cache_scope: CacheScope::open(&config.data_dir)?,
         events: events.clone(),
         runner_image,
         agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,

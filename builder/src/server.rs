@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::buildkit::Engine;
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::looking::Looking;
 use crate::registry::{self, ManagedRegistry, Registry};
 use crate::stop::Stop;
@@ -54,6 +55,8 @@ pub async fn run(
         .create(data_dir)
         .with_context(|| format!("make {}", data_dir.display()))?;
     let _only = lock(data_dir)?;
+    // Made here, so that a damaged one is a service that does not start, and not jobs that fail.
+    CacheScope::open(data_dir).context("read the key that keeps namespaces' caches apart")?;
     store::recover::recover(data_dir).with_context(|| format!("look through {}/blobs", data_dir.display()))?;
     let db = Db::open(data_dir).await?;
     let registry = Arc::new(Registry::open(&config.registry, data_dir)?);

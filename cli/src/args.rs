@@ -10,6 +10,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use slipway_manifest::options::OptionKey;
 
 /// Build images and run deploy commands on a Slipway service, from an okteto.yaml.
 #[derive(Debug, Parser)]
@@ -74,7 +75,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Context(ContextCommand),
     /// Build the manifest's images, and what they depend on
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Build the images that are missing, then run the deploy commands
     Deploy(DeployArgs),
     /// List what would be sent, one path a line (works offline)
@@ -129,9 +130,15 @@ pub(crate) struct VarArgs {
 /// `build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Services of the manifest's build section; none: all
-    #[arg(value_name = "SERVICE")]
+    /// Services of the manifest's build section; none: all. With -t: the folder to build, without a manifest [default: .]
+    #[arg(value_name = "SERVICE|PATH")]
     pub(crate) services: Vec<String>,
+    /// Build one image without a manifest, and give it this name, such as okteto.dev/app:1 (repeatable)
+    #[arg(short = 't', long = "tag", value_name = "REF")]
+    pub(crate) tags: Vec<String>,
+    /// With -t: the Dockerfile, or - for standard input [default: PATH/Dockerfile]
+    #[arg(long, value_name = "FILE", requires = "tags")]
+    pub(crate) dockerfile: Option<PathBuf>,
     /// Variables.
     #[command(flatten)]
     pub(crate) vars: VarArgs,
@@ -150,12 +157,85 @@ pub(crate) struct BuildArgs {
     /// Write the OKTETO_BUILD_* variables of the images to this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "print"])]
     pub(crate) env_file: Option<PathBuf>,
+    /// Write what is known of the images to this file, as JSON by service: digests, descriptors and names, under the keys
+    /// that docker buildx uses
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "print"])]
+    pub(crate) metadata_file: Option<PathBuf>,
     /// Build nothing: print the plan as JSON
     #[arg(long, conflicts_with = "detach")]
     pub(crate) print: bool,
     /// Print the job's id once the service has everything, and leave
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Options for BuildKit. Last, since what comes after it would be among them in the help.
+    #[command(flatten)]
+    pub(crate) options: OptionArgs,
+}
+
+/// What `build` hands on to BuildKit, for every service built. The manifest has keys for the same.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options for every service built, on top of the manifest's")]
+pub(crate) struct OptionArgs {
+    /// Set a label of the image (repeatable)
+    #[arg(long = "label", value_name = "K=V")]
+    labels: Vec<String>,
+    /// Set an annotation, of manifests or of what stands before a colon: manifest, index, manifest-descriptor,
+    /// index-descriptor (repeatable)
+    #[arg(long = "annotation", value_name = "[LEVEL:]K=V")]
+    annotations: Vec<String>,
+    /// Add a line to /etc/hosts of RUN steps (repeatable)
+    #[arg(long = "add-host", value_name = "HOST=IP")]
+    extra_hosts: Vec<String>,
+    /// The network of RUN steps: default or none
+    #[arg(long, value_name = "MODE")]
+    network: Option<String>,
+    /// The size of /dev/shm in RUN steps, such as 64m
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Limit processes of RUN steps (repeatable)
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    ulimits: Vec<String>,
+    /// Run the steps of these stages again (repeatable)
+    #[arg(long = "no-cache-filter", value_name = "STAGE")]
+    no_cache_filter: Vec<String>,
+    /// Resolve base images at their registries, whatever the engine has
+    #[arg(long)]
+    pull: bool,
+    /// Add a record of how the image was built: true, false, mode=min (as true), mode=max
+    #[arg(long, value_name = "BOOL|OPTIONS")]
+    provenance: Option<String>,
+    /// Add a bill of materials: true, false, generator=IMAGE
+    #[arg(long, value_name = "BOOL|OPTIONS")]
+    sbom: Option<String>,
+    /// Add an attestation: type=provenance,… or type=sbom,… (repeatable)
+    #[arg(long = "attest", value_name = "OPTIONS")]
+    attestations: Vec<String>,
+    /// The form of the image: type=image,compression=zstd,compression-level=3,force-compression=true,oci-mediatypes=true,
+    /// rewrite-timestamp=true
+    #[arg(long, value_name = "OPTIONS")]
+    export: Option<String>,
+}
+
+impl OptionArgs {
+    /// The options that were given, in an order in which later ones count more.
+    pub(crate) fn to_pairs(&self) -> Vec<(OptionKey, String)> {
+        let pull = self.pull.then(|| "true".to_owned());
+        let given: [(OptionKey, Vec<&String>); 12] = [
+            (OptionKey::Label, self.labels.iter().collect()),
+            (OptionKey::Annotation, self.annotations.iter().collect()),
+            (OptionKey::ExtraHost, self.extra_hosts.iter().collect()),
+            (OptionKey::Network, self.network.iter().collect()),
+            (OptionKey::ShmSize, self.shm_size.iter().collect()),
+            (OptionKey::Ulimit, self.ulimits.iter().collect()),
+            (OptionKey::NoCacheFilter, self.no_cache_filter.iter().collect()),
+            (OptionKey::Pull, pull.iter().collect()),
+            (OptionKey::Attest, self.attestations.iter().collect()),
+            (OptionKey::Provenance, self.provenance.iter().collect()),
+            (OptionKey::Sbom, self.sbom.iter().collect()),
+            (OptionKey::Export, self.export.iter().collect()),
+        ];
+        given.into_iter().flat_map(|(key, texts)| texts.into_iter().map(move |text| (key, text.clone()))).collect()
+    }
 }
 
 /// `deploy`.

@@ -4,7 +4,7 @@ use std::future::{Future, pending};
 use std::time::Duration;
 
 use anyhow::Result;
-use slipway_proto::v1::{CancelJobRequest, Event, JobDone, JobStatus, event::Kind};
+use slipway_proto::v1::{BuildDone, BuildSkipped, CancelJobRequest, Event, JobDone, JobStatus, event::Kind};
 
 use crate::client::{Client, Patience, SHORT_CALL, timed};
 use crate::error::ExitStatus;
@@ -24,6 +24,47 @@ pub(crate) enum OnInterrupt {
     Leave,
 }
 
+/// An image that a job made, or found.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) service: String,
+    /// The full reference, digest included.
+    pub(crate) image: String,
+    pub(crate) digest: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) config_digest: Option<String>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) size: Option<u64>,
+}
+
+impl From<BuildDone> for Made {
+    fn from(build: BuildDone) -> Self {
+        Self {
+            service: build.service,
+            image: build.image,
+            digest: build.digest,
+            names: build.names,
+            config_digest: build.config_digest,
+            media_type: build.media_type,
+            size: build.size,
+        }
+    }
+}
+
+impl From<BuildSkipped> for Made {
+    fn from(build: BuildSkipped) -> Self {
+        Self {
+            service: build.service,
+            image: build.image,
+            digest: build.digest,
+            names: build.names,
+            config_digest: None,
+            media_type: None,
+            size: None,
+        }
+    }
+}
+
 /// How watching ended.
 #[derive(Debug)]
 pub(crate) struct Followed {
@@ -31,8 +72,8 @@ pub(crate) struct Followed {
     pub(crate) done: Option<JobDone>,
     /// A signal ended the watching, or the job.
     pub(crate) interrupted: bool,
-    /// Service and full reference of each image built or skipped, in the order of the events.
-    pub(crate) images: Vec<(String, String)>,
+    /// Each image built or skipped, in the order of the events.
+    pub(crate) images: Vec<Made>,
 }
 
 impl Followed {
@@ -99,8 +140,8 @@ impl Followed {
     fn take(&mut self, events: Vec<Event>) {
         for event in events {
             match event.kind {
-                Some(Kind::BuildDone(build)) => self.images.push((build.service, build.image)),
-                Some(Kind::BuildSkipped(build)) => self.images.push((build.service, build.image)),
+                Some(Kind::BuildDone(build)) => self.images.push(build.into()),
+                Some(Kind::BuildSkipped(build)) => self.images.push(build.into()),
                 Some(Kind::JobDone(done)) => self.done = Some(done),
                 _ => {}
             }

@@ -25,6 +25,7 @@ mod error;
 mod follow;
 mod images;
 mod interrupt;
+mod metadata;
 mod output;
 mod project;
 mod roots;

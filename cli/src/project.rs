@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
 use slipway_manifest::variables::parse_assignment;
 use slipway_manifest::{Manifest, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
+use tempfile::TempDir;
 
 use crate::environment::{self, Environment};
 use crate::error::{BadManifest, Usage};
@@ -28,12 +29,26 @@ pub(crate) struct Project {
     /// Whether contexts are narrowed to what their Dockerfiles use.
     pub(crate) narrow: bool,
     variables: Variables,
+    /// Holds a Dockerfile that came from standard input.
+    _dockerfile: Option<TempDir>,
 }
 
 impl Project {
     /// Reads the manifest that the settings name, or the one of the working directory, and `.env`. `vars` are `--var`.
     pub(crate) fn load(settings: &Settings, vars: &[String]) -> Result<Self> {
         let (manifest, root) = read(settings)?;
+        let application = directory_name(&root);
+        Self::with(manifest, root, application, settings, vars)
+    }
+
+    /// A project of this manifest, whose paths are relative to `root`, with `.env` and `--var`.
+    pub(crate) fn with(
+        manifest: Manifest,
+        root: PathBuf,
+        application: String,
+        settings: &Settings,
+        vars: &[String],
+    ) -> Result<Self> {
         let flags = vars.iter().map(|var| parse_assignment(var)).collect::<Result<Vec<_>, _>>();
         let flags = flags.and_then(|flags| Variables::default().with_flags(flags));
         let variables = flags.map_err(|error| Usage::new(format!("--var: {error}")))?;
@@ -54,7 +69,12 @@ impl Project {
             variables = variables.with_dotenv(dotenv);
         }
         let scan_cache = settings.environment.scan_cache();
-        Ok(Self { manifest, application: directory_name(&root), scan_cache, narrow: settings.narrow, root, variables })
+        Ok(Self { manifest, application, scan_cache, narrow: settings.narrow, root, variables, _dockerfile: None })
+    }
+
+    /// The same, which needs this folder.
+    pub(crate) fn keeping(self, dockerfile: Option<TempDir>) -> Self {
+        Self { _dockerfile: dockerfile, ..self }
     }
 
     /// The plan for a selection, expanded. Warnings are printed.
@@ -173,7 +193,7 @@ fn dotenv_file(root: &Path) -> Result<Option<(PathBuf, String)>> {
     Ok(None)
 }
 
-fn directory_name(root: &Path) -> String {
+pub(crate) fn directory_name(root: &Path) -> String {
     let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let full = fs::canonicalize(root).unwrap_or_default();
     full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

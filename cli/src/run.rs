@@ -14,6 +14,7 @@ use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted};
 use crate::follow::{self, Followed, OnInterrupt, follow};
 use crate::interrupt::Interrupt;
+use crate::metadata;
 use crate::output::{self, Screen};
 use crate::project::Project;
 use crate::roots::Roots;
@@ -32,6 +33,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) detach: bool,
     /// Where to write the images' variables.
     pub(crate) env_file: Option<&'a Path>,
+    /// Where to write what is known of the images.
+    pub(crate) metadata_file: Option<&'a Path>,
 }
 
 /// Finds and scans everything that a plan reads. Blocks.
@@ -131,10 +134,14 @@ pub(crate) async fn run(
     };
     let _ = remembering.await;
     let status = followed.status();
-    if status == ExitStatus::Done
-        && let Some(path) = ending.env_file
-    {
-        write_env_file(path, &image_env(&followed, &order)?)?;
+    if status == ExitStatus::Done {
+        if let Some(path) = ending.env_file {
+            write_env_file(path, &image_env(&followed, &order)?)?;
+        }
+        if let Some(path) = ending.metadata_file {
+            let text = metadata::text(&followed.images)?;
+            write_file(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
+        }
     }
     Ok(status)
 }
@@ -196,9 +203,9 @@ async fn abandon(client: &Client, job: &str, error: SyncError) -> Result<()> {
 fn image_env(followed: &Followed, order: &[ServiceName]) -> Result<ImageEnv> {
     let mut env = ImageEnv::default();
     for service in order {
-        let made = followed.images.iter().find(|(name, _)| name == service.as_str());
-        let Some((_, image)) = made else { continue };
-        env.extend(service, image).with_context(|| format!("read the reference of the image of {service}"))?;
+        let made = followed.images.iter().find(|made| made.service == service.as_str());
+        let Some(made) = made else { continue };
+        env.extend(service, &made.image).with_context(|| format!("read the reference of the image of {service}"))?;
     }
     Ok(env)
 }

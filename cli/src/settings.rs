@@ -82,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) namespaces: Vec<String>,
     /// The manifest, where one is named.
     pub(crate) file: Option<PathBuf>,
+    /// It was named on the command line.
+    pub(crate) file_flag: bool,
     /// How to show events.
     pub(crate) output: Output,
     /// Whether a bar on a terminal is welcome.
@@ -127,6 +129,7 @@ impl Settings {
             token: token.as_deref().map(secret),
             namespace,
             namespaces: args.namespaces,
+            file_flag: args.file.is_some(),
             file: args.file.or_else(|| environment.get(environment::SLIPWAY_FILE).map(PathBuf::from)),
             output: resolve_output(output),
             bar: matches!(output, OutputArg::Auto | OutputArg::Tty)

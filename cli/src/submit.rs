@@ -92,6 +92,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
         dockerfile_root: roots.dockerfile.clone(),
         build_args,
         no_skip: plan.no_skip,
+        options: plan.options.to_pairs().iter().map(|(key, text)| key_value(key.as_str(), text)).collect(),
     }
 }
 

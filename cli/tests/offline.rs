@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn slipway(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_slipway"))
@@ -358,6 +359,72 @@ fn a_closed_pipe_ends_quietly() {
         .output()
         .unwrap();
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("Dockerfile\n", ""));
+}
+
+/// `build … --print` without a manifest; what is given to it.
+fn print_one(dir: &Path, args: &[&str], stdin: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+    command.current_dir(dir).env_clear().env("HOME", dir).arg("build").args(args).arg("--print");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // One that does not want it closes it.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn one_image_needs_no_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in [("s$X/Dockerfile", "FROM scratch\n"), ("s$X/a", "x"), ("other", "FROM scratch\n")] {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let planned = |args: &[&str], stdin: &str| {
+        let output = print_one(dir.path(), args, stdin);
+        assert_eq!(status(&output), 0, "{}", text(&output.stderr));
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        plan["services"][0].clone()
+    };
+    let one = planned(&["-t", "okteto.dev/web:1", "-t", "okteto.dev/web:2", "s$X", "--label", "a=b"], "");
+    assert_eq!((one["name"].as_str(), one["context"].as_str()), (Some("web"), Some("s$X")));
+    assert_eq!(one["image"], "okteto.dev/web:1,okteto.dev/web:2");
+    assert_eq!(one["options"], serde_json::json!({"label": ["a=b"]}));
+    let own = planned(&["-t", "web", "--dockerfile", "other", "s$X"], "");
+    assert_eq!(own["dockerfile"], fs::canonicalize(dir.path()).unwrap().join("other").to_str().unwrap());
+    assert_eq!(own["context_digest"], one["context_digest"]);
+    let piped = planned(&["-t", "web", "--dockerfile", "-"], "FROM scratch\nCOPY . /\n");
+    assert_ne!(piped["context_digest"], one["context_digest"]);
+    assert_eq!(piped["dockerfile"], "-");
+
+    let refused = |args: &[&str], stdin: &str| {
+        let output = print_one(dir.path(), args, stdin);
+        assert_eq!(status(&output), 2, "{}", text(&output.stderr));
+        text(&output.stderr).to_owned()
+    };
+    assert!(refused(&["-t", "web", "s$X", "other"], "").contains("`other`: -t builds one folder"));
+    assert!(refused(&["-t", "web", "nowhere"], "").contains("`nowhere`, does not exist"));
+    assert!(refused(&["-t", "web", "--dockerfile", "-", "s$X"], "").contains("standard input is empty"));
+    assert!(refused(&["-t", "web", "-f", "s$X/Dockerfile", "s$X"], "").contains("--dockerfile"));
+    assert!(refused(&["-t", "", "s$X"], "").contains("-t: `` is no image's name"));
+    assert!(refused(&["--dockerfile", "other"], "").contains("--tag"));
+    assert!(refused(&["-t", "web:a:b", "s$X"], "").contains("web:a:b"));
+}
+
+#[test]
+fn an_option_that_makes_no_sense_is_named_with_its_place() {
+    let dir = project("build:\n  app:\n    network: host\n", &[("Dockerfile", "FROM scratch\n")]);
+    let output = slipway(dir.path(), &["build", "--print"]);
+    assert_eq!(status(&output), 2);
+    assert!(
+        text(&output.stderr).contains("okteto.yaml:3:14: `build.app.network`: `host` is not allowed"),
+        "{}",
+        text(&output.stderr)
+    );
+    let dir = project(ONE, &[("Dockerfile", "FROM scratch\n")]);
+    let output = slipway(dir.path(), &["build", "--print", "--export", "type=image,compresion=zstd"]);
+    assert_eq!(status(&output), 2);
+    assert!(text(&output.stderr).contains("--export: `compresion`"), "{}", text(&output.stderr));
 }
 
 #[test]

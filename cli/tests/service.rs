@@ -67,6 +67,7 @@ fn build_events() -> Vec<Kind> {
             digest: "sha256:1".to_owned(),
             duration_ms: 1,
             engine_bytes: 0,
+            ..BuildDone::default()
         }),
         done(JobStatus::Succeeded),
     ]

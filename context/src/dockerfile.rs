@@ -32,6 +32,8 @@ mod syntax;
 mod tests;
 mod words;
 
+pub use syntax::{Frontend, frontend};
+
 /// The most paths that are worth naming one by one.
 const MAX_PATHS: usize = 1000;
 

@@ -18,6 +18,7 @@
 //! | [`dotenv`] | dotenv files, read and written |
 //! | [`variables`] | layers of variables and their precedence |
 //! | [`plan`] | what a job does: made by the CLI, validated and completed by the service |
+//! | [`options`] | what goes to BuildKit: labels, limits, attestations, the form of the image |
 //! | [`print`](mod@print) | the JSON of `build --print` |
 //! | [`image_env`] | `OKTETO_BUILD_*` |
 //! | [`names`] | names of services, applications and images |
@@ -28,6 +29,7 @@ pub mod expand;
 pub mod image_env;
 pub mod manifest;
 pub mod names;
+pub mod options;
 mod parse;
 pub mod plan;
 pub mod print;
@@ -40,6 +42,7 @@ mod yaml;
 pub use image_env::ImageEnv;
 pub use manifest::Manifest;
 pub use names::ServiceName;
+pub use options::BuildOptions;
 pub use parse::Parsed;
 pub use plan::{Plan, Selection};
 pub use problem::{Place, Problem, Problems};

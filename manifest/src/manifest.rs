@@ -1,6 +1,6 @@
 //! The manifest as it was written: every text that is expanded later knows its place.
 
-use crate::{names::ServiceName, problem::Place, suggest};
+use crate::{names::ServiceName, options::OptionKey, problem::Place, suggest};
 
 /// What an `okteto.yaml` says, checked but not expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +47,11 @@ pub struct Build {
     pub args: Vec<BuildArg>,
     /// `depends_on`, as written.
     pub depends_on: Vec<Dependency>,
+    /// `platforms`.
+    pub platforms: Vec<Text>,
+    /// `labels`, `annotations`, `extra_hosts`, …: each in the form that
+    /// [`BuildOptions::set`](crate::options::BuildOptions::set) reads.
+    pub options: Vec<(OptionKey, Text)>,
 }
 
 /// One build argument of the manifest.

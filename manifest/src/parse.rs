@@ -5,6 +5,7 @@ mod deploy;
 mod fields;
 mod graph;
 mod later;
+mod options;
 #[cfg(test)]
 mod tests;
 

@@ -35,6 +35,9 @@ pub struct PrintedBuild {
     pub depends_on: Vec<ServiceName>,
     /// The platforms; empty: the engine's own.
     pub platforms: Vec<String>,
+    /// What goes to BuildKit besides: texts as flags have them, by the flag's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Vec<String>>,
     /// Digest of the context, known offline.
     pub context_digest: Option<String>,
     /// Digest of everything that goes into the image; unknown while that depends on an image that isn't built.
@@ -63,6 +66,10 @@ impl PrintedBuild {
         let mut args: BTreeMap<String, String> =
             build.args.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
         args.extend(build.build_args.iter().cloned());
+        let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, text) in build.options.to_pairs() {
+            options.entry(key.to_string()).or_default().push(text);
+        }
         Self {
             name: build.service.clone(),
             context: build.context.clone(),
@@ -77,6 +84,7 @@ impl PrintedBuild {
                 .unwrap_or_else(|| default_image(&plan.name, &build.service)),
             depends_on: build.depends_on.clone(),
             platforms: build.platforms.clone(),
+            options,
             context_digest: digests.context,
             input_digest: digests.input,
         }

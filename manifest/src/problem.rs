@@ -5,7 +5,7 @@ use std::fmt;
 /// A position in a file: both from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Place {
-    /// Line, from 1.
+    /// Line, from 1; 0: no line, but the whole.
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
@@ -16,7 +16,7 @@ pub struct Place {
 pub struct Problem {
     /// The file as the caller named it.
     pub file: String,
-    /// Line, from 1.
+    /// Line, from 1; 0: no line, but the whole.
     pub line: usize,
     /// Column, from 1.
     pub column: usize,
@@ -42,6 +42,9 @@ pub(crate) struct Report {
 const MAX_PROBLEMS: usize = 200;
 
 impl Place {
+    /// Of what has no lines.
+    pub const WHOLE: Self = Self { line: 0, column: 0 };
+
     /// A position from line and column, both from 1.
     pub fn new(line: usize, column: usize) -> Self {
         Self { line, column }
@@ -74,13 +77,13 @@ impl Problem {
 
     /// `FILE:LINE:COL`, as warning events carry it.
     pub fn location(&self) -> String {
-        format!("{}:{}:{}", self.file, self.line, self.column)
+        if self.place() == Place::WHOLE { self.file.clone() } else { format!("{}:{}", self.file, self.place()) }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+        write!(f, "{}: {}", self.location(), self.message)
     }
 }
 

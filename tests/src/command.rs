@@ -57,10 +57,18 @@ pub struct Run {
 ///
 /// # Panics
 /// When it can't be started.
-pub fn start(mut command: Command, log: Option<PathBuf>) -> Running {
+pub fn start(command: Command, log: Option<PathBuf>) -> Running {
+    start_reading(Stdio::null(), command, log)
+}
+
+/// The same, which reads this.
+///
+/// # Panics
+/// When it can't be started.
+pub fn start_reading(stdin: Stdio, mut command: Command, log: Option<PathBuf>) -> Running {
     let what = format!("{command:?}");
     let what = what.split_once("slipway\"").map_or(what.clone(), |(_, rest)| format!("slipway{rest}"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("start {what}: {error}; run `make setup`"));
     let shared = Arc::new(Shared::default());
     let pid = i32::try_from(child.id()).expect("a process id");

@@ -51,6 +51,33 @@ pub fn pull_as(user: &str, team: &Team, reference: &str) -> Image {
     Image { files, config: json(&file(&manifest["config"])) }
 }
 
+/// The bytes of the manifest or index under a reference.
+///
+/// # Panics
+/// When it can't be had.
+pub fn raw(team: &Team, reference: &str) -> Vec<u8> {
+    let (creds, from) = (format!("anyone:{}", team.token), format!("docker://{reference}"));
+    let answer = skopeo(&["inspect", "--raw", "--tls-verify=false", "--creds", &creds, &from]);
+    assert!(answer.status.success(), "skopeo can't read {reference}: {}", text(&answer));
+    answer.stdout
+}
+
+/// The manifest of an artifact, and its layers' bytes.
+///
+/// # Panics
+/// When it can't be had.
+pub fn artifact(team: &Team, reference: &str) -> (Value, Vec<Vec<u8>>) {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let answer = copy("anyone", team, reference, dir.path());
+    assert!(answer.status.success(), "skopeo can't pull {reference}: {}", text(&answer));
+    let read = |name: &str| fs::read(dir.path().join(name)).expect("read what skopeo wrote");
+    let manifest: Value = serde_json::from_slice(&read("manifest.json")).expect("JSON");
+    let layers = manifest["layers"].as_array().expect("layers").iter();
+    let layers =
+        layers.map(|layer| read(&layer["digest"].as_str().expect("a digest").replace("sha256:", ""))).collect();
+    (manifest, layers)
+}
+
 /// What the registry says to a team that pulls this image; none when it gives it.
 pub fn pull_refused(team: &Team, reference: &str) -> Option<String> {
     let dir = tempfile::tempdir().expect("make a folder");

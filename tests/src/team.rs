@@ -198,6 +198,16 @@ impl Project {
         self.start(args).finish()
     }
 
+    /// Runs it with `--output json`, and this to read.
+    pub fn events_reading(&self, stdin: &str, args: &[&str]) -> Run {
+        let path = self.beside("stdin");
+        fs::write(&path, stdin).expect("write a file");
+        let mut command = self.team.command(args.iter().chain(&["--output", "json"]));
+        command.current_dir(self.path());
+        let stdin = fs::File::open(path).expect("open a file");
+        command::start_reading(stdin.into(), command, Some(self.team.log.clone())).finish()
+    }
+
     /// Runs it with `--output json`.
     pub fn events(&self, args: &[&str]) -> Run {
         self.slipway(args.iter().chain(&["--output", "json"]))

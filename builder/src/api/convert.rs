@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
-use slipway_manifest::ServiceName;
 use slipway_manifest::expand::Template;
 use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
+use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
 use tonic::Status;
 
@@ -18,6 +18,9 @@ use crate::store::db::jobs::JobRow;
 
 /// Paths that a root is narrowed to.
 const MAX_NARROWED: usize = 2000;
+/// Options of a build, and the bytes of all of them.
+const MAX_OPTIONS: usize = 2000;
+const MAX_OPTION_BYTES: usize = 1 << 20;
 
 /// What is wrong with a message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,6 +145,7 @@ fn plan_from(plan: api::Plan) -> Result<Plan, InvalidMessage> {
 }
 
 fn build_from(build: api::BuildPlan) -> Result<BuildPlan, InvalidMessage> {
+    let options = options(&build)?;
     let args = pairs(build.args).into_iter().map(|(name, value)| (name, Template::from_source(&value)));
     Ok(BuildPlan {
         service: service(&build.service)?,
@@ -153,10 +157,25 @@ fn build_from(build: api::BuildPlan) -> Result<BuildPlan, InvalidMessage> {
         image: build.image.map(|image| Template::from_source(&image)),
         depends_on: build.depends_on.iter().map(|name| service(name)).collect::<Result<_, _>>()?,
         platforms: build.platforms,
+        no_skip: build.no_skip || build.no_cache || !options.no_cache_filter.is_empty(),
+        options,
         no_cache: build.no_cache,
-        no_skip: build.no_skip || build.no_cache,
         only_if_missing: build.only_if_missing,
     })
+}
+
+fn options(build: &api::BuildPlan) -> Result<BuildOptions, InvalidMessage> {
+    let bytes: usize = build.options.iter().map(|option| option.value.len()).sum();
+    if build.options.len() > MAX_OPTIONS || bytes > MAX_OPTION_BYTES {
+        let problem = format!("more than {MAX_OPTIONS}, or more than {MAX_OPTION_BYTES} bytes of them");
+        return Err(invalid(format!("plan.builds `{}`.options", build.service), problem));
+    }
+    let mut options = BuildOptions::default();
+    for api::KeyValue { key, value } in &build.options {
+        let set = key.parse().and_then(|key| options.set(key, value));
+        set.map_err(|error| invalid(format!("plan.builds `{}`.options `{key}`", build.service), error))?;
+    }
+    Ok(options)
 }
 
 fn commands_from(commands: api::CommandsPlan) -> Result<CommandsPlan, InvalidMessage> {

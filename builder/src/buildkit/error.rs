@@ -70,6 +70,9 @@ pub enum Error {
     Cancelled,
 }
 
+/// How `BuildKit` begins the failures of a frontend that it was told to take (`frontend/dockerfile/builder/build.go`).
+const FORCED_FRONTEND: &str = "failed with build-arg:BUILDKIT_SYNTAX = ";
+
 /// A failed solve.
 #[derive(Debug, Default, Clone)]
 pub struct SolveFailure {
@@ -140,7 +143,9 @@ fn is_lost_push(text: &str) -> bool {
 }
 
 fn failure(status: &Status) -> SolveFailure {
-    let mut failure = SolveFailure { message: status.message().to_owned(), ..SolveFailure::default() };
+    // Nobody but us gave the argument.
+    let message = status.message().replace(FORCED_FRONTEND, "the frontend ");
+    let mut failure = SolveFailure { message, ..SolveFailure::default() };
     let Ok(details) = rpc::Status::decode(status.details()) else { return failure };
     let mut place = None;
     for any in &details.details {
@@ -250,6 +255,13 @@ mod tests {
         assert_eq!(failure.exit_code, Some(37));
         assert_eq!(failure.vertex.as_deref(), Some("sha256:1"));
         assert_eq!(failure.message, "Dockerfile:2\n   1 |     FROM a\n   2 | >>> RUN false\nexit code: 37");
+    }
+
+    #[test]
+    fn no_argument_is_named_that_the_user_did_not_give() {
+        let said = "failed with build-arg:BUILDKIT_SYNTAX = docker/dockerfile:1: failed to resolve source metadata";
+        let error = Error::from_status(Status::unknown(said));
+        assert_eq!(error.to_string(), "the frontend docker/dockerfile:1: failed to resolve source metadata");
     }
 
     #[test]

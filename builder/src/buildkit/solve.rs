@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
@@ -14,6 +16,8 @@ use super::progress::{Progress, StepEvent};
 use super::session::{Services, Session};
 use super::{Engine, Error, random_id};
 
+/// The frontend for Dockerfiles that every engine has.
+pub const FRONTEND: &str = "dockerfile.v0";
 /// How long the status stream may take to tell the rest after the solve has ended.
 const LAST_STATUS: Duration = Duration::from_secs(5);
 /// Status messages on their way to the events.
@@ -26,6 +30,8 @@ pub struct ImageBuild {
     pub shared_key: String,
     /// Options of the frontend, such as `filename`, `target`, `build-arg:K`.
     pub frontend_attrs: HashMap<String, String>,
+    /// Options of the image exporter, such as `compression`; names and push are added.
+    pub exporter_attrs: HashMap<String, String>,
     /// Names (with tags) to push to.
     pub names: Vec<String>,
     /// The push goes over plain HTTP.
@@ -39,6 +45,20 @@ pub struct ImageBuild {
 pub struct Built {
     /// The digest of its manifest or index, `sha256:…`.
     pub digest: String,
+    /// That of its configuration; an index has none.
+    pub config_digest: Option<String>,
+    /// What the first digest is of.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// As much of a descriptor as is told (OCI image specification, `descriptor.md`).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// Its media type.
+    pub media_type: String,
+    /// In bytes.
+    pub size: u64,
 }
 
 /// Builds and pushes. Step events go to `events`; a receiver that is slow slows the build's log down, not the build.
@@ -51,12 +71,12 @@ pub async fn build(
 ) -> Result<Built, Error> {
     let opening = cancel.run_until_cancelled(Session::open(engine, &build.shared_key, services)).await;
     let session = opening.ok_or(Error::Cancelled)??;
-    let mut attrs = HashMap::from([
+    let mut attrs = build.exporter_attrs.clone();
+    attrs.extend([
         ("name".to_owned(), build.names.join(",")),
         ("push".to_owned(), "true".to_owned()),
         // On a Docker Engine a stored image could be used by anyone's build.
         ("store".to_owned(), "false".to_owned()),
-        ("oci-mediatypes".to_owned(), "true".to_owned()),
     ]);
     if build.insecure {
         attrs.insert("registry.insecure".to_owned(), "true".to_owned());
@@ -64,7 +84,7 @@ pub async fn build(
     let request = SolveRequest {
         r#ref: random_id(),
         session: session.id().to_owned(),
-        frontend: "dockerfile.v0".to_owned(),
+        frontend: FRONTEND.to_owned(),
         frontend_attrs: build.frontend_attrs.clone(),
         cache: Some(CacheOptions::default()),
         exporters: vec![Exporter { r#type: "image".to_owned(), attrs: attrs.clone() }],
@@ -77,9 +97,16 @@ pub async fn build(
         ..SolveRequest::default()
     };
     let response = solve(engine, request, &session, events, cancel).await?;
-    let digest = response.exporter_response.get("containerimage.digest").cloned();
+    let said = |key: &str| response.exporter_response.get(key).cloned();
+    let digest = said("containerimage.digest");
     let digest = digest.ok_or_else(|| Error::Lost("the engine pushed the image but names no digest".to_owned()))?;
-    Ok(Built { digest })
+    let descriptor = said("containerimage.descriptor").and_then(|text| descriptor(&text));
+    Ok(Built { digest, config_digest: said("containerimage.config.digest"), descriptor })
+}
+
+/// It comes as JSON in base64.
+fn descriptor(text: &str) -> Option<Descriptor> {
+    serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()
 }
 
 async fn solve(

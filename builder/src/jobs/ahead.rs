@@ -137,11 +137,10 @@ impl Jobs {
     /// Ends a job that has nothing to do at all: it never runs. One whose images lack names is queued: it sets them when it
     /// runs, tries again where that fails, and can be cancelled.
     pub(super) async fn end_skipped(&self, row: JobRow, spec: &JobSpec) -> Result<JobRow, JobsError> {
-        let named = tokio::time::timeout(PATIENCE, self.has_names(spec)).await;
-        let went_on = if named.is_ok_and(|named| named) {
-            self.end_named(&row, spec).await
-        } else {
-            self.commit(&row).await.map(drop)
+        let named = tokio::time::timeout(PATIENCE, self.named(spec)).await.ok().flatten();
+        let went_on = match named {
+            Some(events) => self.end_named(&row, events).await,
+            None => self.commit(&row).await.map(drop),
         };
         let now = self.inner.db.job(row.id).await?.unwrap_or(row);
         // What has ended meanwhile has lost its specification.
@@ -151,31 +150,33 @@ impl Jobs {
         Ok(now)
     }
 
-    /// Whether the images that were found have the names that their builds are to have. Nothing is changed.
-    async fn has_names(&self, spec: &JobSpec) -> bool {
+    /// What there is to say when all images that were found have the names that their builds are to have. Nothing is changed.
+    async fn named(&self, spec: &JobSpec) -> Option<Vec<Kind>> {
         let registry = self.inner.bases.registry();
-        let mut before = Before::default();
+        let (mut before, mut events) = (Before::default(), Vec::new());
         for build in &spec.plan.builds {
-            let Some(skipped) = spec.skipped.get(&build.service) else { return false };
+            let skipped = spec.skipped.get(&build.service)?;
             let names = names(registry, &spec.namespace, spec.admin, &spec.plan, build, &before);
             for name in &names {
                 match skip::has_name(registry, build, &skipped.image, name).await {
                     Ok(true) => {}
-                    Ok(false) => return false,
+                    Ok(false) => return None,
                     Err(error) => {
                         tracing::warn!(image = %name, %error, "can't ask for `{name}`");
-                        return false;
+                        return None;
                     }
                 }
             }
-            if names.is_empty() || before.add(&build.service, &skipped.image, names).is_err() {
-                return false;
+            if names.is_empty() {
+                return None;
             }
+            events.push(skipped.event(&build.service, &names));
+            before.add(&build.service, &skipped.image, names).ok()?;
         }
-        true
+        Some(events)
     }
 
-    async fn end_named(&self, row: &JobRow, spec: &JobSpec) -> Result<(), JobsError> {
+    async fn end_named(&self, row: &JobRow, events: Vec<Kind>) -> Result<(), JobsError> {
         let dir = self.dir(row.id);
         let Some(lock) = self.lock_syncing(row).await? else { return Ok(()) };
         // We have been away: another call may have queued or ended it.
@@ -189,10 +190,8 @@ impl Jobs {
             let open = EventLogWriter::open(&dir.events(), &row.id.to_string());
             let mut log = open.map_err(io("open the event log"))?;
             log.append(Kind::SyncDone(SyncDone::default())).map_err(io("write an event"))?;
-            for build in &spec.plan.builds {
-                if let Some(skipped) = spec.skipped.get(&build.service) {
-                    log.append(skipped.event(&build.service)).map_err(io("write an event"))?;
-                }
+            for event in events {
+                log.append(event).map_err(io("write an event"))?;
             }
         }
         self.end(row, JobState::Succeeded, None, lock).await

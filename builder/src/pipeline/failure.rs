@@ -49,6 +49,14 @@ pub enum Failure {
         /// Why.
         source: Box<PushRefused>,
     },
+    /// A Dockerfile wants to be read by an image that may not.
+    #[error("build of service `{service}` failed: the frontend `{frontend}` is not allowed")]
+    Frontend {
+        /// Which.
+        service: ServiceName,
+        /// The image.
+        frontend: String,
+    },
     /// A context lacks what the build wants.
     #[error("build of service `{service}` failed: {message}")]
     Context {
@@ -153,6 +161,14 @@ impl Failure {
             Self::Build { .. } => ("engine_lost", None),
             Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),
             Self::Push { .. } => ("push_refused", None),
+            Self::Frontend { .. } => (
+                "build_failed",
+                Some(
+                    "`docker/dockerfile` is allowed; an admin who trusts all namespaces with each other's caches can \
+                     allow any (`jobs.frontends = \"any\"`)"
+                        .to_owned(),
+                ),
+            ),
             Self::Context { .. } => ("build_failed", None),
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
@@ -185,6 +201,8 @@ fn build_hint(message: &str) -> Option<String> {
         "the service's disk has lost it: run the command again, and it is sent anew"
     } else if message.contains("no match for platform in manifest") {
         "the base image is not there for that platform"
+    } else if message.contains("failed to resolve source metadata for docker.io/docker/dockerfile") {
+        "`# syntax=` names an image that the engine can't get; without that line the engine's own frontend is taken"
     } else if message.contains("failed to resolve source metadata") {
         "is the image's name right, and can the engine reach its registry?"
     } else {

@@ -12,7 +12,9 @@ use slipway_registry_client::ImageRef;
 use tokio::sync::mpsc;
 
 use super::Pipeline;
+use super::attributes;
 use super::failure::Failure;
+use super::frontend;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
 use super::skip::{self, AskError, Decision, NameError, Skipped};
@@ -94,10 +96,18 @@ impl Pipeline {
         let files = FileSync::new(self.blobs.clone(), locals, "context");
         let services =
             Services { files: files.clone(), auth: self.session_auth(engine, &targets), secrets: Secrets::default() };
+        let args = build.complete_args(&before.env).map_err(plan)?;
+        for (name, _) in args.iter().filter(|(name, _)| attributes::is_ours(name)) {
+            self.events.warn(format!("`{}`: the argument `{name}` is set by the service", build.service));
+        }
+        let refused = |frontend| Failure::Frontend { service: build.service.clone(), frontend };
+        let reader = frontend::reader(&text, &args, self.frontends).map_err(refused)?;
+        let place = attributes::Place { scope: &self.cache_scope, namespace, name: first };
         let key = SharedKey::take(&self.locks, &self.shared_key(&service, "build"))?;
         let request = ImageBuild {
             shared_key: key.name.clone(),
-            frontend_attrs: frontend_attrs(build, &build.complete_args(&before.env).map_err(plan)?),
+            frontend_attrs: attributes::frontend(build, &args, &text, reader, place),
+            exporter_attrs: attributes::exporter(build),
             names: targets.iter().map(ToString::to_string).collect(),
             insecure: self.registry.client().is_plain_http(first.registry()),
             sources: self.source_rules(found.as_ref().map_or(&[], |found| &found.bases)),
@@ -116,6 +126,7 @@ impl Pipeline {
         let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source, tail })?;
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = skip::pinned(first, digest);
+        let (media_type, size) = pushed.descriptor.map(|found| (found.media_type, found.size)).unzip();
         let duration_ms = began.elapsed().as_millis() as u64;
         if let Some(found) = found {
             self.unless_cancelled(skip::remember(&bases, &inputs, found.digest, &image)).await?;
@@ -126,6 +137,10 @@ impl Pipeline {
             digest: pushed.digest,
             duration_ms,
             engine_bytes: files.sent(),
+            names: request.names,
+            config_digest: pushed.config_digest,
+            media_type,
+            size,
         }));
         Ok((image, targets))
     }
@@ -175,7 +190,7 @@ impl Pipeline {
         let set = tokio::time::timeout(NAMING, naming).await;
         let late = |_| Failure::Registry(format!("{} has no name after {} s", skipped.image, NAMING.as_secs()));
         set.map_err(late)?.map_err(asked)?;
-        self.events.emit(skipped.event(&build.service));
+        self.events.emit(skipped.event(&build.service, names));
         Ok(())
     }
 
@@ -280,22 +295,6 @@ fn asked(error: AskError) -> Failure {
     Failure::Registry(error.to_string())
 }
 
-/// Options of the `dockerfile.v0` frontend (BuildKit, `frontend/dockerfile/builder`).
-fn frontend_attrs(build: &BuildPlan, args: &[(String, String)]) -> HashMap<String, String> {
-    let mut attrs = HashMap::from([("filename".to_owned(), skip::file_name(build).to_owned())]);
-    attrs.extend(args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
-    if let Some(target) = &build.target {
-        attrs.insert("target".to_owned(), target.clone());
-    }
-    if !build.platforms.is_empty() {
-        attrs.insert("platform".to_owned(), build.platforms.join(","));
-    }
-    if build.no_cache {
-        attrs.insert("no-cache".to_owned(), String::new());
-    }
-    attrs
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
@@ -313,7 +312,9 @@ mod tests {
     use crate::jobs::spec::{BuildRoots, JobSpec};
     use crate::jobs::state::JobState;
     use crate::names::JobId;
+    use crate::pipeline::cache_scope::CacheScope;
     use crate::pipeline::events::Events;
+    use crate::pipeline::frontend::Frontends;
     use crate::pipeline::input::tests::plain_build;
     use crate::pipeline::looking::Looking;
     use crate::registry::bases::tests::Server;
@@ -352,7 +353,9 @@ mod tests {
             registry,
             engine,
             max_builds: 4,
+            frontends: Frontends::default(),
             locks: dir.join("locks"),
+            cache_scope: CacheScope::open(dir).unwrap(),
             events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
             runner_image: String::new(),
             agent: PathBuf::new(),

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use slipway_context::Digest;
 use slipway_context::dockerfile::{Analysis, ContextPaths, Input, Unknown, analyse};
 use slipway_manifest::image_env::variable_names;
+use slipway_manifest::options::Sbom;
 use slipway_manifest::plan::{BuildPlan, CompleteError, Plan};
 use slipway_manifest::{ImageEnv, InvalidReference, ServiceName};
 use slipway_registry_client::{ImageRef, Platform};
@@ -237,7 +238,7 @@ impl Inputs<'_> {
             .collect();
         let finding = async {
             let (mut found, mut pinned) = (Vec::new(), Vec::new());
-            for (name, from) in Self::images(&analysis) {
+            for (name, from) in self.images(&analysis) {
                 let base = self.base(bases, name, from.then_some(&platforms)).await?;
                 let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
                 found.push((name.to_owned(), base.digest.to_string()));
@@ -276,9 +277,12 @@ impl Inputs<'_> {
         }
     }
 
-    fn images(analysis: &Analysis) -> impl Iterator<Item = (&str, bool)> {
+    /// Those that it starts from or takes files from, and those that read it or look at it; and whether it starts from one.
+    fn images<'i>(&'i self, analysis: &'i Analysis) -> impl Iterator<Item = (&'i str, bool)> {
         let images = analysis.base_images.iter().map(|image| (image.name.as_str(), image.from));
-        images.chain(analysis.frontend.as_deref().map(|name| (name, false)))
+        let tools =
+            analysis.frontend.as_deref().into_iter().chain(self.build.options.sbom.as_ref().map(Sbom::generator));
+        images.chain(tools.map(|name| (name, false)))
     }
 
     /// An image as it is now; with platforms: one that a stage starts from, and that has no triggers.
@@ -348,6 +352,12 @@ impl Inputs<'_> {
         hash.list(std::iter::empty::<&str>());
         hash.pairs(dependencies);
         hash.pairs(bases);
+        // Not there for a build without any, so that these digests are what they were before there were options.
+        let options = self.build.options.of_the_image();
+        if !options.is_empty() {
+            let options: Vec<_> = options.into_iter().map(|(key, text)| (key.to_string(), text)).collect();
+            hash.pairs(&options);
+        }
         InputDigest(Digest::from_bytes(hash.0.finalize().into()))
     }
 }

@@ -1,7 +1,7 @@
 //! Which builds wait for which.
 //!
 //! A build waits for those whose images it uses: that it depends on, whose variables (`OKTETO_BUILD_*`) its fields or its
-//! Dockerfile name, and whose names are in its FROM, COPY --from or --mount; and for all that these wait for. Only what comes
+//! Dockerfile name, and whose names are in its FROM, COPY --from or --mount, or that make its bill of materials; and for all that these wait for. Only what comes
 //! before it in the plan is waited for. Where a Dockerfile can't be understood, that is everything.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +10,7 @@ use slipway_context::dockerfile::{Input, analyse};
 use slipway_manifest::ImageEnv;
 use slipway_manifest::expand::Template;
 use slipway_manifest::image_env::variable_names;
+use slipway_manifest::options::Sbom;
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::{ImageRef, Tag};
 
@@ -59,7 +60,9 @@ impl Pipeline {
             let image = self.registry.image_ref(&self.spec.namespace, name).ok()?;
             Some(if image.tag().is_none() && image.digest().is_none() { image.with_tag(Tag::latest()) } else { image })
         };
-        let images = found.base_images.iter().filter_map(|base| image(&base.name)).collect();
+        let generator = build.options.sbom.as_ref().map(Sbom::generator);
+        let images = found.base_images.iter().map(|base| base.name.as_str()).chain(generator);
+        let images = images.filter_map(image).collect();
         Some(Uses { variables: found.declared_args?, images })
     }
 

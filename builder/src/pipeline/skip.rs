@@ -61,12 +61,13 @@ pub enum AskError {
 
 impl Skipped {
     /// What a job says about it.
-    pub fn event(&self, service: &ServiceName) -> Kind {
+    pub fn event(&self, service: &ServiceName, names: &[ImageRef]) -> Kind {
         Kind::BuildSkipped(BuildSkipped {
             service: service.to_string(),
             reason: self.reason.clone(),
             image: self.image.to_string(),
             digest: self.image.digest().map(ToString::to_string).unwrap_or_default(),
+            names: names.iter().map(ToString::to_string).collect(),
         })
     }
 }

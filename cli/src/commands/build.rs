@@ -12,14 +12,21 @@ use crate::project::Project;
 use crate::run::{self, Ending};
 use crate::settings::Settings;
 
+mod one_image;
+
 /// Builds images.
 pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let project = Project::load(settings, &args.vars.vars)?;
-    let mut selection = Selection::build(project.application.clone(), args.services.clone());
+    let (project, services) = if args.tags.is_empty() {
+        (Project::load(settings, &args.vars.vars)?, args.services.clone())
+    } else {
+        (one_image::project(args, settings)?, Vec::new())
+    };
+    let mut selection = Selection::build(project.application.clone(), services);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.target.clone_from(&args.target);
     selection.platforms.clone_from(&args.platforms);
     selection.no_cache = args.no_cache;
+    selection.options = args.options.to_pairs();
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
         let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;
@@ -32,11 +39,16 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
             // Nobody but the service can complete it, and its API doesn't give it yet.
             input: None,
         });
-        output::print_json(&printed)?;
+        output::print_json(&one_image::as_asked(args, printed))?;
         return Ok(ExitStatus::Done);
     }
     let plan = |project: &Project, namespace: &str| project.plan(&selection, Some(namespace));
-    let (prepared, session, _) = run::prepare_and_connect(settings, project, plan).await?;
-    let ending = Ending { detach: args.detach, env_file: args.env_file.as_deref() };
+    // It holds files that are read until they have been sent.
+    let (prepared, session, _project) = run::prepare_and_connect(settings, project, plan).await?;
+    let ending = Ending {
+        detach: args.detach,
+        env_file: args.env_file.as_deref(),
+        metadata_file: args.metadata_file.as_deref(),
+    };
     run::run(settings, &session, prepared, ending, interrupt).await
 }

@@ -81,6 +81,7 @@ mod tests {
             image: None,
             depends_on: Vec::new(),
             platforms: Vec::new(),
+            options: slipway_manifest::BuildOptions::default(),
             no_cache: false,
             no_skip: false,
             only_if_missing: false,

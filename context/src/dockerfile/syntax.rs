@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ARG: &str = "BUILDKIT_SYNTAX";
 
 /// Who reads the Dockerfile.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frontend {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frontend {
     /// The one in the engine.
     BuiltIn,
     /// An image of the official one.
@@ -16,8 +16,9 @@ pub(super) enum Frontend {
     Other(String),
 }
 
-/// The frontend that the text, or an argument, names.
-pub(super) fn frontend(text: &str, args: &BTreeMap<String, Option<String>>) -> Frontend {
+/// The frontend that the text, or an argument, names. An argument without a value isn't known yet.
+pub fn frontend(text: &str, args: &BTreeMap<String, Option<String>>) -> Frontend {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let name = match args.get(ARG) {
         Some(Some(name)) => name.trim().to_owned(),
         Some(None) => return Frontend::Other(format!("${ARG}")),

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fields::{self, Fields};
+use super::{
+    fields::{self, Fields},
+    options,
+};
 use crate::{
     manifest::{Build, BuildArg, Dependency, Text},
     names::ServiceName,
@@ -60,6 +63,8 @@ fn service_build(service: ServiceName, entry: &Entry, report: &mut Report) -> Op
         target: None,
         args: Vec::new(),
         depends_on: Vec::new(),
+        platforms: Vec::new(),
+        options: Vec::new(),
     };
     match &entry.value.kind {
         _ if entry.value.is_null() => {
@@ -81,6 +86,7 @@ fn service_build(service: ServiceName, entry: &Entry, report: &mut Report) -> Op
             if let Some(entry) = fields.take("depends_on") {
                 build.depends_on = depends_on(&entry.value, &fields.name("depends_on"), report);
             }
+            options::read(&mut build, &mut fields, report);
             for key in ["secrets", "cache_from", "export_cache"] {
                 fields.not_yet(key, report);
             }

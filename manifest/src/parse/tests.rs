@@ -27,6 +27,48 @@ fn the_contract() {
 }
 
 #[test]
+fn every_form_of_options() {
+    let manifest = good(
+        "build:
+  a:
+    labels: {x: 1, y: a=b, z: }
+    annotations: ['index:x=1']
+    extra_hosts: {one: 10.0.0.1, two: [10.0.0.2, '::1']}
+    ulimits: {nofile: {soft: 1, hard: 2}, nproc: 3, core: {soft: 0}}
+    network: none
+    shm_size: 64m
+    no_cache_filter: test
+    pull: yes
+    provenance: false
+    sbom: generator=x
+    export: type=image,compression=zstd
+    platforms: [linux/amd64, linux/arm64]
+  b:
+    labels: [x=1, y]
+    extra_hosts: ['one:10.0.0.1']
+    ulimits: [nofile=1]
+    no_cache_filter: [a, b]
+    platforms: linux/amd64,linux/arm64
+",
+    )
+    .manifest;
+    let mut found = String::new();
+    for build in &manifest.build {
+        for (key, text) in &build.options {
+            writeln!(found, "{} {key} {} ({}:{})", build.service, text.value, text.place.line, text.place.column)
+                .unwrap();
+        }
+        let platforms: Vec<_> = build.platforms.iter().map(|text| text.value.as_str()).collect();
+        writeln!(found, "{} platforms {}", build.service, platforms.join(" + ")).unwrap();
+    }
+    insta::assert_snapshot!(found);
+    insta::assert_snapshot!(messages(
+        "build:\n  a:\n    labels: x\n    ulimits: {nofile: {hard: 1}}\n    network: [x]\n"
+    ));
+    insta::assert_snapshot!(messages("build:\n  a: {labels: {x: [y, z], v: {soft: 1}}, ulimits: {nofile: [1]}}\n"));
+}
+
+#[test]
 fn every_form_of_build() {
     let manifest = good(
         "build:

@@ -11,6 +11,7 @@ use crate::{
     image_env::variable_names,
     manifest::{Build, BuildArg, Deploy, Manifest, Text},
     names::{ServiceName, sanitise_application},
+    options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, check_platform},
     problem::{Problem, Problems, Report},
     suggest,
     variables::Variables,
@@ -18,6 +19,11 @@ use crate::{
 
 /// The knob that builds can see as an argument of the same name.
 pub(super) const SMART_BUILDS: &str = "OKTETO_SMART_BUILDS_ENABLED";
+
+/// Builds see it as an argument of the same name, as those of buildx do (reproducible-builds.org).
+pub(super) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// With this argument BuildKit makes an index for one platform, too.
+pub(super) const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
@@ -34,8 +40,10 @@ pub struct Selection {
     pub build_args: Vec<(String, String)>,
     /// `--target`, instead of the manifest's.
     pub target: Option<String>,
-    /// `--platform`.
+    /// `--platform`, instead of the manifest's.
     pub platforms: Vec<String>,
+    /// `--label`, `--add-host` and their like, for every build, on top of the manifest's.
+    pub options: Vec<(OptionKey, String)>,
     /// `--no-cache`.
     pub no_cache: bool,
 }
@@ -78,6 +86,14 @@ pub enum PlanError {
         /// What may have been meant.
         hint: Option<String>,
     },
+    /// A flag that makes no sense.
+    #[error("--{key}: {source}")]
+    Option {
+        /// The flag.
+        key: OptionKey,
+        /// Why.
+        source: InvalidOption,
+    },
     /// Not built yet.
     #[error("`{0}` is not supported yet")]
     NotYet(JobKind),
@@ -107,6 +123,7 @@ impl Selection {
             build_args: Vec::new(),
             target: None,
             platforms: Vec::new(),
+            options: Vec::new(),
             no_cache: false,
         }
     }
@@ -144,7 +161,7 @@ impl Plan {
         let name = name.unwrap_or_else(|| selection.application.clone());
         let mut builds = Vec::with_capacity(order.len());
         for build in order {
-            builds.push(planner.build(build, manifest, selection));
+            builds.push(planner.build(build, manifest, selection)?);
             for variable in variable_names(&build.service) {
                 planner.built.insert(variable, build.service.clone());
             }
@@ -188,18 +205,32 @@ struct Planner<'v> {
 }
 
 impl Planner<'_> {
-    fn build(&mut self, build: &Build, manifest: &Manifest, selection: &Selection) -> BuildPlan {
+    fn build(&mut self, build: &Build, manifest: &Manifest, selection: &Selection) -> Result<BuildPlan, PlanError> {
         let needed = needed_by(build, manifest);
         let mut args: Vec<(String, Template)> =
             build.args.iter().filter_map(|arg| Some((arg.name.clone(), self.arg(arg, build, &needed)?))).collect();
-        if let Some(value) = self.variables.get(SMART_BUILDS)
-            && !args.iter().any(|(name, _)| name == SMART_BUILDS)
-        {
-            args.push((SMART_BUILDS.to_owned(), Template::literal(value)));
-            args.sort_by(|left, right| left.0.cmp(&right.0));
+        for given in [SMART_BUILDS, SOURCE_DATE_EPOCH] {
+            if let Some(value) = self.variables.get(given).filter(|value| !value.is_empty())
+                && !args.iter().any(|(name, _)| name == given)
+            {
+                args.push((given.to_owned(), Template::literal(value)));
+            }
+        }
+        args.sort_by(|left, right| left.0.cmp(&right.0));
+        let options = self.options(build, &selection.options)?;
+        let platforms = self.platforms(build, selection);
+        let has_arg = |name: &str| {
+            args.iter().any(|(known, _)| known == name) || selection.build_args.iter().any(|(known, _)| known == name)
+        };
+        if let Err(error) = options.check(&platforms, has_arg(MULTI_PLATFORM)) {
+            self.report.error(build.place, format!("service `{}`: {error}", build.service));
+        }
+        if options.export.rewrite_timestamp && !has_arg(SOURCE_DATE_EPOCH) {
+            let message = format!("service `{}`: `rewrite-timestamp` needs `{SOURCE_DATE_EPOCH}`", build.service);
+            self.report.warn(build.place, message);
         }
         let build_args: BTreeMap<String, String> = selection.build_args.iter().cloned().collect();
-        BuildPlan {
+        Ok(BuildPlan {
             service: build.service.clone(),
             context: self.path(build.context.as_ref(), "context", "."),
             dockerfile: self.path(build.dockerfile.as_ref(), "dockerfile", "Dockerfile"),
@@ -208,11 +239,60 @@ impl Planner<'_> {
             build_args: build_args.into_iter().collect(),
             image: build.image.as_ref().map(|image| self.later(image, Some((build, &needed)))),
             depends_on: build.depends_on.iter().map(|dependency| dependency.service.clone()).collect(),
-            platforms: selection.platforms.clone(),
+            platforms,
             no_cache: selection.no_cache,
-            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false),
+            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false) || !options.no_cache_filter.is_empty(),
+            options,
             only_if_missing: selection.build == BuildMode::IfMissing,
+        })
+    }
+
+    /// The manifest's options, and over them those of the command line.
+    fn options(&mut self, build: &Build, flags: &[(OptionKey, String)]) -> Result<BuildOptions, PlanError> {
+        let mut options = BuildOptions::default();
+        for (key, text) in &build.options {
+            // What a variable that isn't set leaves empty is as if it weren't there.
+            let expanded = self.now(text);
+            if expanded.is_empty() {
+                continue;
+            }
+            if let Err(error) = options.set(*key, &expanded) {
+                let message = format!("`build.{}.{}`: {error}", build.service, key.manifest_key());
+                self.report.error(text.place, message);
+            }
         }
+        // A host of the command line has no address of the manifest's.
+        let hosts =
+            flags.iter().filter(|(key, _)| *key == OptionKey::ExtraHost).filter_map(|(_, text)| text.parse().ok());
+        let hosts: Vec<ExtraHost> = hosts.collect();
+        options.extra_hosts.retain(|known| hosts.iter().all(|host| host.name != known.name));
+        for (key, text) in flags {
+            options.set(*key, text).map_err(|source| PlanError::Option { key: *key, source })?;
+        }
+        Ok(options)
+    }
+
+    /// Each once, in the order given.
+    fn platforms(&mut self, build: &Build, selection: &Selection) -> Vec<String> {
+        let mut given = selection.platforms.clone();
+        if given.is_empty() {
+            for text in &build.platforms {
+                let expanded = self.now(text);
+                for platform in expanded.split(',').map(str::trim).filter(|platform| !platform.is_empty()) {
+                    if let Err(error) = check_platform(platform) {
+                        self.report.error(text.place, format!("`build.{}.platforms`: {error}", build.service));
+                    }
+                    given.push(platform.to_owned());
+                }
+            }
+        }
+        let mut platforms: Vec<String> = Vec::new();
+        for platform in given {
+            if !platform.is_empty() && !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        platforms
     }
 
     fn commands(&mut self, deploy: &Deploy) -> CommandsPlan {

@@ -1,6 +1,7 @@
 use crate::{
     ImageEnv, Manifest, Plan, Selection, ServiceName, Variables,
-    plan::{BuildMode, Decision, JobKind, PlanError, remote_decision},
+    options::OptionKey,
+    plan::{BuildMode, BuildPlan, Decision, JobKind, PlanError, remote_decision},
     print::{Digests, PrintedPlan},
 };
 
@@ -84,6 +85,61 @@ fn a_plan_is_expanded() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&printed).unwrap());
     let stored = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+}
+
+const OPTIONS: &str = "build:
+  a:
+    labels: {both: manifest, own: $V}
+    extra_hosts: {db: $V}
+    platforms: [linux/amd64, $P]
+    no_cache_filter: test
+";
+
+#[test]
+fn flags_come_on_top_of_the_manifests_options() {
+    let variables = environment(&[("V", "10.0.0.1"), ("P", "linux/arm64,linux/amd64"), ("SOURCE_DATE_EPOCH", "7")]);
+    let mut selection = asked(&[]);
+    let texts = |build: &BuildPlan| {
+        build.options.to_pairs().into_iter().map(|(key, text)| format!("{key} {text}")).collect::<Vec<_>>()
+    };
+    let (plan, _) = self::plan(OPTIONS, &selection, &variables);
+    let hidden = ["label both=manifest", "label own=10.0.0.1", "add-host db=10.0.0.1", "no-cache-filter test"];
+    assert_eq!(texts(&plan.builds[0]), hidden);
+    assert_eq!(plan.builds[0].platforms, ["linux/amd64", "linux/arm64"]);
+    assert!(plan.builds[0].no_skip, "a step that runs again is no image that is there");
+    let args = plan.builds[0].complete_args(&ImageEnv::default()).unwrap();
+    assert!(args.contains(&("SOURCE_DATE_EPOCH".to_owned(), "7".to_owned())), "{args:?}");
+
+    selection.options = vec![
+        (OptionKey::Label, "both=flag".to_owned()),
+        (OptionKey::ExtraHost, "db=10.0.0.2".to_owned()),
+        (OptionKey::Pull, "true".to_owned()),
+    ];
+    selection.platforms = vec!["linux/riscv64".to_owned()];
+    selection.build_args = vec![("SOURCE_DATE_EPOCH".to_owned(), "8".to_owned())];
+    let (plan, _) = self::plan(OPTIONS, &selection, &variables);
+    let added = ["label both=flag", "label own=10.0.0.1", "add-host db=10.0.0.2", "no-cache-filter test", "pull true"];
+    assert_eq!(texts(&plan.builds[0]), added);
+    assert_eq!(plan.builds[0].platforms, ["linux/riscv64"]);
+    let args = plan.builds[0].complete_args(&ImageEnv::default()).unwrap();
+    assert!(args.contains(&("SOURCE_DATE_EPOCH".to_owned(), "8".to_owned())), "{args:?}");
+
+    let wrong = |text: &str| Plan::new(&manifest(text), &asked(&[]), &environment(&[("V", "x y")])).unwrap_err();
+    insta::assert_snapshot!(wrong(OPTIONS), @"okteto.yaml:4:23: `build.a.extra_hosts`: `x y` is no IP address");
+    insta::assert_snapshot!(wrong("build:\n  a:\n    platforms: [linux/amd64, $V]\n"), @"okteto.yaml:3:30: `build.a.platforms`: `x y` is no platform");
+    insta::assert_snapshot!(wrong("build:\n  a:\n    annotations: [index:b=c]\n"), @"okteto.yaml:2:3: service `a`: `index:b=c`: an image of one platform has no index");
+    let unset =
+        "build:\n  a: {sbom: $NONE, provenance: $NONE, network: $NONE, pull: $NONE, export: '${NONE}', labels: }\n";
+    let (plan, _) = self::plan(unset, &asked(&[]), &environment(&[("SOURCE_DATE_EPOCH", "")]));
+    assert_eq!(plan.builds[0].options, crate::BuildOptions::default());
+    let args = plan.builds[0].complete_args(&ImageEnv::default()).unwrap();
+    assert!(args.iter().all(|(name, _)| name != "SOURCE_DATE_EPOCH"), "{args:?}");
+    let timestamps = "build:\n  a: {export: 'type=image,rewrite-timestamp=true'}\n";
+    let (_, warnings) = self::plan(timestamps, &asked(&[]), &environment(&[]));
+    insta::assert_snapshot!(warnings, @"okteto.yaml:2:3: service `a`: `rewrite-timestamp` needs `SOURCE_DATE_EPOCH`");
+    selection.options = vec![(OptionKey::Network, "host".to_owned())];
+    let wrong = Plan::new(&manifest(OPTIONS), &selection, &variables).unwrap_err();
+    insta::assert_snapshot!(wrong, @"--network: `host` is not allowed: it is the network of the engine's machine; `default` and `none` are");
 }
 
 #[test]

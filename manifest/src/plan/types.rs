@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{expand::Template, names::ServiceName};
+use crate::{expand::Template, names::ServiceName, options::BuildOptions};
 
 /// What a job does, expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,9 @@ pub struct BuildPlan {
     pub depends_on: Vec<ServiceName>,
     /// `--platform`; empty: the engine's own.
     pub platforms: Vec<String>,
+    /// What goes to BuildKit as it is.
+    #[serde(default)]
+    pub options: BuildOptions,
     /// `--no-cache`.
     pub no_cache: bool,
     /// Built even if the registry has an image with the same input digest: `--no-cache`, or

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{
     complete::split_images,
+    create::{MULTI_PLATFORM, SOURCE_DATE_EPOCH},
     types::{BuildPlan, CommandsPlan, JobKind, Plan, Section},
 };
 use crate::{
     expand::Template,
     names::{ServiceName, is_variable_name, sanitise_application},
+    options::check_platform,
     parse::{MAX_BUILDS, is_arg_name},
     reference,
     variables::RESERVED,
@@ -59,6 +61,8 @@ pub enum InvalidPlan {
     },
 }
 
+/// BuildKit would take arguments with this prefix for attestations.
+const ATTESTATIONS: &str = "BUILDKIT_ATTEST_";
 const MAX_ENTRIES: usize = 1000;
 const MAX_IMAGES: usize = 32;
 /// Linux takes no longer argument or variable.
@@ -122,11 +126,7 @@ fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> 
     limit("the number of dependencies", build.depends_on.len(), MAX_BUILDS)?;
     limit("the number of platforms", build.platforms.len(), MAX_IMAGES)?;
     for platform in &build.platforms {
-        let parts = platform.split('/').count();
-        let known = platform.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
-        if !(1..=3).contains(&parts) || !known || platform.len() > 64 || platform.split('/').any(str::is_empty) {
-            return Err(field("platforms", format!("`{}` is no platform", platform.escape_debug())));
-        }
+        check_platform(platform).map_err(|error| field("platforms", error.to_string()))?;
     }
     let manifest = build.args.iter().map(|(name, value)| (name, value.source()));
     let flags = build.build_args.iter().map(|(name, value)| (name, value.as_str()));
@@ -134,8 +134,24 @@ fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> 
         if !is_arg_name(name) {
             return Err(field("args", format!("`{}` can't be a name", name.escape_debug())));
         }
+        if name.starts_with(ATTESTATIONS) {
+            return Err(field("args", format!("`{name}` counts for nothing here: `provenance` and `sbom` do")));
+        }
         value_ok(value).map_err(|reason| field("args", format!("`{name}` {reason}")))?;
         *total += name.len() + value.len();
+    }
+    let has_arg = |name: &str| {
+        build.args.iter().any(|(known, _)| known == name) || build.build_args.iter().any(|(known, _)| known == name)
+    };
+    let checked = build.options.check(&build.platforms, has_arg(MULTI_PLATFORM));
+    checked.map_err(|error| field("options", error.to_string()))?;
+    let epochs = build.args.iter().filter_map(|(name, value)| Some((name, value.complete()?)));
+    let epochs = epochs.chain(build.build_args.iter().map(|(name, value)| (name, value.clone())));
+    for (_, epoch) in epochs.filter(|(name, _)| *name == SOURCE_DATE_EPOCH) {
+        if !epoch.is_empty() && epoch.parse::<u64>().is_err() {
+            let reason = format!("`{SOURCE_DATE_EPOCH}` is `{}`, not seconds since 1970", epoch.escape_debug());
+            return Err(field("args", reason));
+        }
     }
     for (name, value) in &build.args {
         value.check().map_err(|error| field("args", format!("`{name}`: {error}")))?;
@@ -144,6 +160,8 @@ fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> 
         image_ok(image).map_err(|reason| field("image", reason))?;
         *total += image.source().len();
     }
+    // Each was checked when it was read; all of them together were not.
+    *total += build.options.to_pairs().iter().map(|(_, text)| text.len()).sum::<usize>();
     *total += build.context.len() + build.dockerfile.len();
     Ok(())
 }

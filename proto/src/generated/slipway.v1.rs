@@ -1201,6 +1201,9 @@ pub struct BuildSkipped {
     pub image: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub digest: ::prost::alloc::string::String,
+    /// All its names, with tags.
+    #[prost(string, repeated, tag = "5")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1260,6 +1263,17 @@ pub struct BuildDone {
     /// Contents of context files that BuildKit asked for; the Dockerfile and its ignore file do not count.
     #[prost(uint64, tag = "5")]
     pub engine_bytes: u64,
+    /// All its names, with tags.
+    #[prost(string, repeated, tag = "6")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the image's configuration; an index has none.
+    #[prost(string, optional, tag = "7")]
+    pub config_digest: ::core::option::Option<::prost::alloc::string::String>,
+    /// What the digest is of, a manifest or an index: its media type, and its size in bytes.
+    #[prost(string, optional, tag = "8")]
+    pub media_type: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "9")]
+    pub size: ::core::option::Option<u64>,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1784,6 +1798,11 @@ pub struct BuildPlan {
     /// Build even if the registry has an image with the same input digest (`OKTETO_SMART_BUILDS_ENABLED=false`, `--no-cache`).
     #[prost(bool, tag = "14")]
     pub no_skip: bool,
+    /// What goes to BuildKit besides. Keys are the flags' names of `slipway build` (`label`, `annotation`, `add-host`,
+    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`), values the texts that they
+    /// take; one pair for each time that a flag would be given. A key that the service does not know is an error.
+    #[prost(message, repeated, tag = "15")]
+    pub options: ::prost::alloc::vec::Vec<KeyValue>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommandsPlan {

@@ -1,4 +1,6 @@
+use slipway_manifest::BuildOptions;
 use slipway_manifest::expand::Template;
+use slipway_manifest::options::OptionKey;
 use slipway_manifest::plan::JobKind;
 
 use super::*;
@@ -15,6 +17,7 @@ pub(crate) fn plain_build(service: &str) -> BuildPlan {
         image: None,
         depends_on: Vec::new(),
         platforms: Vec::new(),
+        options: BuildOptions::default(),
         no_cache: false,
         no_skip: false,
         only_if_missing: false,
@@ -56,6 +59,10 @@ fn given() -> Given {
     }
 }
 
+fn set(given: &mut Given, key: OptionKey, text: &str) {
+    given.build.options.set(key, text).unwrap();
+}
+
 fn digest(change: impl FnOnce(&mut Given)) -> String {
     let mut given = given();
     change(&mut given);
@@ -89,6 +96,25 @@ fn each_input_changes_the_digest() {
         digest(|given| given.build.platforms = vec!["linux/arm64".to_owned()]),
         digest(|given| given.build.platforms = vec!["linux/amd64".to_owned(), "linux/arm64".to_owned()]),
         digest(|given| given.platform = "linux/arm64"),
+        digest(|given| set(given, OptionKey::Label, "a=b")),
+        digest(|given| set(given, OptionKey::Label, "a=c")),
+        digest(|given| set(given, OptionKey::Annotation, "a=b")),
+        digest(|given| set(given, OptionKey::Annotation, "index:a=b")),
+        digest(|given| set(given, OptionKey::ExtraHost, "a=1.2.3.4")),
+        digest(|given| set(given, OptionKey::Network, "none")),
+        digest(|given| set(given, OptionKey::ShmSize, "1m")),
+        digest(|given| set(given, OptionKey::Ulimit, "nofile=1")),
+        digest(|given| set(given, OptionKey::Ulimit, "nofile=1:2")),
+        digest(|given| set(given, OptionKey::Provenance, "mode=min")),
+        digest(|given| set(given, OptionKey::Provenance, "mode=max")),
+        digest(|given| set(given, OptionKey::Sbom, "true")),
+        digest(|given| set(given, OptionKey::Sbom, "generator=x")),
+        digest(|given| set(given, OptionKey::Export, "type=image,compression=zstd")),
+        digest(|given| set(given, OptionKey::Export, "type=image,compression=gzip")),
+        digest(|given| set(given, OptionKey::Export, "type=image,compression=gzip,compression-level=1")),
+        digest(|given| set(given, OptionKey::Export, "type=image,compression=gzip,force-compression=true")),
+        digest(|given| set(given, OptionKey::Export, "type=image,oci-mediatypes=false")),
+        digest(|given| set(given, OptionKey::Export, "type=image,rewrite-timestamp=true")),
         digest(|given| given.dependencies = pairs(&[])),
         digest(|given| given.dependencies = pairs(&[("base", "sha256:12")])),
         digest(|given| given.bases = pairs(&[])),
@@ -110,6 +136,9 @@ fn names_and_what_is_skipped_play_no_part() {
         digest(|given| given.build.no_cache = true),
         digest(|given| given.build.no_skip = true),
         digest(|given| given.build.only_if_missing = true),
+        digest(|given| set(given, OptionKey::Pull, "true")),
+        digest(|given| set(given, OptionKey::NoCacheFilter, "a")),
+        digest(|given| set(given, OptionKey::Export, "type=image,oci-mediatypes=true")),
         digest(|given| given.roots.narrowed_to = vec!["a".to_owned()]),
     ];
     assert!(changed.iter().all(|changed| *changed == digest(|_| {})));

@@ -41,7 +41,7 @@ fn output(text: &str) -> Kind {
 
 fn build_done(service: &str) -> Kind {
     let (image, digest) = (format!("reg/dev/{service}@sha256:1"), "sha256:1".to_owned());
-    Kind::BuildDone(BuildDone { service: service.to_owned(), image, digest, duration_ms: 2900, engine_bytes: 0 })
+    Kind::BuildDone(BuildDone { service: service.to_owned(), image, digest, duration_ms: 2900, ..BuildDone::default() })
 }
 
 fn done(status: JobStatus, error: Option<JobError>) -> Kind {
@@ -56,6 +56,7 @@ fn a_deploy_that_succeeds() {
         reason: "the image is there".to_owned(),
         image: "reg/dev/base@sha256:2".to_owned(),
         digest: "sha256:2".to_owned(),
+        names: Vec::new(),
     };
     let command =
         |name: &str| CommandStarted { section: "deploy".to_owned(), test: None, index: 0, name: name.to_owned() };

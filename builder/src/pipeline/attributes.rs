@@ -1,0 +1,161 @@
+//! A build's options in BuildKit's words.
+
+use std::collections::HashMap;
+
+use slipway_manifest::options::Network;
+use slipway_manifest::plan::BuildPlan;
+use slipway_registry_client::ImageRef;
+
+use super::cache_scope::CacheScope;
+use super::frontend::Reader;
+use super::skip;
+use crate::buildkit::solve::FRONTEND;
+use crate::names::Namespace;
+
+/// Reads as an argument, and counts more than the option `hostname`.
+const HOSTNAME: &str = "build-arg:BUILDKIT_SANDBOX_HOSTNAME";
+const CACHE_MOUNTS: &str = "build-arg:BUILDKIT_CACHE_MOUNT_NS";
+
+/// Where what is built belongs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) scope: &'a CacheScope,
+    pub(super) namespace: &'a Namespace,
+    /// The image's first name.
+    pub(super) name: &'a ImageRef,
+}
+
+/// Attributes of the `dockerfile.v0` frontend (`BuildKit`, `frontend/dockerui/config.go` and `attr.go`). `args` are
+/// complete.
+pub(super) fn frontend(
+    build: &BuildPlan,
+    args: &[(String, String)],
+    dockerfile: &str,
+    reader: Reader,
+    place: Place<'_>,
+) -> HashMap<String, String> {
+    let options = &build.options;
+    let mut attributes = HashMap::new();
+    let mut set = |key: &str, value: String| {
+        attributes.insert(key.to_owned(), value);
+    };
+    set("filename", skip::file_name(build).to_owned());
+    for (name, value) in args {
+        set(&format!("build-arg:{name}"), value.clone());
+    }
+    // What comes now, no argument of the user's may change.
+    let Place { scope, namespace, name } = place;
+    set(CACHE_MOUNTS, scope.mounts(namespace, name.repository()));
+    // BuildKit's cache key knows neither contents of cache mounts nor addresses of hosts and proxies: an equal step of
+    // another namespace would give what theirs gave. Mounts of other repositories are others, too.
+    let repository = may_have_cache_mounts(dockerfile).then(|| name.repository());
+    set(HOSTNAME, scope.hostname(namespace, repository, &options.extra_hosts));
+    match reader {
+        // As if it had been forwarded already.
+        Reader::Engine => set("cmdline", FRONTEND.to_owned()),
+        // It is not for BuildKit to find another one in the text.
+        Reader::Image(name) => set("build-arg:BUILDKIT_SYNTAX", name),
+        Reader::Named => {}
+    }
+    for (name, value) in &options.labels {
+        set(&format!("label:{name}"), value.clone());
+    }
+    if let Some(target) = &build.target {
+        set("target", target.clone());
+    }
+    if !build.platforms.is_empty() {
+        set("platform", build.platforms.join(","));
+    }
+    if build.no_cache {
+        set("no-cache", String::new());
+    } else if !options.no_cache_filter.is_empty() {
+        set("no-cache", options.no_cache_filter.join(","));
+    }
+    if options.pull {
+        set("image-resolve-mode", "pull".to_owned());
+    }
+    if !options.extra_hosts.is_empty() {
+        set("add-hosts", join(&options.extra_hosts));
+    }
+    if options.network == Network::None {
+        set("force-network-mode", "none".to_owned());
+    }
+    if let Some(size) = options.shm_size {
+        set("shm-size", size.to_string());
+    }
+    if !options.ulimits.is_empty() {
+        let limits: Vec<_> = options.ulimits.iter().map(|(name, limit)| format!("{name}={limit}")).collect();
+        set("ulimit", join(&limits));
+    }
+    if let Some(provenance) = &options.provenance {
+        set("attest:provenance", provenance.to_string());
+    }
+    if let Some(sbom) = &options.sbom {
+        // By name, so that it is the one that was looked at.
+        set("attest:sbom", format!("generator={}", sbom.generator()));
+    }
+    attributes
+}
+
+/// Also one whose type is a variable, and one that waits for the next image's build.
+fn may_have_cache_mounts(dockerfile: &str) -> bool {
+    let text = dockerfile.to_ascii_lowercase();
+    text.contains("--mount") || text.contains("onbuild")
+}
+
+/// Whether an argument of this name is the service's to give.
+pub(super) fn is_ours(name: &str) -> bool {
+    [HOSTNAME, CACHE_MOUNTS].into_iter().any(|key| key.strip_prefix("build-arg:") == Some(name))
+}
+
+/// Attributes of the image exporter, without names and push.
+pub(super) fn exporter(build: &BuildPlan) -> HashMap<String, String> {
+    let options = &build.options;
+    let image = options.export.attributes().into_iter().map(|(key, value)| (key.to_owned(), value));
+    let annotations = options.annotations.iter().map(|one| (one.attribute(), one.value.clone()));
+    image.chain(annotations).collect()
+}
+
+fn join(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_manifest::options::OptionKey;
+
+    use super::*;
+    use crate::pipeline::input::tests::plain_build;
+
+    #[test]
+    fn no_argument_changes_what_keeps_namespaces_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let scope = CacheScope::open(dir.path()).unwrap();
+        let mut build = plain_build("app");
+        build.options.set(OptionKey::ExtraHost, "db=10.0.0.1").unwrap();
+        let args = [CACHE_MOUNTS, HOSTNAME].map(|key| (key.replace("build-arg:", ""), "mine".to_owned()));
+        let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
+        let place = Place { scope: &scope, namespace: &namespace, name: &name };
+        let cached = "FROM x\nRUN --mount=target=/x,type=$T true\n";
+        let found = frontend(&build, &args, cached, Reader::Named, place);
+        let (hosts, repository) = (&build.options.extra_hosts, name.repository());
+        assert_eq!(found[CACHE_MOUNTS], scope.mounts(&namespace, repository));
+        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, Some(repository), hosts));
+        let found = frontend(&plain_build("app"), &args, "FROM x\n", Reader::Engine, place);
+        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, None, &[]));
+    }
+
+    #[test]
+    fn options_that_are_not_set_say_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let scope = CacheScope::open(dir.path()).unwrap();
+        let build = plain_build("app");
+        let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
+        let place = Place { scope: &scope, namespace: &namespace, name: &name };
+        let found = frontend(&build, &[], "FROM x\n", Reader::Named, place);
+        let mut keys: Vec<_> = found.keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, [CACHE_MOUNTS, HOSTNAME, "filename"]);
+        assert_eq!(exporter(&build), HashMap::from([("oci-mediatypes".to_owned(), "true".to_owned())]));
+    }
+}

@@ -1,0 +1,103 @@
+//! What keeps the caches of an engine apart that several namespaces share.
+//!
+//! An engine knows nothing of namespaces: a cache mount belongs to whoever names its id, and equal steps are run once,
+//! whatever their mounts hold and wherever their hosts and proxies are. So ids and steps get a keyed hash of the namespace.
+
+use std::io;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rand::Rng as _;
+use sha2::Sha256;
+use slipway_manifest::options::ExtraHost;
+use slipway_registry_client::RepositoryName;
+
+use crate::names::Namespace;
+use crate::private_file::read_or_create;
+
+const FILE: &str = "cache.key";
+
+/// Makes names that no other namespace can guess.
+#[derive(Clone)]
+pub struct CacheScope {
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for CacheScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheScope").finish_non_exhaustive()
+    }
+}
+
+impl CacheScope {
+    /// With the key under the data directory, which is made where it is not there.
+    pub fn open(data_dir: &Path) -> io::Result<Self> {
+        Ok(Self { key: read_or_create(&data_dir.join(FILE), || rand::rng().random())? })
+    }
+
+    /// What stands before the ids of cache mounts (`BUILDKIT_CACHE_MOUNT_NS`): what builds of one repository of one namespace
+    /// share. Of one namespace they all begin alike. No `/`, or one could be part of another with its id.
+    pub fn mounts(&self, namespace: &Namespace, repository: &RepositoryName) -> String {
+        let namespace = namespace.as_str();
+        let own = self.hash("mounts of a repository", &[namespace, &repository.to_string()]);
+        format!("{}-{own}", self.hash("mounts", &[namespace]))
+    }
+
+    /// The hostname of steps: those of other namespaces, repositories where one is given, and hosts are other steps.
+    pub fn hostname(&self, namespace: &Namespace, repository: Option<&RepositoryName>, hosts: &[ExtraHost]) -> String {
+        let repository = repository.map(ToString::to_string).unwrap_or_default();
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let own = [namespace.as_str(), &repository].into_iter();
+        let parts: Vec<&str> = own.chain(hosts.iter().map(String::as_str)).collect();
+        format!("build-{}", self.hash("steps", &parts))
+    }
+
+    /// 80 bits in hexadecimal digits.
+    fn hash(&self, purpose: &str, parts: &[&str]) -> String {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length");
+        for part in std::iter::once(&purpose).chain(parts) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let mut digits = hex::encode(mac.finalize().into_bytes());
+        digits.truncate(20);
+        digits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_must_be_apart_is_apart() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let [here, again] = [(); 2].map(|()| CacheScope::open(dir.path()).unwrap());
+        let elsewhere = CacheScope::open(other.path()).unwrap();
+        let mounts = |scope: &CacheScope, namespace: &str, repository: &str| {
+            scope.mounts(&namespace.parse().unwrap(), &repository.parse().unwrap())
+        };
+        let host = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<ExtraHost>>();
+        let hostname = |namespace: &str, hosts: &[&str]| here.hostname(&namespace.parse().unwrap(), None, &host(hosts));
+        let all = [
+            mounts(&here, "a", "a/app"),
+            mounts(&here, "b", "a/app"),
+            mounts(&here, "a", "a/app2"),
+            mounts(&elsewhere, "a", "a/app"),
+            hostname("a", &[]),
+            here.hostname(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[]),
+            hostname("a", &["db=10.0.0.1"]),
+            hostname("b", &["db=10.0.0.1"]),
+            hostname("a", &["db=10.0.0.2"]),
+            hostname("a", &["db=10.0.0.1", "x=10.0.0.1"]),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert_eq!(mounts(&again, "a", "a/app"), all[0]);
+        assert!(all.iter().all(|name| !name.contains('/')));
+        assert_eq!(all[0][..20], all[2][..20], "of one namespace");
+        assert!(!format!("{here:?}").contains(&format!("{:?}", here.key)));
+    }
+}
