@@ -37,6 +37,7 @@ use call::{Calls, Stop};
 use compress::Level;
 pub(crate) use inline::Inline;
 pub(crate) use memory::Memory;
+use pace::Pace;
 use plan::Plan;
 
 /// Tries in a row that bring nothing new to the service before we give up.
@@ -77,7 +78,15 @@ pub(crate) async fn sync(
 ) -> Result<(), SyncError> {
     let blobs = Arc::new(blobs);
     let plan = Plan::new(Arc::clone(&blobs));
-    let mut calls = Calls { client, job, blobs, plan, level: Arc::new(Level::default()), bar: Bar::new(bar) };
+    let mut calls = Calls {
+        client,
+        job,
+        blobs,
+        plan,
+        level: Arc::new(Level::default()),
+        bar: Bar::new(bar),
+        pace: Pace::default(),
+    };
     let mut first = calls.plan.guess(&memory.load(&calls.blobs));
     let mut outage = Outage::default();
     loop {

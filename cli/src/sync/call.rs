@@ -49,6 +49,8 @@ pub(super) struct Calls<'a> {
     pub(super) plan: Plan,
     pub(super) level: Arc<Level>,
     pub(super) bar: Bar,
+    /// What the link takes: the same one, most likely, as in the call before.
+    pub(super) pace: Pace,
 }
 
 impl Calls<'_> {
@@ -76,12 +78,12 @@ impl Calls<'_> {
             pending::<()>().await;
         };
         self.bar.begin_call();
+        self.pace.begin_call();
         let mut talk = Talk {
             calls: self,
             requests,
             heard,
             history: History::default(),
-            pace: Pace::default(),
             balance: Balance::default(),
             listened: false,
         };
@@ -99,7 +101,6 @@ struct Talk<'a, 'b> {
     requests: mpsc::Sender<SyncRequest>,
     heard: mpsc::Receiver<Result<SyncResponse, Status>>,
     history: History,
-    pace: Pace,
     balance: Balance,
     listened: bool,
 }
@@ -157,7 +158,7 @@ impl Talk<'_, '_> {
             Ok(SyncResponse { kind: Some(answer) }) => {
                 self.listened = true;
                 if let Answer::Stored(stored) = &answer {
-                    self.pace.stored(stored.bytes, Instant::now());
+                    self.calls.pace.stored(stored.bytes, Instant::now());
                     self.calls.bar.at(stored.bytes);
                 }
                 return Ok(answer);
@@ -187,20 +188,20 @@ impl Talk<'_, '_> {
         }
         self.calls.bar.more(items.iter().map(|item| item.size).sum());
         let (frames, mut queue) = mpsc::channel::<Frame>(1);
-        let (blobs, before) = (Arc::clone(&self.calls.blobs), self.pace.begun());
+        let (blobs, before) = (Arc::clone(&self.calls.blobs), self.calls.pace.begun());
         let sink = move |frame| frames.blocking_send(frame).map_err(|_| Gone);
         let reading = tokio::task::spawn_blocking(move || read(&blobs, &items, before, sink));
         let requests = self.requests.clone();
         let (mut compressing, mut ready, mut more) = (VecDeque::new(), None::<Compressed>, true);
         while more || ready.is_some() || !compressing.is_empty() {
             let (since, waits_for_link) = (Instant::now(), ready.is_some());
-            let may_go = ready.is_some() && self.pace.may_send();
+            let may_go = ready.is_some() && self.calls.pace.may_send();
             let heard = &mut self.heard;
             tokio::select! {
                 permit = requests.reserve(), if may_go => {
                     let Ok(permit) = permit else { return self.end().await };
                     if let Some(((begun, complete), kind)) = ready.take() {
-                        self.pace.sent(begun, complete, size(&kind), Instant::now());
+                        self.calls.pace.sent(begun, complete, size(&kind), Instant::now());
                         permit.send(SyncRequest { kind: Some(kind) });
                         self.balance.sent(&self.calls.level);
                     }

@@ -42,6 +42,12 @@ struct UnderWay {
 }
 
 impl Pace {
+    /// Another call begins: nothing is under way. Of the link the same is believed, so that this call does not fill its buffers
+    /// first, for which frames would have to be made faster than small.
+    pub(super) fn begin_call(&mut self) {
+        *self = Self { rate: self.rate, shortest: self.shortest, ..Self::default() };
+    }
+
     /// Whether one more frame may go.
     pub(super) fn may_send(&self) -> bool {
         // The service can't confirm half a record.
@@ -141,6 +147,30 @@ mod tests {
         let (most, slower) = simulate(400_000_000.0, Duration::from_micros(500), FRAMES[1]);
         assert!((1 << 20..2 << 20).contains(&most), "{most}");
         assert!(slower < 1.01, "{slower}");
+    }
+
+    #[test]
+    fn the_next_call_knows_the_link() {
+        let under_way = |pace: &mut Pace| {
+            let sent = (1..).take_while(|number| {
+                let may = pace.may_send();
+                pace.sent(number * 1000, number * 1000, FRAMES[0], Instant::now());
+                may
+            });
+            sent.count() * FRAMES[0]
+        };
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert!(under_way(&mut Pace::default()) >= FIRST, "nothing is known");
+        for number in 1..100_u32 {
+            let sent = start + number * Duration::from_micros(6400);
+            pace.sent(u64::from(number), u64::from(number), FRAMES[0], sent);
+            pace.stored(u64::from(number), sent + Duration::from_millis(50));
+        }
+        pace.sent(100, 100, FRAMES[0], start);
+        pace.begin_call();
+        assert_eq!(pace.begun(), 0);
+        let known = under_way(&mut pace);
+        assert!((LEAST..LEAST * 2).contains(&known), "{known}");
     }
 
     #[test]
