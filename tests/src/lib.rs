@@ -36,6 +36,9 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
+
 pub use command::Run;
 pub use service::Service;
 pub use team::{Project, Team};
@@ -92,6 +95,13 @@ pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_micros();
     format!("{prefix}{:x}{:x}", now & 0xf_ffff_ffff, COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Bytes without any order, always the same: for what depends on where content-defined chunks are cut.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut buffer = vec![0; bytes];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut buffer);
+    buffer
 }
 
 /// Bytes that nobody sent before.
