@@ -10,6 +10,7 @@
 mod attributes;
 pub mod cache_scope;
 pub mod commands;
+mod contexts;
 pub mod events;
 pub mod failure;
 pub mod frontend;
@@ -18,6 +19,7 @@ pub mod input;
 mod locks;
 pub mod looking;
 mod order;
+pub mod secrets;
 pub mod skip;
 mod stages;
 mod text;
@@ -39,6 +41,7 @@ use self::events::Events;
 use self::failure::Failure;
 use self::frontend::Frontends;
 use self::looking::Looking;
+use self::secrets::Secrets;
 use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
 use crate::registry::Registry;
@@ -71,6 +74,8 @@ pub struct Pipeline {
     pub locks: PathBuf,
     /// Keeps what namespaces have in the engine's caches apart.
     pub cache_scope: CacheScope,
+    /// The values of its builds' secrets.
+    pub secrets: Secrets,
     /// Where the job's events go.
     pub events: Events,
     /// The image of commands that name none.

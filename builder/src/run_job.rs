@@ -17,6 +17,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::events::Events;
 use crate::pipeline::looking::Looking;
+use crate::pipeline::secrets::{Secrets, SecretsKey};
 use crate::registry::Registry;
 use crate::store::Blobs;
 
@@ -39,6 +40,10 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let registry = Arc::new(Registry::open_for_job(&config.registry, &config.data_dir)?);
     let looking = Looking::new(config, registry.clone());
     let runner_image = config.runner.image();
+    let secrets = match dir.secrets()? {
+        Some(sealed) => Secrets::unseal(&sealed, &SecretsKey::open(&config.data_dir)?, spec.job)?,
+        None => Secrets::default(),
+    };
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
@@ -49,6 +54,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         frontends: config.jobs.frontends,
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
+        secrets,
         events: events.clone(),
         runner_image,
         agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,

@@ -145,6 +145,10 @@ pub(crate) struct BuildArgs {
     /// Set a build argument of every service built; without `=V`, to its value in the environment (repeatable)
     #[arg(long = "build-arg", value_name = "K[=V]")]
     pub(crate) build_args: Vec<String>,
+    /// Give a secret to RUN steps that mount it; without src and env it is the variable of the id's name, else the file. With
+    /// rotates=true another value builds nothing anew (repeatable)
+    #[arg(long = "secret", value_name = "id=ID[,src=PATH|,env=NAME]")]
+    pub(crate) secrets: Vec<String>,
     /// The stage to build, instead of the manifest's, of every service built
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
@@ -183,6 +187,10 @@ pub(crate) struct OptionArgs {
     /// index-descriptor (repeatable)
     #[arg(long = "annotation", value_name = "[LEVEL:]K=V")]
     annotations: Vec<String>,
+    /// What the Dockerfile finds under this name instead of an image or a stage: a folder, docker-image://REF, or the URL of a
+    /// git repository (repeatable)
+    #[arg(long = "build-context", value_name = "NAME=CONTEXT")]
+    contexts: Vec<String>,
     /// Add a line to /etc/hosts of RUN steps (repeatable)
     #[arg(long = "add-host", value_name = "HOST=IP")]
     extra_hosts: Vec<String>,
@@ -220,9 +228,10 @@ impl OptionArgs {
     /// The options that were given, in an order in which later ones count more.
     pub(crate) fn to_pairs(&self) -> Vec<(OptionKey, String)> {
         let pull = self.pull.then(|| "true".to_owned());
-        let given: [(OptionKey, Vec<&String>); 12] = [
+        let given: [(OptionKey, Vec<&String>); 13] = [
             (OptionKey::Label, self.labels.iter().collect()),
             (OptionKey::Annotation, self.annotations.iter().collect()),
+            (OptionKey::Context, self.contexts.iter().collect()),
             (OptionKey::ExtraHost, self.extra_hosts.iter().collect()),
             (OptionKey::Network, self.network.iter().collect()),
             (OptionKey::ShmSize, self.shm_size.iter().collect()),

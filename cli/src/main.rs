@@ -30,6 +30,7 @@ mod output;
 mod project;
 mod roots;
 mod run;
+mod secrets;
 mod session;
 mod settings;
 mod submit;

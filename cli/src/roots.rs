@@ -9,6 +9,7 @@ use std::sync::Arc;
 use slipway_context::{
     OktetoContext, Rules, Scan, ScanOptions, Section, Warning, find_dockerfile, scan, scan_dockerfile,
 };
+use slipway_manifest::options::NamedContext;
 use slipway_manifest::plan::{BuildPlan, CommandsPlan};
 
 use crate::error::{Usage, causes};
@@ -26,6 +27,8 @@ pub(crate) struct BuildRoots {
     pub(crate) dockerfile: String,
     /// The Dockerfile's name within its root.
     pub(crate) file: String,
+    /// Named contexts that are folders, each with its root's name.
+    pub(crate) named: Vec<(String, String)>,
 }
 
 /// One tree of a job.
@@ -90,10 +93,20 @@ impl Roots {
         let file = file.ok_or_else(|| Usage::new(format!("`{}` can't be a Dockerfile's name", path.display())))?;
         let rules = Rules::docker(&dir, &path).map_err(|error| Usage::new(causes(&error)))?;
         let scanned = scan_dockerfile(&path).map_err(|error| Usage::new(causes(&error)))?;
-        let only = if self.whole { Vec::new() } else { narrow::paths(&scanned, &file, build, earlier) };
+        // A named context may be an image with triggers.
+        let whole = self.whole || !build.options.contexts.is_empty();
+        let only = if whole { Vec::new() } else { narrow::paths(&scanned, &file, build, earlier) };
         let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
         let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path, scanned);
-        Ok(BuildRoots { context, dockerfile, file })
+        let mut named = Vec::new();
+        for (name, context) in &build.options.contexts {
+            if let NamedContext::Directory(path) = context {
+                let dir = directory(root, path, format_args!("the context `{name}` of `{service}`"))?;
+                let rules = Rules::dockerignore(&dir).map_err(|error| Usage::new(causes(&error)))?;
+                named.push((name.clone(), self.add(format!("context:{service}:{name}"), &dir, &rules)?));
+            }
+        }
+        Ok(BuildRoots { context, dockerfile, file, named })
     }
 
     /// The root that commands run in.

@@ -18,6 +18,7 @@ use crate::metadata;
 use crate::output::{self, Screen};
 use crate::project::Project;
 use crate::roots::Roots;
+use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::submit::{self, Prepared, Submitted};
@@ -40,10 +41,12 @@ pub(crate) struct Ending<'a> {
 /// Finds and scans everything that a plan reads. Blocks.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let roots = Roots::new(project.scan_cache.clone());
-    prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)
+    let secrets = secrets::values(&plan, project)?;
+    let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
+    Ok(Prepared { secrets, ..prepared })
 }
 
-/// The same with whole contexts.
+/// The same with whole contexts, and without the values of secrets.
 pub(crate) fn prepare_whole(project: &Project, plan: Plan) -> Result<Prepared> {
     prepare_with(Roots::new(project.scan_cache.clone()).whole(), project, plan)
 }
@@ -54,7 +57,7 @@ fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepa
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);
     }
     let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
-    Ok(Prepared { plan, roots, builds, commands })
+    Ok(Prepared { plan, roots, builds, commands, secrets: Vec::new() })
 }
 
 /// Makes a job of what was prepared.

@@ -2,7 +2,7 @@
 
 use slipway_manifest::plan::{BuildPlan, CommandsPlan, JobKind, Plan};
 use slipway_proto::v1;
-use slipway_proto::v1::{Job, KeyValue, Root, SubmitRequest};
+use slipway_proto::v1::{Job, KeyValue, Root, SecretValue, SubmitRequest};
 use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
@@ -20,6 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) builds: Vec<BuildRoots>,
     /// The commands' working directory.
     pub(crate) commands: Option<String>,
+    /// The values of the builds' secrets.
+    pub(crate) secrets: Vec<SecretValue>,
 }
 
 impl Prepared {
@@ -46,6 +48,7 @@ impl Prepared {
             namespace: namespace.to_owned(),
             plan: Some(plan),
             roots: roots.collect(),
+            secrets: self.secrets.clone(),
         }
     }
 }
@@ -77,6 +80,7 @@ pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<S
 fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
     let args = plan.args.iter().map(|(key, value)| key_value(key, value.source())).collect();
     let build_args = plan.build_args.iter().map(|(key, value)| key_value(key, value)).collect();
+    let named_roots = roots.named.iter().map(|(name, root)| v1::NamedRoot { name: name.clone(), root: root.clone() });
     v1::BuildPlan {
         service: plan.service.as_str().to_owned(),
         context: plan.context.clone(),
@@ -92,6 +96,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
         dockerfile_root: roots.dockerfile.clone(),
         build_args,
         no_skip: plan.no_skip,
+        named_roots: named_roots.collect(),
         options: plan.options.to_pairs().iter().map(|(key, text)| key_value(key.as_str(), text)).collect(),
     }
 }

@@ -117,19 +117,15 @@ impl Rules {
             builder.add_file(&beside, &text)?;
             builder.file = Some(beside);
         } else {
-            let file = context_dir.join(DOCKERIGNORE);
-            builder.file = Some(file.clone());
-            // As BuildKit sees it: a link can't lead out of the context.
-            match scoped::resolve(context_dir, DOCKERIGNORE) {
-                Some(resolved) => {
-                    if let Some(text) = read(&resolved)? {
-                        builder.add_file(&file, &text)?;
-                    }
-                }
-                None if file.is_symlink() => builder.warnings.push(Warning::IgnoreFileOutside { file }),
-                None => {}
-            }
+            builder.add_dockerignore(context_dir)?;
         }
+        builder.build()
+    }
+
+    /// The rules of a named context: its `.dockerignore`. The path is used as it is.
+    pub fn dockerignore(context_dir: &Path) -> Result<Self, RulesError> {
+        let mut builder = Builder::default();
+        builder.add_dockerignore(context_dir)?;
         builder.build()
     }
 
@@ -201,6 +197,22 @@ struct Builder {
 // === impl Builder ===
 
 impl Builder {
+    fn add_dockerignore(&mut self, context_dir: &Path) -> Result<(), RulesError> {
+        let file = context_dir.join(DOCKERIGNORE);
+        self.file = Some(file.clone());
+        // As BuildKit sees it: a link can't lead out of the context.
+        match scoped::resolve(context_dir, DOCKERIGNORE) {
+            Some(resolved) => {
+                if let Some(text) = read(&resolved)? {
+                    self.add_file(&file, &text)?;
+                }
+            }
+            None if file.is_symlink() => self.warnings.push(Warning::IgnoreFileOutside { file }),
+            None => {}
+        }
+        Ok(())
+    }
+
     fn add_file(&mut self, file: &Path, text: &[u8]) -> Result<(), RulesError> {
         let lines = ignorefile::parse(text).map_err(|error| RulesError::Line { file: file.to_owned(), error })?;
         self.add_lines(file, lines);

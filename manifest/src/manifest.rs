@@ -52,6 +52,30 @@ pub struct Build {
     /// `labels`, `annotations`, `extra_hosts`, …: each in the form that
     /// [`BuildOptions::set`](crate::options::BuildOptions::set) reads.
     pub options: Vec<(OptionKey, Text)>,
+    /// `secrets`, in the order of the file.
+    pub secrets: Vec<BuildSecret>,
+}
+
+/// One secret of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSecret {
+    /// Its id.
+    pub id: String,
+    /// Where its key is.
+    pub place: Place,
+    /// Where its value is.
+    pub source: BuildSecretSource,
+    /// `rotates`: another value changes nothing.
+    pub rotates: bool,
+}
+
+/// Where the value of a manifest's secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildSecretSource {
+    /// `file`, a path.
+    File(Text),
+    /// `env`, the name of a variable.
+    Env(Text),
 }
 
 /// One build argument of the manifest.

@@ -7,6 +7,8 @@ mod attest;
 mod export;
 mod host;
 mod key;
+mod named_context;
+pub(crate) mod secret;
 mod shm;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,8 @@ pub use attest::{Provenance, ProvenanceMode, Sbom};
 pub use export::{Compression, ImageExport};
 pub use host::ExtraHost;
 pub use key::OptionKey;
+pub use named_context::NamedContext;
+pub use secret::{Secret, SecretFlag, SecretSource};
 pub use ulimit::Ulimit;
 
 /// More of one kind than any build has.
@@ -64,6 +68,12 @@ pub struct BuildOptions {
     /// The form of the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub export: ImageExport,
+    /// What the Dockerfile finds under a name instead of an image or a stage, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Secrets for RUN steps, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// The network of RUN steps.
@@ -135,8 +145,23 @@ impl BuildOptions {
             OptionKey::Sbom => self.sbom = Sbom::parse(text)?,
             OptionKey::Attest => self.attest(text)?,
             OptionKey::Export => self.export = text.parse()?,
+            OptionKey::Context => {
+                let (name, context) = named_context::parse(text)?;
+                self.contexts.insert(name, context);
+            }
+            OptionKey::Secret => {
+                let secret: Secret = text.parse()?;
+                self.secrets.insert(secret.id.clone(), secret);
+            }
         }
-        let most = [self.labels.len(), self.annotations.len(), self.extra_hosts.len(), self.no_cache_filter.len()];
+        let most = [
+            self.labels.len(),
+            self.annotations.len(),
+            self.extra_hosts.len(),
+            self.no_cache_filter.len(),
+            self.secrets.len(),
+            self.contexts.len(),
+        ];
         if most.into_iter().any(|count| count > MAX_OF_ONE) {
             return Err(InvalidOption(format!("more than {MAX_OF_ONE} of them")));
         }
@@ -163,13 +188,18 @@ impl BuildOptions {
         if self.export != ImageExport::default() {
             pairs.push((OptionKey::Export, self.export.to_string()));
         }
+        pairs.extend(self.contexts.iter().map(|(name, one)| (OptionKey::Context, format!("{name}={one}"))));
+        pairs.extend(self.secrets.values().map(|one| (OptionKey::Secret, one.to_string())));
         pairs
     }
 
-    /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again.
+    /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again, and without secrets and named
+    /// contexts, whose contents count and not where they come from.
     pub fn of_the_image(&self) -> Vec<(OptionKey, String)> {
         let mut pairs = self.to_pairs();
-        pairs.retain(|(key, _)| !matches!(key, OptionKey::NoCacheFilter | OptionKey::Pull));
+        pairs.retain(|(key, _)| {
+            !matches!(key, OptionKey::NoCacheFilter | OptionKey::Pull | OptionKey::Secret | OptionKey::Context)
+        });
         pairs
     }
 

@@ -6,6 +6,7 @@ mod fields;
 mod graph;
 mod later;
 mod options;
+mod secrets;
 #[cfg(test)]
 mod tests;
 

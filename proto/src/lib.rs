@@ -15,5 +15,12 @@ pub mod v1 {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/slipway.v1.bin");
 }
 
+/// Its value is nobody's to see.
+impl std::fmt::Debug for v1::SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretValue").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
 /// The last bytes of what a call's frames held that a `zstd_frame` may refer to (`SyncRequest` in `context.proto`).
 pub const SYNC_HISTORY: usize = 1 << 20;

@@ -113,6 +113,7 @@ impl Api {
             request_id: unique("request"),
             namespace: self.team.namespace.clone(),
             plan: Some(plan),
+            secrets: Vec::new(),
             roots: vec![Root { name: "commands".to_owned(), digest: tree.as_bytes().to_vec(), ..Root::default() }],
         }
     }

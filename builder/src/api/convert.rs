@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
+use slipway_manifest::options::{InvalidOption, NamedContext};
 use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
 use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
@@ -14,6 +15,7 @@ use crate::jobs::spec::BuildRoots;
 use crate::jobs::state::JobState;
 use crate::jobs::sync::{InlineBlob, MAX_INLINE, Submission};
 use crate::names::Namespace;
+use crate::pipeline::secrets::Secrets;
 use crate::store::db::jobs::JobRow;
 
 /// Paths that a root is narrowed to.
@@ -89,7 +91,14 @@ impl TryFrom<api::SubmitRequest> for Submission {
             let context = find(place("context_root"), &build.context_root)?;
             let dockerfile = find(place("dockerfile_root"), &build.dockerfile_root)?;
             let narrowed_to = narrowed.get(&build.context_root).cloned().unwrap_or_default();
-            builds.insert(service(&build.service)?, BuildRoots { context, narrowed_to, dockerfile });
+            let mut roots = BuildRoots::new(context, narrowed_to, dockerfile);
+            for api::NamedRoot { name, root } in &build.named_roots {
+                if narrowed.get(root).is_some_and(|paths| !paths.is_empty()) {
+                    return Err(invalid(place("named_roots"), "named contexts need complete roots"));
+                }
+                roots.named.insert(name.clone(), find(place("named_roots"), root)?);
+            }
+            builds.insert(service(&build.service)?, roots);
         }
         let commands = match &plan.commands {
             Some(commands) if narrowed.get(&commands.root).is_some_and(|paths| !paths.is_empty()) => {
@@ -98,17 +107,44 @@ impl TryFrom<api::SubmitRequest> for Submission {
             Some(commands) => Some(find("plan.commands.root".to_owned(), &commands.root)?),
             None => None,
         };
+        let context_roots = plan.builds.iter().map(|build| build.context_root.clone()).collect();
+        let plan = plan_from(plan)?;
+        check_named(&plan, &builds)?;
         Ok(Self {
             request_id: request.request_id,
             namespace: namespace(&request.namespace)?,
-            context_roots: plan.builds.iter().map(|build| build.context_root.clone()).collect(),
-            plan: plan_from(plan)?,
+            context_roots,
+            secrets: secrets(request.secrets, &plan)?,
+            plan,
             roots,
             inline,
             builds,
             commands,
         })
     }
+}
+
+/// Of named contexts, just the folders have trees; and any may be an image with triggers, for which everything is sent.
+fn check_named(plan: &Plan, builds: &BTreeMap<ServiceName, BuildRoots>) -> Result<(), InvalidMessage> {
+    for build in &plan.builds {
+        let place = |field| format!("plan.builds `{}`.{field}", build.service);
+        let Some(roots) = builds.get(&build.service) else { continue };
+        let contexts = &build.options.contexts;
+        let folders = contexts.iter().filter(|(_, context)| matches!(context, NamedContext::Directory(_)));
+        if !folders.map(|(name, _)| name).eq(roots.named.keys()) {
+            return Err(invalid(place("named_roots"), "expected a root for each named context that is a folder"));
+        }
+        if !contexts.is_empty() && !roots.narrowed_to.is_empty() {
+            return Err(invalid(place("context_root"), "a build with named contexts needs a complete root"));
+        }
+    }
+    Ok(())
+}
+
+fn secrets(values: Vec<api::SecretValue>, plan: &Plan) -> Result<Secrets, InvalidMessage> {
+    let value = |value: api::SecretValue| Ok((value.source.parse()?, value.value));
+    let values: Result<Vec<_>, InvalidOption> = values.into_iter().map(value).collect();
+    Secrets::new(values.map_err(|error| invalid("secrets", error))?, plan).map_err(|error| invalid("secrets", error))
 }
 
 /// Paths as `BuildKit` would ask for them.

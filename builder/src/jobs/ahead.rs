@@ -18,7 +18,9 @@ use super::sync::InlineBlob;
 use super::{Jobs, JobsError, io, process};
 use crate::auth::Caller;
 use crate::names::Namespace;
+use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::input::{Before, Inputs};
+use crate::pipeline::secrets::Secrets;
 use crate::pipeline::skip::{self, Decision, Skipped};
 use crate::registry::{BaseImages, Registry};
 use crate::store::Blobs;
@@ -46,6 +48,8 @@ pub(super) struct Asked<'a> {
     pub(super) context_roots: &'a [String],
     /// Blobs that came with it.
     pub(super) inline: &'a BTreeMap<String, Vec<InlineBlob>>,
+    /// The values of its builds' secrets.
+    pub(super) secrets: &'a Secrets,
 }
 
 /// What is asked about each build.
@@ -58,6 +62,7 @@ struct Question<'a> {
     roots: &'a BuildRoots,
     dockerfile: Option<&'a str>,
     before: &'a Before,
+    secrets: &'a [(String, String)],
 }
 
 impl Asked<'_> {
@@ -87,7 +92,7 @@ impl Jobs {
     }
 
     async fn look(&self, caller: &Caller, namespace: &Namespace, asked: Asked<'_>) -> Result<Ahead, JobsError> {
-        let Asked { plan, builds, context_roots, inline } = asked;
+        let Asked { plan, builds, context_roots, inline, secrets } = asked;
         let mut ahead = Ahead::default();
         if plan.builds.is_empty() {
             return Ok(ahead);
@@ -107,6 +112,7 @@ impl Jobs {
             Some(content) => Some(content.to_vec()),
             None => blobs.read_all(digest, limit).ok(),
         };
+        let scope = CacheScope::open(&self.inner.data_dir).map_err(io("read what keeps caches apart"))?;
         let mut before = Before::default();
         for (build, context_root) in plan.builds.iter().zip(context_roots) {
             let Some(roots) = builds.get(&build.service) else { continue };
@@ -114,8 +120,18 @@ impl Jobs {
             let dockerfile = text.as_deref();
             let names = names(bases.registry(), namespace, caller.admin, plan, build, &before);
             let before_it = &before;
-            let question =
-                Question { bases: &bases, platform, namespace, plan, build, roots, dockerfile, before: before_it };
+            let keys = secrets.keys(&scope, namespace, build);
+            let question = Question {
+                bases: &bases,
+                platform,
+                namespace,
+                plan,
+                build,
+                roots,
+                dockerfile,
+                before: before_it,
+                secrets: &keys,
+            };
             let found = question.found(&names).await;
             if found.is_none()
                 && let Some(reason) = question.too_narrow().await
@@ -215,8 +231,8 @@ fn names(
 
 impl Question<'_> {
     fn inputs<'q>(&'q self, dockerfile: &'q str) -> Inputs<'q> {
-        let Self { platform, namespace, plan, build, roots, before, .. } = *self;
-        Inputs { namespace, plan, build, roots, dockerfile, platform, before }
+        let Self { platform, namespace, plan, build, roots, before, secrets, .. } = *self;
+        Inputs { namespace, plan, build, roots, dockerfile, platform, before, secrets }
     }
 
     /// The image, if it need not be built.
@@ -307,7 +323,7 @@ mod tests {
                 finished: None,
             };
             let root = Digest::of(b"never sent");
-            let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
+            let roots = BuildRoots::new(root, Vec::new(), root);
             let spec = JobSpec {
                 job: row.id,
                 namespace: row.namespace.clone(),
@@ -318,7 +334,7 @@ mod tests {
                 skipped: BTreeMap::from([(service, skipped)]),
                 commands: None,
             };
-            self.jobs.dir(row.id).create(&spec).unwrap();
+            self.jobs.dir(row.id).create(&spec, None).unwrap();
             let (row, _) = self.jobs.inner.db.insert_job(&row, "request").await.unwrap();
             (row, spec)
         }

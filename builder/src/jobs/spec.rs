@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -14,9 +14,11 @@ use slipway_manifest::plan::{JobKind, Plan};
 
 use crate::names::{JobId, Namespace};
 use crate::pipeline::skip::Skipped;
+use crate::private_file::{create_private_dir, write_private};
 
 const SPEC: &str = "spec.json";
 const TOKEN: &str = "token.json";
+const SECRETS: &str = "secrets.sealed";
 
 /// The trees of one build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +30,21 @@ pub struct BuildRoots {
     pub narrowed_to: Vec<String>,
     /// The Dockerfile and its ignore file.
     pub dockerfile: Digest,
+    /// Named contexts that are folders of the client's, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named: BTreeMap<String, Digest>,
+}
+
+impl BuildRoots {
+    /// Those of a build without named contexts.
+    pub fn new(context: Digest, narrowed_to: Vec<String>, dockerfile: Digest) -> Self {
+        Self { context, narrowed_to, dockerfile, named: BTreeMap::new() }
+    }
+
+    /// All of them.
+    fn all(&self) -> impl Iterator<Item = Digest> {
+        [self.context, self.dockerfile].into_iter().chain(self.named.values().copied())
+    }
 }
 
 /// A job, complete.
@@ -65,8 +82,7 @@ impl JobSpec {
     /// Every tree that the job reads, once.
     pub fn roots(&self) -> Vec<Digest> {
         let needed = self.builds.iter().filter(|(service, _)| !self.skipped.contains_key(*service));
-        let mut roots: Vec<_> =
-            needed.flat_map(|(_, roots)| [roots.context, roots.dockerfile]).chain(self.commands).collect();
+        let mut roots: Vec<_> = needed.flat_map(|(_, roots)| roots.all()).chain(self.commands).collect();
         roots.sort_unstable();
         roots.dedup();
         roots
@@ -100,8 +116,12 @@ impl JobDir {
 
     /// Makes the folder and writes the specification, readable by us only: it holds the values of `--var`. A job's row may
     /// outlive a power cut, so both are on the disk before there is one.
-    pub fn create(&self, spec: &JobSpec) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+    /// `secrets` are the builds', sealed.
+    pub fn create(&self, spec: &JobSpec, secrets: Option<&[u8]>) -> io::Result<()> {
+        create_private_dir(&self.0)?;
+        if let Some(sealed) = secrets {
+            write_private(&self.0.join(SECRETS), sealed)?;
+        }
         self.write_part(SPEC, spec)?.sync_all()?;
         self.name_part(SPEC)?;
         for dir in [Some(self.0.as_path()), self.0.parent()].into_iter().flatten() {
@@ -125,9 +145,18 @@ impl JobDir {
         self.read::<String>(TOKEN).map(SecretString::from)
     }
 
+    /// Reads the builds' secrets, as they were sealed.
+    pub fn secrets(&self) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.0.join(SECRETS)) {
+            Ok(sealed) => Ok(Some(sealed)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Forgets what only a job that runs may know.
     pub fn forget_spec(&self) {
-        for name in [SPEC, TOKEN] {
+        for name in [SPEC, TOKEN, SECRETS] {
             if let Err(error) = fs::remove_file(self.0.join(name))
                 && error.kind() != io::ErrorKind::NotFound
             {

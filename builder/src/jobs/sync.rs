@@ -31,6 +31,7 @@ use super::state::JobState;
 use super::{Jobs, JobsError, io};
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::pipeline::secrets::{Secrets, SecretsKey};
 use crate::store::db::jobs::JobRow;
 use crate::store::db::now_ms;
 use crate::store::snapshots::snapshot_is_complete;
@@ -71,6 +72,8 @@ pub struct Submission {
     pub context_roots: Vec<String>,
     /// The working directory of the commands.
     pub commands: Option<Digest>,
+    /// The values of the builds' secrets.
+    pub secrets: Secrets,
 }
 
 /// What came of a submission.
@@ -148,9 +151,17 @@ pub(super) struct Lacking {
 }
 
 impl Jobs {
+    fn seal(&self, secrets: &Secrets, job: JobId) -> std::io::Result<Option<Vec<u8>>> {
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        secrets.seal(&SecretsKey::open(&self.inner.data_dir)?, job).map(Some)
+    }
+
     /// Creates a job, or gives the one that the same request created.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
-        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands } = submission;
+        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands, secrets } =
+            submission;
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -162,7 +173,13 @@ impl Jobs {
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
         let mut ahead = Ahead::default();
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
-            let asked = Asked { plan: &plan, builds: &builds, context_roots: &context_roots, inline: &inline };
+            let asked = Asked {
+                plan: &plan,
+                builds: &builds,
+                context_roots: &context_roots,
+                inline: &inline,
+                secrets: &secrets,
+            };
             ahead = self.look_ahead(caller, &namespace, asked).await?;
         }
         if !ahead.widen.is_empty() {
@@ -192,7 +209,8 @@ impl Jobs {
             commands,
         };
         // The folder comes first: a row without one could never run.
-        self.dir(row.id).create(&spec).map_err(io("write the job's specification"))?;
+        let sealed = self.seal(&secrets, row.id).map_err(io("encrypt the job's secrets"))?;
+        self.dir(row.id).create(&spec, sealed.as_deref()).map_err(io("write the job's specification"))?;
         let (row, inserted) = self.inner.db.insert_job(&row, &request_id).await?;
         if !inserted {
             let unused = self.dir(spec.job);

@@ -23,6 +23,8 @@ pub(super) struct Place<'a> {
     pub(super) namespace: &'a Namespace,
     /// The image's first name.
     pub(super) name: &'a ImageRef,
+    /// What stands for the build's secrets.
+    pub(super) secrets: &'a [(String, String)],
 }
 
 /// Attributes of the `dockerfile.v0` frontend (`BuildKit`, `frontend/dockerui/config.go` and `attr.go`). `args` are
@@ -44,12 +46,12 @@ pub(super) fn frontend(
         set(&format!("build-arg:{name}"), value.clone());
     }
     // What comes now, no argument of the user's may change.
-    let Place { scope, namespace, name } = place;
+    let Place { scope, namespace, name, secrets } = place;
     set(CACHE_MOUNTS, scope.mounts(namespace, name.repository()));
-    // BuildKit's cache key knows neither contents of cache mounts nor addresses of hosts and proxies: an equal step of
-    // another namespace would give what theirs gave. Mounts of other repositories are others, too.
+    // BuildKit's cache key knows neither contents of cache mounts, nor secrets, nor addresses of hosts and proxies: an equal
+    // step of another namespace would give what theirs gave. Mounts of other repositories are others, too.
     let repository = may_have_cache_mounts(dockerfile).then(|| name.repository());
-    set(HOSTNAME, scope.hostname(namespace, repository, &options.extra_hosts));
+    set(HOSTNAME, scope.hostname(namespace, repository, &options.extra_hosts, secrets));
     match reader {
         // As if it had been forwarded already.
         Reader::Engine => set("cmdline", FRONTEND.to_owned()),
@@ -135,14 +137,14 @@ mod tests {
         build.options.set(OptionKey::ExtraHost, "db=10.0.0.1").unwrap();
         let args = [CACHE_MOUNTS, HOSTNAME].map(|key| (key.replace("build-arg:", ""), "mine".to_owned()));
         let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
-        let place = Place { scope: &scope, namespace: &namespace, name: &name };
+        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
         let cached = "FROM x\nRUN --mount=target=/x,type=$T true\n";
         let found = frontend(&build, &args, cached, Reader::Named, place);
         let (hosts, repository) = (&build.options.extra_hosts, name.repository());
         assert_eq!(found[CACHE_MOUNTS], scope.mounts(&namespace, repository));
-        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, Some(repository), hosts));
+        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, Some(repository), hosts, &[]));
         let found = frontend(&plain_build("app"), &args, "FROM x\n", Reader::Engine, place);
-        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, None, &[]));
+        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, None, &[], &[]));
     }
 
     #[test]
@@ -151,7 +153,7 @@ mod tests {
         let scope = CacheScope::open(dir.path()).unwrap();
         let build = plain_build("app");
         let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
-        let place = Place { scope: &scope, namespace: &namespace, name: &name };
+        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
         let found = frontend(&build, &[], "FROM x\n", Reader::Named, place);
         let mut keys: Vec<_> = found.keys().map(String::as_str).collect();
         keys.sort_unstable();

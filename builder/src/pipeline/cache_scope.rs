@@ -43,22 +43,39 @@ impl CacheScope {
         format!("{}-{own}", self.hash("mounts", &[namespace]))
     }
 
-    /// The hostname of steps: those of other namespaces, repositories where one is given, and hosts are other steps.
-    pub fn hostname(&self, namespace: &Namespace, repository: Option<&RepositoryName>, hosts: &[ExtraHost]) -> String {
+    /// The hostname of steps: those of other namespaces, repositories where one is given, hosts and secrets are other steps.
+    pub fn hostname(
+        &self,
+        namespace: &Namespace,
+        repository: Option<&RepositoryName>,
+        hosts: &[ExtraHost],
+        secrets: &[(String, String)],
+    ) -> String {
         let repository = repository.map(ToString::to_string).unwrap_or_default();
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let own = [namespace.as_str(), &repository].into_iter();
-        let parts: Vec<&str> = own.chain(hosts.iter().map(String::as_str)).collect();
-        format!("build-{}", self.hash("steps", &parts))
+        let own = own.chain(hosts.iter().map(String::as_str));
+        // No host is named so.
+        let secrets = secrets.iter().flat_map(|(id, key)| ["secret of steps:", id, key]);
+        format!("build-{}", self.hash("steps", &own.chain(secrets).collect::<Vec<_>>()))
+    }
+
+    /// Stands for a secret's value where it counts and may not be known.
+    pub fn secret(&self, namespace: &Namespace, value: &[u8]) -> String {
+        self.hash_bytes("secret", &[namespace.as_str().as_bytes(), value])
+    }
+
+    fn hash(&self, purpose: &str, parts: &[&str]) -> String {
+        self.hash_bytes(purpose, &parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>())
     }
 
     /// 80 bits in hexadecimal digits.
-    fn hash(&self, purpose: &str, parts: &[&str]) -> String {
+    fn hash_bytes(&self, purpose: &str, parts: &[&[u8]]) -> String {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any length");
-        for part in std::iter::once(&purpose).chain(parts) {
+        for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
             mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
+            mac.update(part);
         }
         let mut digits = hex::encode(mac.finalize().into_bytes());
         digits.truncate(20);
@@ -81,14 +98,17 @@ mod tests {
             scope.mounts(&namespace.parse().unwrap(), &repository.parse().unwrap())
         };
         let host = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<ExtraHost>>();
-        let hostname = |namespace: &str, hosts: &[&str]| here.hostname(&namespace.parse().unwrap(), None, &host(hosts));
+        let hostname =
+            |namespace: &str, hosts: &[&str]| here.hostname(&namespace.parse().unwrap(), None, &host(hosts), &[]);
         let all = [
             mounts(&here, "a", "a/app"),
             mounts(&here, "b", "a/app"),
             mounts(&here, "a", "a/app2"),
             mounts(&elsewhere, "a", "a/app"),
             hostname("a", &[]),
-            here.hostname(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[]),
+            here.hostname(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[], &[]),
+            here.hostname(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "1".to_owned())]),
+            here.hostname(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "2".to_owned())]),
             hostname("a", &["db=10.0.0.1"]),
             hostname("b", &["db=10.0.0.1"]),
             hostname("a", &["db=10.0.0.2"]),

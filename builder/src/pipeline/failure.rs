@@ -155,9 +155,10 @@ impl Failure {
             | Self::Build { source: buildkit::Error::Cancelled, .. } => return (JobState::Cancelled, None),
             Self::Shared(failure) => return failure.end(),
             Self::Engine(_) => ("engine_unavailable", None),
-            Self::Build { source: buildkit::Error::Solve(_), tail, .. } => {
-                ("build_failed", no_emulator(tail).or_else(|| build_hint(&self.cause())))
-            }
+            Self::Build { source: buildkit::Error::Solve(_), tail, .. } => (
+                "build_failed",
+                no_emulator(tail).or_else(|| no_secret(&self.cause())).or_else(|| build_hint(&self.cause())),
+            ),
             Self::Build { .. } => ("engine_lost", None),
             Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),
             Self::Push { .. } => ("push_refused", None),
@@ -190,6 +191,14 @@ fn no_emulator(tail: &str) -> Option<String> {
          tonistiigi/binfmt --install all` on its machine installs them"
             .to_owned()
     })
+}
+
+/// For a step that requires a secret which nobody gave.
+fn no_secret(message: &str) -> Option<String> {
+    let (_, after) = message.split_once("secret ")?;
+    let id = after.split([':', ' ']).next().filter(|_| message.contains("not found"))?;
+    let given = format!("`slipway build --secret id={id},src=PATH`, or `secrets: {{{id}: PATH}}` in the manifest");
+    (!id.is_empty()).then(|| format!("give it a value: {given}"))
 }
 
 fn build_hint(message: &str) -> Option<String> {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use super::attributes;
+use super::contexts;
 use super::failure::Failure;
 use super::frontend;
 use super::input::{Before, Found, Inputs};
@@ -69,7 +70,9 @@ impl Pipeline {
         let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| self.blobs.read_all(digest, limit).ok());
         let text = text.unwrap_or_default();
         let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
-        let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before };
+        let secrets = self.secrets.keys(&self.cache_scope, namespace, build);
+        let secrets = secrets.as_slice();
+        let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before, secrets };
         let bases = self.unless_cancelled(self.looking.bases()).await?.map_err(Failure::internal)?;
         let decide = || self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets)));
         let mut decision = decide().await?;
@@ -89,24 +92,30 @@ impl Pipeline {
         };
         self.events.emit(Kind::BuildStarted(BuildStarted { service: service.clone() }));
         let began = Instant::now();
-        let locals = BTreeMap::from([
+        let mut locals = BTreeMap::from([
             ("context".to_owned(), Local::context(roots.context, &roots.narrowed_to)),
             ("dockerfile".to_owned(), Local::Tree(roots.dockerfile)),
         ]);
+        let named = roots.named.iter().map(|(name, root)| (contexts::local_name(name), Local::Tree(*root)));
+        locals.extend(named);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
-        let services =
-            Services { files: files.clone(), auth: self.session_auth(engine, &targets), secrets: Secrets::default() };
+        let (auth, values) = (self.session_auth(engine, &targets), Secrets::new(self.secrets.of(build)));
+        let services = Services { files: files.clone(), auth, secrets: values };
         let args = build.complete_args(&before.env).map_err(plan)?;
         for (name, _) in args.iter().filter(|(name, _)| attributes::is_ours(name)) {
             self.events.warn(format!("`{}`: the argument `{name}` is set by the service", build.service));
         }
         let refused = |frontend| Failure::Frontend { service: build.service.clone(), frontend };
         let reader = frontend::reader(&text, &args, self.frontends).map_err(refused)?;
-        let place = attributes::Place { scope: &self.cache_scope, namespace, name: first };
+        let place = attributes::Place { scope: &self.cache_scope, namespace, name: first, secrets };
+        let mut frontend_attrs = attributes::frontend(build, &args, &text, reader, place);
+        let resolved = contexts::resolve(build, before, |name| bases.reference(namespace, name));
+        let resolved = resolved.map_err(|error| Failure::Image(format!("service `{}`: {error}", build.service)))?;
+        frontend_attrs.extend(contexts::attributes(resolved));
         let key = SharedKey::take(&self.locks, &self.shared_key(&service, "build"))?;
         let request = ImageBuild {
             shared_key: key.name.clone(),
-            frontend_attrs: attributes::frontend(build, &args, &text, reader, place),
+            frontend_attrs,
             exporter_attrs: attributes::exporter(build),
             names: targets.iter().map(ToString::to_string).collect(),
             insecure: self.registry.client().is_plain_http(first.registry()),
@@ -335,7 +344,7 @@ mod tests {
         let service = ServiceName::new("app").unwrap();
         let build = plain_build("app");
         let root = Digest::of(b"root");
-        let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
+        let roots = BuildRoots::new(root, Vec::new(), root);
         let spec = JobSpec {
             job: JobId::new(),
             namespace: "dev".parse().unwrap(),
@@ -356,6 +365,7 @@ mod tests {
             frontends: Frontends::default(),
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
+            secrets: crate::pipeline::secrets::Secrets::default(),
             events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
             runner_image: String::new(),
             agent: PathBuf::new(),
@@ -384,6 +394,7 @@ mod tests {
             dockerfile,
             platform,
             before: &before,
+            secrets: &[],
         };
         let names = pipeline.targets(build, &before).unwrap();
         let bases = BaseImages::new(pipeline.registry.clone(), Mirrors::default()).unwrap();
@@ -440,7 +451,7 @@ mod tests {
             for content in [text.as_bytes(), &directory] {
                 upload.frame(&record(content)).unwrap();
             }
-            let roots = BuildRoots { context: digest, narrowed_to: Vec::new(), dockerfile: digest };
+            let roots = BuildRoots::new(digest, Vec::new(), digest);
             pipeline.spec.builds.insert(ServiceName::new(name).unwrap(), roots);
         }
         upload.seal().unwrap();

@@ -15,6 +15,7 @@ use slipway_manifest::{ImageEnv, InvalidReference, ServiceName};
 use slipway_registry_client::{ImageRef, Platform};
 
 use self::platforms::Platforms;
+use super::contexts::{self, Place};
 use crate::jobs::spec::BuildRoots;
 use crate::names::Namespace;
 use crate::registry::bases::{Base, BaseError, BaseImages, DEADLINE};
@@ -56,6 +57,8 @@ pub struct Inputs<'a> {
     pub platform: Option<&'a str>,
     /// What the builds before it gave.
     pub before: &'a Before,
+    /// What stands for its secrets.
+    pub secrets: &'a [(String, String)],
 }
 
 /// What the builds of a job gave so far.
@@ -117,6 +120,14 @@ pub enum NoDigest {
     /// A base image can't be looked at.
     #[error("base image: {0}")]
     Base(#[from] BaseError),
+    /// A named context that may be another at any time, or that can't be told.
+    #[error("the context `{name}`: {reason}")]
+    Context {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A base image has steps of its own.
     #[error("the base image `{0}` has ONBUILD triggers")]
     Triggers(ImageRef),
@@ -165,6 +176,11 @@ impl Before {
     /// Whether the build's names depend on an image that isn't known yet.
     pub fn leaves_names_open(&self, build: &BuildPlan) -> bool {
         build.image.as_ref().is_some_and(|image| self.pending_of(&image.variables()).is_some())
+    }
+
+    /// The image of a service by digest, once it is known.
+    pub fn pinned(&self, service: &ServiceName) -> Option<&ImageRef> {
+        self.image(service).map(|image| &image.pinned)
     }
 
     fn image(&self, service: &ServiceName) -> Option<&Image> {
@@ -239,18 +255,19 @@ impl Inputs<'_> {
         let finding = async {
             let (mut found, mut pinned) = (Vec::new(), Vec::new());
             for (name, from) in self.images(&analysis) {
-                let base = self.base(bases, name, from.then_some(&platforms)).await?;
                 let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
+                let base = self.base(bases, &image, from.then_some((&platforms, name))).await?;
                 found.push((name.to_owned(), base.digest.to_string()));
                 // One that names a digest is no other under its tag.
                 if image.digest().is_none() {
                     pinned.push(image.with_digest(base.digest));
                 }
             }
-            Ok::<_, NoDigest>((found, pinned))
+            let named = self.named(bases, &platforms, &mut pinned).await?;
+            Ok::<_, NoDigest>((found, named, pinned))
         };
-        let (found, bases) = tokio::time::timeout(DEADLINE, finding).await.map_err(|_| BaseError::TooSlow)??;
-        Ok(Found { digest: self.hash(&args, &dependencies, &found, own), bases })
+        let (found, named, bases) = tokio::time::timeout(DEADLINE, finding).await.map_err(|_| BaseError::TooSlow)??;
+        Ok(Found { digest: self.hash(&args, &dependencies, &found, &named, own), bases })
     }
 
     /// Whether the base images have triggers, or can't be looked at: then any part of the context may be used.
@@ -264,7 +281,11 @@ impl Inputs<'_> {
         }
         let looking = async {
             for image in analysis.base_images.iter().filter(|image| image.from) {
-                match self.base(bases, &image.name, Some(&platforms)).await {
+                let reference = match bases.reference(self.namespace, &image.name) {
+                    Ok(reference) => reference,
+                    Err(error) => return Some(BaseError::Name(error).to_string()),
+                };
+                match self.base(bases, &reference, Some((&platforms, &image.name))).await {
                     Ok(_) | Err(NoDigest::PendingImage { triggers: false, .. }) => {}
                     Err(error) => return Some(error.to_string()),
                 }
@@ -282,22 +303,59 @@ impl Inputs<'_> {
         let images = analysis.base_images.iter().map(|image| (image.name.as_str(), image.from));
         let tools =
             analysis.frontend.as_deref().into_iter().chain(self.build.options.sbom.as_ref().map(Sbom::generator));
+        // What is another context's name is no image.
+        let images = images.filter(|(name, _)| !self.build.options.contexts.contains_key(*name));
         images.chain(tools.map(|name| (name, false)))
     }
 
-    /// An image as it is now; with platforms: one that a stage starts from, and that has no triggers.
-    async fn base(&self, bases: &BaseImages, name: &str, from: Option<&Platforms>) -> Result<Base, NoDigest> {
-        let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
-        if let Some((_, triggers)) = self.before.pending_names.iter().find(|(name, _)| *name == image) {
-            return Err(NoDigest::PendingImage { image, triggers: *triggers });
+    /// The named contexts, and what stands for each; images that name no digest are pinned.
+    async fn named(
+        &self,
+        bases: &BaseImages,
+        platforms: &Platforms,
+        pinned: &mut Vec<ImageRef>,
+    ) -> Result<Vec<(String, String)>, NoDigest> {
+        let resolved = contexts::resolve(self.build, self.before, |name| bases.reference(self.namespace, name));
+        let unknown = |name: &str, reason: &str| NoDigest::Context { name: name.to_owned(), reason: reason.to_owned() };
+        let mut named = Vec::new();
+        for (name, place) in resolved.map_err(|reason| unknown("", &reason))? {
+            let content = match place {
+                Place::Image(image) => {
+                    // A stage may start from it.
+                    let base = self.base(bases, &image, Some((platforms, &name))).await?;
+                    if image.digest().is_none() {
+                        pinned.push(image.with_digest(base.digest.clone()));
+                    }
+                    format!("image {}", base.digest)
+                }
+                Place::Local => {
+                    let tree = self.roots.named.get(&name).ok_or_else(|| unknown(&name, "its tree is not known"))?;
+                    format!("tree {tree}")
+                }
+                Place::Remote(_) => return Err(unknown(&name, "what the engine fetches may change at any time")),
+            };
+            named.push((name, content));
+        }
+        Ok(named)
+    }
+
+    /// An image as it is now; with platforms and a name: one that a stage starts from under this name, and that has no triggers.
+    async fn base(
+        &self,
+        bases: &BaseImages,
+        image: &ImageRef,
+        from: Option<(&Platforms, &str)>,
+    ) -> Result<Base, NoDigest> {
+        if let Some((_, triggers)) = self.before.pending_names.iter().find(|(name, _)| name == image) {
+            return Err(NoDigest::PendingImage { image: image.clone(), triggers: *triggers });
         }
         let mut made = self.before.images.iter().rev().map(|(_, made)| made);
-        let made = made.find(|made| made.names.contains(&image));
-        let base = bases.find(self.namespace, made.map_or(&image, |made| &made.pinned)).await?;
-        if let Some(platforms) = from {
+        let made = made.find(|made| made.names.contains(image));
+        let base = bases.find(self.namespace, made.map_or(image, |made| &made.pinned)).await?;
+        if let Some((platforms, name)) = from {
             for platform in platforms_of(platforms, name)? {
                 if bases.has_triggers(&base, &platform).await? {
-                    return Err(NoDigest::Triggers(image));
+                    return Err(NoDigest::Triggers(image.clone()));
                 }
             }
         }
@@ -335,6 +393,7 @@ impl Inputs<'_> {
         args: &[(String, String)],
         dependencies: &[(String, String)],
         bases: &[(String, String)],
+        named: &[(String, String)],
         own_platform: Option<&str>,
     ) -> InputDigest {
         let mut hash = Fields(Sha256::new_with_prefix(VERSION));
@@ -348,8 +407,7 @@ impl Inputs<'_> {
         let role = if self.build.platforms.is_empty() { "default" } else { "build" };
         let own = own_platform.map(|own| format!("{role} {own}"));
         hash.list(self.build.platforms.iter().chain(&own));
-        // Secrets' names come here.
-        hash.list(std::iter::empty::<&str>());
+        hash.pairs(self.secrets);
         hash.pairs(dependencies);
         hash.pairs(bases);
         // Not there for a build without any, so that these digests are what they were before there were options.
@@ -357,6 +415,10 @@ impl Inputs<'_> {
         if !options.is_empty() {
             let options: Vec<_> = options.into_iter().map(|(key, text)| (key.to_string(), text)).collect();
             hash.pairs(&options);
+        }
+        if !named.is_empty() {
+            hash.field("contexts");
+            hash.pairs(named);
         }
         InputDigest(Digest::from_bytes(hash.0.finalize().into()))
     }

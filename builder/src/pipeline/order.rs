@@ -10,7 +10,7 @@ use slipway_context::dockerfile::{Input, analyse};
 use slipway_manifest::ImageEnv;
 use slipway_manifest::expand::Template;
 use slipway_manifest::image_env::variable_names;
-use slipway_manifest::options::Sbom;
+use slipway_manifest::options::{NamedContext, Sbom};
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::{ImageRef, Tag};
 
@@ -61,7 +61,11 @@ impl Pipeline {
             Some(if image.tag().is_none() && image.digest().is_none() { image.with_tag(Tag::latest()) } else { image })
         };
         let generator = build.options.sbom.as_ref().map(Sbom::generator);
-        let images = found.base_images.iter().map(|base| base.name.as_str()).chain(generator);
+        let contexts = build.options.contexts.values().filter_map(|context| match context {
+            NamedContext::Image(image) => Some(image.as_str()),
+            _ => None,
+        });
+        let images = found.base_images.iter().map(|base| base.name.as_str()).chain(generator).chain(contexts);
         let images = images.filter_map(image).collect();
         Some(Uses { variables: found.declared_args?, images })
     }

@@ -233,10 +233,11 @@ mod tests {
         let build = plain_build("app");
         let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
         let root = Digest::of(b"root");
-        let roots = BuildRoots { context: root, narrowed_to: Vec::new(), dockerfile: root };
+        let roots = BuildRoots::new(root, Vec::new(), root);
         let (namespace, before, platform) = ("dev".parse().unwrap(), Before::default(), Some("linux/amd64"));
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
-        let inputs = Inputs { namespace, plan, build, roots, dockerfile: "FROM scratch\n", platform, before };
+        let (dockerfile, secrets) = ("FROM scratch\n", [].as_slice());
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile, platform, before, secrets };
         let name: ImageRef = format!("{}/dev/app:1", server.host).parse().unwrap();
         let decision = decide(&bases, &inputs, std::slice::from_ref(&name)).await;
         let Decision::Skip(skipped, _) = decision else { panic!("{decision:?}") };

@@ -10,6 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::project::Project;
 use crate::run::{self, Ending};
+use crate::secrets;
 use crate::settings::Settings;
 
 mod one_image;
@@ -27,6 +28,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.platforms.clone_from(&args.platforms);
     selection.no_cache = args.no_cache;
     selection.options = args.options.to_pairs();
+    selection.options.extend(secrets::options(&args.secrets, &project)?);
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
         let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;

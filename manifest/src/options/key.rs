@@ -32,10 +32,14 @@ pub enum OptionKey {
     Attest,
     /// `type=image,compression=zstd,…`.
     Export,
+    /// `id=ID,env=NAME` or `id=ID,src=PATH`.
+    Secret,
+    /// `NAME=CONTEXT`.
+    Context,
 }
 
 impl OptionKey {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Label,
         Self::Annotation,
         Self::ExtraHost,
@@ -48,6 +52,8 @@ impl OptionKey {
         Self::Sbom,
         Self::Attest,
         Self::Export,
+        Self::Secret,
+        Self::Context,
     ];
 
     /// The flag, without its dashes.
@@ -65,6 +71,8 @@ impl OptionKey {
             Self::Sbom => "sbom",
             Self::Attest => "attest",
             Self::Export => "export",
+            Self::Secret => "secret",
+            Self::Context => "build-context",
         }
     }
 }
@@ -79,6 +87,8 @@ impl OptionKey {
             Self::ShmSize => "shm_size",
             Self::Ulimit => "ulimits",
             Self::NoCacheFilter => "no_cache_filter",
+            Self::Secret => "secrets",
+            Self::Context => "additional_contexts",
             Self::Network | Self::Pull | Self::Provenance | Self::Sbom | Self::Attest | Self::Export => self.as_str(),
         }
     }

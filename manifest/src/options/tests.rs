@@ -41,10 +41,15 @@ fn what_is_written_is_read_again() {
         (OptionKey::Attest, "type=provenance,mode=max,version=v1"),
         (OptionKey::Attest, "type=sbom,generator=okteto.dev/scan:1"),
         (OptionKey::Export, "type=image,compression=zstd,compression-level=22,rewrite-timestamp=true"),
+        (OptionKey::Context, "lib=../lib"),
+        (OptionKey::Context, "base=docker-image://debian:12"),
+        (OptionKey::Secret, "id=npm,env=OLD"),
+        (OptionKey::Secret, "id=npm,env=NPM_TOKEN,rotates=true"),
+        (OptionKey::Secret, "id=key,\"src=a,b\""),
     ];
     let options = options(&given).unwrap();
     let pairs: Vec<_> = options.to_pairs().into_iter().map(|(key, text)| format!("{key} {text}")).collect();
-    insta::assert_snapshot!(pairs.join("\n"), @r"
+    insta::assert_snapshot!(pairs.join("\n"), @r#"
     label a=x=y,z
     label empty=
     annotation manifest:org.a=b:c=d
@@ -62,7 +67,11 @@ fn what_is_written_is_read_again() {
     provenance mode=max,version=v1
     sbom generator=okteto.dev/scan:1
     export type=image,oci-mediatypes=true,compression=zstd,compression-level=22,rewrite-timestamp=true
-    ");
+    build-context base=docker-image://debian:12
+    build-context lib=../lib
+    secret id=key,"src=a,b"
+    secret id=npm,env=NPM_TOKEN,rotates=true
+    "#);
     assert_eq!(again(&options), options);
     let stored = serde_json::to_string(&options).unwrap();
     assert_eq!(serde_json::from_str::<BuildOptions>(&stored).unwrap(), options);

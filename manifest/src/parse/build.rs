@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     fields::{self, Fields},
-    options,
+    options, secrets,
 };
 use crate::{
     manifest::{Build, BuildArg, Dependency, Text},
@@ -65,6 +65,7 @@ fn service_build(service: ServiceName, entry: &Entry, report: &mut Report) -> Op
         depends_on: Vec::new(),
         platforms: Vec::new(),
         options: Vec::new(),
+        secrets: Vec::new(),
     };
     match &entry.value.kind {
         _ if entry.value.is_null() => {
@@ -87,7 +88,10 @@ fn service_build(service: ServiceName, entry: &Entry, report: &mut Report) -> Op
                 build.depends_on = depends_on(&entry.value, &fields.name("depends_on"), report);
             }
             options::read(&mut build, &mut fields, report);
-            for key in ["secrets", "cache_from", "export_cache"] {
+            if let Some(entry) = fields.take("secrets") {
+                build.secrets = secrets::read(&entry.value, &fields.name("secrets"), report);
+            }
+            for key in ["cache_from", "export_cache"] {
                 fields.not_yet(key, report);
             }
             fields.finish(report);

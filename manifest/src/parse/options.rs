@@ -2,14 +2,14 @@
 
 use super::fields::{self, Fields};
 use crate::{
-    manifest::{Build, Text},
-    options::OptionKey,
+    manifest::{Build, Dependency, Text},
+    options::{NamedContext, OptionKey},
     problem::Report,
     yaml::{Entry, Kind, Node, Scalar, ScalarKind},
 };
 
 pub(super) fn read(build: &mut Build, fields: &mut Fields<'_>, report: &mut Report) {
-    for key in [OptionKey::Label, OptionKey::Annotation, OptionKey::ExtraHost, OptionKey::Ulimit] {
+    for key in [OptionKey::Label, OptionKey::Annotation, OptionKey::ExtraHost, OptionKey::Ulimit, OptionKey::Context] {
         let name = key.manifest_key();
         if let Some(entry) = fields.take(name) {
             let texts = assignments(key, &entry.value, &fields.name(name), report);
@@ -29,9 +29,24 @@ pub(super) fn read(build: &mut Build, fields: &mut Fields<'_>, report: &mut Repo
         let texts = list(&entry.value, &fields.name("no_cache_filter"), report);
         build.options.extend(texts.into_iter().map(|text| (OptionKey::NoCacheFilter, text)));
     }
+    for dependency in services(&build.options) {
+        if build.depends_on.iter().all(|known| known.service != dependency.service) {
+            build.depends_on.push(dependency);
+        }
+    }
     if let Some(entry) = fields.take("platforms") {
         build.platforms = list(&entry.value, &fields.name("platforms"), report);
     }
+}
+
+/// The services whose images are named contexts: they are built before.
+fn services(options: &[(OptionKey, Text)]) -> Vec<Dependency> {
+    let contexts = options.iter().filter(|(key, _)| *key == OptionKey::Context);
+    let services = contexts.filter_map(|(_, text)| match text.value.split_once('=')?.1.parse().ok()? {
+        NamedContext::Service(service) => Some(Dependency { service, place: text.place }),
+        _ => None,
+    });
+    services.collect()
 }
 
 /// A boolean, however YAML lets one write it, or a text.

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     expand::Template,
     image_env::variable_names,
-    manifest::{Build, BuildArg, Deploy, Manifest, Text},
+    manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, Deploy, Manifest, Text},
     names::{ServiceName, sanitise_application},
-    options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, check_platform},
+    options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, Secret, SecretSource, check_platform},
     problem::{Problem, Problems, Report},
     suggest,
     variables::Variables,
@@ -261,6 +261,11 @@ impl Planner<'_> {
                 self.report.error(text.place, message);
             }
         }
+        for secret in &build.secrets {
+            let Some(source) = self.secret_source(secret, build) else { continue };
+            let secret = Secret { id: secret.id.clone(), source, rotates: secret.rotates };
+            options.secrets.insert(secret.id.clone(), secret);
+        }
         // A host of the command line has no address of the manifest's.
         let hosts =
             flags.iter().filter(|(key, _)| *key == OptionKey::ExtraHost).filter_map(|(_, text)| text.parse().ok());
@@ -270,6 +275,21 @@ impl Planner<'_> {
             options.set(*key, text).map_err(|source| PlanError::Option { key: *key, source })?;
         }
         Ok(options)
+    }
+
+    /// Where a secret's value is; a file's path is as the manifest has it, but for `~/` and variables.
+    fn secret_source(&mut self, secret: &BuildSecret, build: &Build) -> Option<SecretSource> {
+        let (text, source) = match &secret.source {
+            BuildSecretSource::Env(text) => (text, SecretSource::env(&text.value)),
+            BuildSecretSource::File(text) => {
+                let path = self.now(text);
+                let home = self.variables.get("HOME").filter(|home| !home.is_empty());
+                let below = path.strip_prefix("~/").zip(home).map(|(below, home)| format!("{home}/{below}"));
+                (text, SecretSource::file(&below.unwrap_or(path)))
+            }
+        };
+        let named = |error| format!("`build.{}.secrets.{}`: {error}", build.service, secret.id);
+        source.map_err(|error| self.report.error(text.place, named(error))).ok()
     }
 
     /// Each once, in the order given.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     expand::Template,
     names::{ServiceName, is_variable_name, sanitise_application},
-    options::check_platform,
+    options::{NamedContext, check_platform},
     parse::{MAX_BUILDS, is_arg_name},
     reference,
     variables::RESERVED,
@@ -151,6 +151,14 @@ fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> 
         if !epoch.is_empty() && epoch.parse::<u64>().is_err() {
             let reason = format!("`{SOURCE_DATE_EPOCH}` is `{}`, not seconds since 1970", epoch.escape_debug());
             return Err(field("args", reason));
+        }
+    }
+    for (name, context) in &build.options.contexts {
+        if let NamedContext::Service(service) = context
+            && !build.depends_on.contains(service)
+        {
+            let reason = format!("`{name}={context}`: only the manifest (`additional_contexts`) can name a service");
+            return Err(field("contexts", reason));
         }
     }
     for (name, value) in &build.args {

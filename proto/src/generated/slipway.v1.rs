@@ -1799,10 +1799,23 @@ pub struct BuildPlan {
     #[prost(bool, tag = "14")]
     pub no_skip: bool,
     /// What goes to BuildKit besides. Keys are the flags' names of `slipway build` (`label`, `annotation`, `add-host`,
-    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`), values the texts that they
-    /// take; one pair for each time that a flag would be given. A key that the service does not know is an error.
+    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `secret`, `build-context`), values the texts
+    /// that they take; one pair for each time that a flag would be given. A key that the service does not know is an error. A
+    /// `secret` says where its value is (`env=NAME` or `src=PATH`); the value is in SubmitRequest.secrets.
     #[prost(message, repeated, tag = "15")]
     pub options: ::prost::alloc::vec::Vec<KeyValue>,
+    /// The roots of those named contexts (option `build-context`) that are folders of the client's.
+    #[prost(message, repeated, tag = "16")]
+    pub named_roots: ::prost::alloc::vec::Vec<NamedRoot>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedRoot {
+    /// The context's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The name of the job's root.
+    #[prost(string, tag = "2")]
+    pub root: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommandsPlan {
@@ -1845,6 +1858,17 @@ pub struct Root {
     /// The paths that the Dockerfile can use, when the root holds only these (and what they lead to); empty: it is complete.
     #[prost(string, repeated, tag = "4")]
     pub narrowed_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The value of a secret that builds use.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SecretValue {
+    /// Where the client has it from, `env:NAME` or `file:PATH`, as the options of the builds say it.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// At most 500 KiB; 4 MiB in all values of a request.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InlineBlob {
@@ -1926,6 +1950,10 @@ pub struct SubmitRequest {
     pub plan: ::core::option::Option<Plan>,
     #[prost(message, repeated, tag = "4")]
     pub roots: ::prost::alloc::vec::Vec<Root>,
+    /// Each source once. One that a build names and that is not here has no value: steps that require it fail. Kept encrypted
+    /// until the job ends.
+    #[prost(message, repeated, tag = "5")]
+    pub secrets: ::prost::alloc::vec::Vec<SecretValue>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitResponse {

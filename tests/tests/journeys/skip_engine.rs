@@ -75,6 +75,7 @@ fn request(team: &Team, name: &str, tree: &SmallTree, platforms: &[&str]) -> Sub
         request_id: unique("request"),
         namespace: team.namespace.clone(),
         plan: Some(plan),
+        secrets: Vec::new(),
         roots: vec![Root { name: "tree".to_owned(), digest: tree.root.as_bytes().to_vec(), ..Root::default() }],
     }
 }

@@ -84,7 +84,7 @@ impl Service {
             skipped: std::collections::BTreeMap::new(),
             commands: Some(root),
         };
-        self.jobs.dir(job).create(&spec).unwrap();
+        self.jobs.dir(job).create(&spec, None).unwrap();
         let row = JobRow {
             id: job,
             namespace: self.namespace.clone(),

@@ -29,7 +29,7 @@ fn build() -> BuildPlan {
 }
 
 fn roots() -> BuildRoots {
-    BuildRoots { context: Digest::of(b"context"), narrowed_to: Vec::new(), dockerfile: Digest::of(b"dockerfile") }
+    BuildRoots::new(Digest::of(b"context"), Vec::new(), Digest::of(b"dockerfile"))
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -45,6 +45,8 @@ struct Given {
     dependencies: Vec<(String, String)>,
     bases: Vec<(String, String)>,
     platform: &'static str,
+    secrets: Vec<(String, String)>,
+    named: Vec<(String, String)>,
 }
 
 fn given() -> Given {
@@ -56,6 +58,8 @@ fn given() -> Given {
         dependencies: pairs(&[("base", "sha256:11")]),
         bases: pairs(&[("debian:12", "sha256:22")]),
         platform: "linux/amd64",
+        secrets: Vec::new(),
+        named: Vec::new(),
     }
 }
 
@@ -69,8 +73,9 @@ fn digest(change: impl FnOnce(&mut Given)) -> String {
     let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: Vec::new(), commands: None };
     let (namespace, before) = (given.namespace.parse().unwrap(), Before::default());
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &given.build, &given.roots, &before);
-    let inputs = Inputs { namespace, plan, build, roots, dockerfile: "", platform: None, before };
-    inputs.hash(&given.args, &given.dependencies, &given.bases, Some(given.platform)).hex()
+    let inputs =
+        Inputs { namespace, plan, build, roots, dockerfile: "", platform: None, before, secrets: &given.secrets };
+    inputs.hash(&given.args, &given.dependencies, &given.bases, &given.named, Some(given.platform)).hex()
 }
 
 #[test]
@@ -120,6 +125,13 @@ fn each_input_changes_the_digest() {
         digest(|given| given.bases = pairs(&[])),
         digest(|given| given.bases = pairs(&[("debian:12", "sha256:23")])),
         digest(|given| given.bases = pairs(&[("debian:13", "sha256:22")])),
+        digest(|given| given.secrets = pairs(&[("npm", "any")])),
+        digest(|given| given.secrets = pairs(&[("npm", "=11")])),
+        digest(|given| given.secrets = pairs(&[("npm", "=12")])),
+        digest(|given| given.secrets = pairs(&[("key", "=11")])),
+        digest(|given| given.named = pairs(&[("lib", "11")])),
+        digest(|given| given.named = pairs(&[("lib", "12")])),
+        digest(|given| given.named = pairs(&[("lib2", "11")])),
         // What moves from one field into the next is not the same.
         digest(|given| (given.dependencies, given.bases) = (given.bases.clone(), given.dependencies.clone())),
     ];
@@ -138,6 +150,8 @@ fn names_and_what_is_skipped_play_no_part() {
         digest(|given| given.build.only_if_missing = true),
         digest(|given| set(given, OptionKey::Pull, "true")),
         digest(|given| set(given, OptionKey::NoCacheFilter, "a")),
+        digest(|given| set(given, OptionKey::Secret, "id=npm,env=X")),
+        digest(|given| set(given, OptionKey::Context, "lib=../lib")),
         digest(|given| set(given, OptionKey::Export, "type=image,oci-mediatypes=true")),
         digest(|given| given.roots.narrowed_to = vec!["a".to_owned()]),
     ];
@@ -171,7 +185,7 @@ mod registries {
         let (namespace, roots) = ("dev".parse().unwrap(), roots());
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
         let platform = Some("linux/amd64");
-        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before };
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before, secrets: &[] };
         (inputs.digest(&bases).await.map(|found| found.digest.hex()), inputs.may_use_more(&bases).await)
     }
 
@@ -185,7 +199,7 @@ mod registries {
         let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
         let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
-        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before };
+        let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before, secrets: &[] };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(look(inputs, &bases))
     }
@@ -272,7 +286,8 @@ mod registries {
         let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
         let (namespace, plan, build, roots) = (&namespace, &plan, &build, &roots);
         let platform = Some("linux/amd64");
-        let inputs = Inputs { namespace, plan, build, roots, dockerfile: &text, platform, before: &before };
+        let inputs =
+            Inputs { namespace, plan, build, roots, dockerfile: &text, platform, before: &before, secrets: &[] };
         let mut found = inputs.digest(&bases).await.unwrap().bases;
         found.sort_by_key(ToString::to_string);
         // That server makes an image's digest of where it is.

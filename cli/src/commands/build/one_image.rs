@@ -65,6 +65,7 @@ pub(super) fn project(args: &BuildArgs, settings: &Settings) -> Result<Project> 
         depends_on: Vec::new(),
         platforms: Vec::new(),
         options: Vec::new(),
+        secrets: Vec::new(),
     };
     let manifest = Manifest { file: FILE.to_owned(), build: vec![build], ..Manifest::default() };
     let project = Project::with(manifest, PathBuf::new(), application, settings, &args.vars.vars)?;

@@ -1,0 +1,116 @@
+//! Secrets of builds: where their values are, and the values.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use anyhow::Result;
+use slipway_manifest::options::{OptionKey, Secret, SecretFlag, SecretSource};
+use slipway_manifest::plan::{BuildPlan, Plan};
+use slipway_proto::v1::SecretValue;
+
+use crate::error::Usage;
+use crate::output;
+use crate::project::Project;
+
+/// BuildKit takes no larger secret, in bytes.
+const MAX_SECRET: u64 = 500 << 10;
+
+/// `--secret` as options of a build. Without `src` and `env` it is the variable of the id's name, else the file, as in buildx;
+/// files are relative to where we are.
+pub(crate) fn options(flags: &[String], project: &Project) -> Result<Vec<(OptionKey, String)>> {
+    let option = |flag: &String| {
+        let wrong = |error| Usage::new(format!("--secret {flag}: {error}"));
+        let SecretFlag { id, source, rotates } = flag.parse().map_err(wrong)?;
+        let source = match source {
+            Some(source) => source,
+            None if project.variable(&id).is_some() => SecretSource::env(&id).map_err(wrong)?,
+            None => SecretSource::file(&id).map_err(wrong)?,
+        };
+        let source = match source {
+            SecretSource::File(path) => {
+                let path = std::path::absolute(&path)?;
+                let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
+                SecretSource::file(path).map_err(wrong)?
+            }
+            env @ SecretSource::Env(_) => env,
+        };
+        Ok((OptionKey::Secret, Secret { id, source, rotates }.to_string()))
+    };
+    flags.iter().map(option).collect()
+}
+
+/// The values of all secrets of the plan, each source once. A variable that isn't set is left out, as in buildx: only a step
+/// that requires it fails. Blocks.
+pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>> {
+    let mut values: BTreeMap<&SecretSource, Option<Vec<u8>>> = BTreeMap::new();
+    for build in &plan.builds {
+        for secret in build.options.secrets.values() {
+            if values.contains_key(&secret.source) {
+                continue;
+            }
+            let value = match (value(&secret.source, project), build.only_if_missing) {
+                (Ok(value), _) => Some(value),
+                // Nothing may have to be built.
+                (Err(problem), true) | (Err(problem @ Problem::NotSet(_)), false) => {
+                    output::warn(problem.warning(project, build, secret));
+                    None
+                }
+                (Err(problem), false) => return Err(Usage::new(problem.message(project, build, secret)).into()),
+            };
+            values.insert(&secret.source, value);
+        }
+    }
+    let value =
+        |(source, value): (&SecretSource, Option<_>)| Some(SecretValue { source: source.to_string(), value: value? });
+    Ok(values.into_iter().filter_map(value).collect())
+}
+
+/// Why a secret has no value.
+#[derive(Debug)]
+enum Problem {
+    NotSet(String),
+    Unreadable(String, io::Error),
+    TooLarge(String),
+}
+
+impl Problem {
+    fn message(&self, project: &Project, build: &BuildPlan, secret: &Secret) -> String {
+        let known = project.manifest.build_of(build.service.as_str()).map(|build| build.secrets.as_slice());
+        let place = known.unwrap_or_default().iter().find(|known| known.id == secret.id).map(|known| known.place);
+        let place = place.map(|place| format!("{}:{}:{}: ", project.manifest.file, place.line, place.column));
+        let what = match self {
+            Self::NotSet(name) => format!("variable `{name}` is not set"),
+            Self::Unreadable(path, error) => format!("read {path}: {error}"),
+            Self::TooLarge(path) => format!("{path} is larger than the {MAX_SECRET} bytes that BuildKit takes"),
+        };
+        format!("{}secret `{}` of service `{}`: {what}", place.unwrap_or_default(), secret.id, build.service)
+    }
+
+    fn warning(&self, project: &Project, build: &BuildPlan, secret: &Secret) -> String {
+        format!("{}; a step that requires it will fail", self.message(project, build, secret))
+    }
+}
+
+fn value(source: &SecretSource, project: &Project) -> Result<Vec<u8>, Problem> {
+    let (value, name) = match source {
+        SecretSource::Env(name) => {
+            let value = project.variable(name).ok_or_else(|| Problem::NotSet(name.clone()))?;
+            (value.as_bytes().to_vec(), format!("variable `{name}`"))
+        }
+        SecretSource::File(path) => {
+            let path = project.root.join(Path::new(path));
+            let named = || path.display().to_string();
+            (read(&path).map_err(|error| Problem::Unreadable(named(), error))?, named())
+        }
+    };
+    if value.len() as u64 > MAX_SECRET { Err(Problem::TooLarge(name)) } else { Ok(value) }
+}
+
+/// One byte more than a secret may have says that it is too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut value)?;
+    Ok(value)
+}

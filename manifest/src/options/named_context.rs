@@ -1,0 +1,141 @@
+//! Named contexts: what a Dockerfile finds under a name in `FROM`, `COPY --from` and `--mount from=`, as
+//! `docker buildx build --build-context` has them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::InvalidOption;
+use crate::{names::ServiceName, reference};
+
+const MAX_PATH: usize = 4096;
+const IMAGE: &str = "docker-image://";
+/// Compose's word, and that of bake.
+const SERVICE: [&str; 2] = ["service:", "target:"];
+/// What BuildKit fetches by itself.
+const REMOTE: [&str; 3] = ["https://", "http://", "git://"];
+
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum NamedContext {
+    /// An image, by its reference.
+    Image(String),
+    /// The image of a service of the same manifest, which is built before.
+    Service(ServiceName),
+    /// The URL of a git repository that the engine fetches.
+    Remote(String),
+    /// A folder of the client's.
+    Directory(String),
+}
+
+impl FromStr for NamedContext {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOption> {
+        if text.is_empty() || text.len() > MAX_PATH || text.contains(char::is_control) {
+            return Err(InvalidOption(format!("`{}` is no context", text.escape_debug())));
+        }
+        if let Some(image) = text.strip_prefix(IMAGE) {
+            reference::parse(image).map_err(|error| InvalidOption(error.to_string()))?;
+            return Ok(Self::Image(image.to_owned()));
+        }
+        if let Some(service) = SERVICE.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+            return ServiceName::sanitised(service)
+                .map(Self::Service)
+                .map_err(|error| InvalidOption(error.to_string()));
+        }
+        if REMOTE.iter().any(|prefix| text.starts_with(prefix)) {
+            return Ok(Self::Remote(text.to_owned()));
+        }
+        if text.starts_with("git@") {
+            return Err(InvalidOption::new("git over ssh is not supported: write `https://…`"));
+        }
+        match text.split_once("://") {
+            Some((scheme, _)) => Err(InvalidOption(format!(
+                "`{}://` is not supported: `docker-image://`, `service:`, the URL of a git repository or a folder",
+                scheme.escape_debug()
+            ))),
+            None => Ok(Self::Directory(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for NamedContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(image) => write!(f, "{IMAGE}{image}"),
+            Self::Service(service) => write!(f, "{}{service}", SERVICE[0]),
+            Self::Remote(text) | Self::Directory(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<NamedContext> for String {
+    fn from(context: NamedContext) -> Self {
+        context.to_string()
+    }
+}
+
+impl TryFrom<String> for NamedContext {
+    type Error = InvalidOption;
+
+    fn try_from(text: String) -> Result<Self, InvalidOption> {
+        text.parse()
+    }
+}
+
+/// `NAME=CONTEXT`.
+pub(super) fn parse(text: &str) -> Result<(String, NamedContext), InvalidOption> {
+    let (name, context) = text.split_once('=').ok_or_else(|| InvalidOption::new("write NAME=CONTEXT"))?;
+    // As `FROM` has it. `::` would begin a platform.
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-:@".contains(&byte);
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(good) || name.contains("::") {
+        return Err(InvalidOption(format!(
+            "`{}` can't be the name of a context: it is as an image's or a stage's, in small letters",
+            name.escape_debug()
+        )));
+    }
+    Ok((name.to_owned(), context.parse()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_written() {
+        for (text, written) in [
+            ("base=docker-image://debian:12", "docker-image://debian:12"),
+            ("base=service:Api", "service:api"),
+            ("base=target:api", "service:api"),
+            ("src=https://example.com/a.git#main:sub", "https://example.com/a.git#main:sub"),
+            ("src=../lib", "../lib"),
+            ("docker.io/library/alpine:3=a=b", "a=b"),
+        ] {
+            let (_, context) = parse(text).unwrap();
+            assert_eq!(context.to_string(), written, "{text}");
+            assert_eq!(written.parse::<NamedContext>().unwrap(), context);
+        }
+    }
+
+    #[test]
+    fn what_would_reach_further_is_refused() {
+        for (text, problem) in [
+            ("base", "NAME=CONTEXT"),
+            ("=x", "name of a context"),
+            ("Base=x", "in small letters"),
+            ("a::linux/amd64=x", "name of a context"),
+            ("a=", "is no context"),
+            ("a=oci-layout://x", "`oci-layout://` is not supported"),
+            ("a=docker-image://A B", "invalid image reference"),
+            ("a=git@example.com:a.git", "over ssh"),
+            ("a=ssh://git@example.com/a.git", "`ssh://` is not supported"),
+            ("a=x\ny", "is no context"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+}
