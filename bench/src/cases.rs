@@ -10,6 +10,7 @@ pub(crate) struct Case {
     pub(crate) tree: Tree,
     pub(crate) change: Change,
     pub(crate) path: Path,
+    pub(crate) on: On,
     /// Slipway may skip what the registry has; otherwise `OKTETO_SMART_BUILDS_ENABLED=false`.
     pub(crate) skip: bool,
     pub(crate) goal: Goal,
@@ -28,6 +29,21 @@ pub(crate) enum Tree {
     Large,
     /// 2 GB, of which the Dockerfile copies a folder of 5 MB.
     Wide,
+    /// A Dockerfile of one line.
+    OneLine,
+    /// A Dockerfile with 20 times `RUN true`.
+    Chain,
+    /// Four services of 500 small files each, one built from another, two for themselves.
+    Services,
+}
+
+/// The engines that a case is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    Any,
+    /// A standalone buildkitd.
+    Buildkitd,
+    Docker,
 }
 
 /// What happens to the tree before each build.
@@ -86,13 +102,16 @@ const BASE: Case = Case {
     tree: Tree::Source,
     change: Change::Nothing,
     path: Path::Loopback,
+    on: On::Any,
     skip: true,
     goal: ratio(1.0),
     rsync: None,
 };
 
+const ONE_LINE: Case = Case { what: "one line, nothing changed", tree: Tree::OneLine, ..BASE };
+
 /// All of them, in the order in which they run.
-pub(crate) const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 16] = [
     Case { id: "nochange", what: "nothing changed", goal: ratio(0.25), ..BASE },
     Case { id: "nochange-noskip", what: "nothing changed, no skip", skip: false, goal: ratio(1.1), ..BASE },
     Case { id: "fresh", what: "fresh checkout", change: Change::Checkout, goal: ratio(0.25), ..BASE },
@@ -156,6 +175,26 @@ pub(crate) const CASES: [Case; 12] = [
         goal: ratio(1.05),
         ..BASE
     },
+    Case { id: "oneline-buildctl", on: On::Buildkitd, goal: ratio(0.7), ..ONE_LINE },
+    Case { id: "oneline-buildx", on: On::Docker, goal: ratio(0.25), ..ONE_LINE },
+    Case {
+        id: "run20",
+        what: "20 steps that do nothing, none of them cached",
+        tree: Tree::Chain,
+        change: Change::New,
+        on: On::Buildkitd,
+        goal: ratio(1.1),
+        ..BASE
+    },
+    Case {
+        id: "bake",
+        what: "four services, never seen",
+        tree: Tree::Services,
+        change: Change::New,
+        on: On::Docker,
+        goal: ratio(1.0),
+        ..BASE
+    },
 ];
 
 impl Case {
@@ -167,7 +206,13 @@ impl Case {
     /// Whether it can run on this engine: a link to Docker Engine's BuildKit would have all of Docker's API on it, and
     /// nobody uses that over a slow one.
     pub(crate) fn runs_on(&self, engine: &str) -> bool {
-        self.path == Path::Loopback || !engine.starts_with("docker://")
+        let docker = engine.starts_with("docker://");
+        let on = match self.on {
+            On::Any => true,
+            On::Buildkitd => !docker,
+            On::Docker => docker,
+        };
+        on && (self.path == Path::Loopback || !docker)
     }
 }
 

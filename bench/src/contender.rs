@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
+use crate::cases::Tree;
 use crate::command::Running;
 use crate::ground::Ground;
 use crate::link::Link;
@@ -14,6 +15,7 @@ use crate::quiet;
 use crate::registry::on_path;
 use crate::scene::Scene;
 use crate::service::{Build, Service, event_field, write_project};
+use crate::services;
 
 /// One that does the work of a case.
 #[derive(Debug)]
@@ -71,8 +73,15 @@ impl Contender {
         let address = self.link.as_ref().map(Link::address);
         match &self.program {
             Program::Slipway { service, skip } => {
-                write_project(self.ground.folder(), tag)?;
+                match self.ground.kind() {
+                    Tree::Services => services::write_manifest(self.ground.folder())?,
+                    _ => write_project(self.ground.folder(), tag)?,
+                }
                 service.build(&Build { project: self.ground.folder(), server: address, skip: *skip }, scene.path())
+            }
+            Program::Client(peer) if self.ground.kind() == Tree::Services => {
+                let file = services::write_bake(self.ground.folder(), |service| peer.image(service, tag))?;
+                peer.bake(&file, scene.path())
             }
             Program::Client(peer) => peer.build(&self.ground.tree(), tag, address, scene.path()),
             Program::Rsync(copy) => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cases::{Change, Tree};
+use crate::services::{self, BASE};
 use crate::stock::Stock;
 use crate::tree;
 
@@ -44,6 +45,11 @@ impl Ground {
         &self.folder
     }
 
+    /// What is in it.
+    pub(crate) fn kind(&self) -> Tree {
+        self.kind
+    }
+
     /// The context.
     pub(crate) fn tree(&self) -> PathBuf {
         self.folder.join("tree")
@@ -72,12 +78,17 @@ impl Ground {
 
     async fn write(&self, stock: &Stock, tree: &Path) -> Result<()> {
         fs::create_dir_all(tree).with_context(|| format!("make {}", tree.display()))?;
-        let copied = if self.kind == Tree::Wide { PART } else { "." };
-        fs::write(tree.join("Dockerfile"), format!("FROM scratch\nCOPY {copied} /src\n"))
-            .context("write a Dockerfile")?;
+        let dockerfile = match self.kind {
+            Tree::Source | Tree::Many | Tree::Large => "FROM scratch\nCOPY . /src\n".to_owned(),
+            Tree::Wide => format!("FROM scratch\nCOPY {PART} /src\n"),
+            Tree::OneLine => format!("FROM {BASE}\n"),
+            Tree::Chain => format!("FROM {BASE}\nENV SEED={}\n{}", self.seed, "RUN true\n".repeat(20)),
+            Tree::Services => return services::write(tree, self.seed),
+        };
+        fs::write(tree.join("Dockerfile"), dockerfile).context("write a Dockerfile")?;
         match self.kind {
             Tree::Source => stock.source().await?.write(tree, self.seed),
-            Tree::Many => Ok(()),
+            Tree::Many | Tree::OneLine | Tree::Chain | Tree::Services => Ok(()),
             Tree::Large => tree::large(&tree.join(LARGE_FILE), LARGE_BYTES, self.seed),
             Tree::Wide => wide(tree, stock.wide().await?, self.seed),
         }

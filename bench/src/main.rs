@@ -38,6 +38,7 @@ mod report;
 mod sampler;
 mod scene;
 mod service;
+mod services;
 mod source;
 mod speed;
 mod stats;

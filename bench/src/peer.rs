@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::command::Running;
 use crate::registry::{Registry, on_path};
@@ -48,9 +48,25 @@ impl Peer {
         }
     }
 
+    /// The name under which it pushes a service's image.
+    pub(crate) fn image(&self, service: &str, tag: &str) -> String {
+        self.registry.image(service, tag)
+    }
+
+    /// Starts the builds of a bake file (JSON), which only buildx can.
+    pub(crate) fn bake(&self, file: &Path, logs: &Path) -> Result<Running> {
+        let Client::Buildx { host } = &self.client else { bail!("buildctl has no bake") };
+        let mut command = buildx(host.as_deref(), &self.state);
+        command.args(["bake", "--progress", "plain", "--provenance=false", "--push", "--file"]).arg(file);
+        if let Some(folder) = file.parent() {
+            command.current_dir(folder);
+        }
+        Running::start(command.into(), logs)
+    }
+
     /// Starts the build of a tree. `link` is something before the engine, if not the engine itself.
     pub(crate) fn build(&self, tree: &Path, tag: &str, link: Option<SocketAddr>, logs: &Path) -> Result<Running> {
-        let image = self.registry.image(tag);
+        let image = self.image("src", tag);
         let command = match &self.client {
             Client::Buildctl { program, engine } => {
                 let mut command = Command::new(program);
@@ -63,27 +79,24 @@ impl Peer {
                 command
             }
             Client::Buildx { host } => {
-                let mut command = Command::new("docker");
+                let mut command = buildx(host.as_deref(), &self.state);
                 // No provenance: the others make none.
-                command.args([
-                    "buildx",
-                    "build",
-                    "--progress",
-                    "plain",
-                    "--provenance=false",
-                    "--push",
-                    "--tag",
-                    &image,
-                ]);
-                command.arg(tree).env("BUILDX_CONFIG", &self.state);
-                if let Some(host) = host {
-                    command.env("DOCKER_HOST", host);
-                }
+                command.args(["build", "--progress", "plain", "--provenance=false", "--push", "--tag", &image]);
+                command.arg(tree);
                 command
             }
         };
         Running::start(command.into(), logs)
     }
+}
+
+fn buildx(host: Option<&str>, state: &Path) -> Command {
+    let mut command = Command::new("docker");
+    command.arg("buildx").env("BUILDX_CONFIG", state);
+    if let Some(host) = host {
+        command.env("DOCKER_HOST", host);
+    }
+    command
 }
 
 /// The one that `make setup` has built, the newest of them, or one that is installed.

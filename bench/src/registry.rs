@@ -54,8 +54,8 @@ impl Registry {
     }
 
     /// A name in it.
-    pub(crate) fn image(&self, tag: &str) -> String {
-        format!("{}/bench/src:{tag}", self.address)
+    pub(crate) fn image(&self, service: &str, tag: &str) -> String {
+        format!("{}/bench/{service}:{tag}", self.address)
     }
 }
 
