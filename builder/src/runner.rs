@@ -203,7 +203,7 @@ impl Runner {
             cwd: "/".to_owned(),
             user: String::new(),
         };
-        let (input, output) = gateway.start(&mounts, "runner", &process).await?;
+        let (input, output) = gateway.start(&mounts, &process).await?;
         let mut channel = Channel::new(input, output);
         channel
             .send(ToAgent::Hello(Hello {

@@ -127,12 +127,7 @@ impl Gateway {
     }
 
     /// Makes a container and starts its first process; when that ends, so does the container.
-    pub async fn start(
-        &self,
-        mounts: &[ContainerMount],
-        hostname: &str,
-        process: &Process,
-    ) -> Result<(Input, Output), Error> {
+    pub async fn start(&self, mounts: &[ContainerMount], process: &Process) -> Result<(Input, Output), Error> {
         let container = random_id();
         let mounts = mounts.iter().map(|mount| Mount {
             dest: mount.dest.clone(),
@@ -147,7 +142,7 @@ impl Gateway {
             mounts: mounts.collect(),
             network: NetMode::Unset.into(),
             platform: Some(llb::platform()),
-            hostname: hostname.to_owned(),
+            // No hostname: a buildkitd with CNI takes a network from its pool only for containers without one.
             ..NewContainerRequest::default()
         };
         let mut client = self.engine.gateway();

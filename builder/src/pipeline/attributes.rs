@@ -12,8 +12,10 @@ use super::skip;
 use crate::buildkit::solve::FRONTEND;
 use crate::names::Namespace;
 
-/// Reads as an argument, and counts more than the option `hostname`.
-const HOSTNAME: &str = "build-arg:BUILDKIT_SANDBOX_HOSTNAME";
+const HOSTS: &str = "add-hosts";
+/// Where the name in every step's hosts file leads that makes it another step: nowhere, and never back from an address that
+/// anyone uses.
+const NOWHERE: &str = "127.255.255.254";
 const CACHE_MOUNTS: &str = "build-arg:BUILDKIT_CACHE_MOUNT_NS";
 
 /// Where what is built belongs.
@@ -51,7 +53,11 @@ pub(super) fn frontend(
     // BuildKit's cache key knows neither contents of cache mounts, nor secrets, nor addresses of hosts and proxies: an equal
     // step of another namespace would give what theirs gave. Mounts of other repositories are others, too.
     let repository = may_have_cache_mounts(dockerfile).then(|| name.repository());
-    set(HOSTNAME, scope.hostname(namespace, repository, &options.extra_hosts, secrets));
+    // The name of a host counts in a step's key, its address doesn't. A hostname would do, too, but a buildkitd with CNI makes
+    // a network of its own for each step that has one, which takes longer than most steps.
+    let own = format!("{}={NOWHERE}", scope.host(namespace, repository, &options.extra_hosts, secrets));
+    let hosts = options.extra_hosts.iter().map(ToString::to_string).chain([own]);
+    set(HOSTS, hosts.collect::<Vec<_>>().join(","));
     match reader {
         // As if it had been forwarded already.
         Reader::Engine => set("cmdline", FRONTEND.to_owned()),
@@ -76,9 +82,6 @@ pub(super) fn frontend(
     if options.pull {
         set("image-resolve-mode", "pull".to_owned());
     }
-    if !options.extra_hosts.is_empty() {
-        set("add-hosts", join(&options.extra_hosts));
-    }
     if options.network == Network::None {
         set("force-network-mode", "none".to_owned());
     }
@@ -87,7 +90,7 @@ pub(super) fn frontend(
     }
     if !options.ulimits.is_empty() {
         let limits: Vec<_> = options.ulimits.iter().map(|(name, limit)| format!("{name}={limit}")).collect();
-        set("ulimit", join(&limits));
+        set("ulimit", limits.join(","));
     }
     if let Some(provenance) = &options.provenance {
         set("attest:provenance", provenance.to_string());
@@ -107,7 +110,7 @@ fn may_have_cache_mounts(dockerfile: &str) -> bool {
 
 /// Whether an argument of this name is the service's to give.
 pub(super) fn is_ours(name: &str) -> bool {
-    [HOSTNAME, CACHE_MOUNTS].into_iter().any(|key| key.strip_prefix("build-arg:") == Some(name))
+    CACHE_MOUNTS.strip_prefix("build-arg:") == Some(name)
 }
 
 /// Attributes of the image exporter, without names and push.
@@ -116,10 +119,6 @@ pub(super) fn exporter(build: &BuildPlan) -> HashMap<String, String> {
     let image = options.export.attributes().into_iter().map(|(key, value)| (key.to_owned(), value));
     let annotations = options.annotations.iter().map(|one| (one.attribute(), one.value.clone()));
     image.chain(annotations).collect()
-}
-
-fn join(items: &[impl ToString]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -135,16 +134,17 @@ mod tests {
         let scope = CacheScope::open(dir.path()).unwrap();
         let mut build = plain_build("app");
         build.options.set(OptionKey::ExtraHost, "db=10.0.0.1").unwrap();
-        let args = [CACHE_MOUNTS, HOSTNAME].map(|key| (key.replace("build-arg:", ""), "mine".to_owned()));
+        let args = [(CACHE_MOUNTS.replace("build-arg:", ""), "mine".to_owned())];
         let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
         let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
         let cached = "FROM x\nRUN --mount=target=/x,type=$T true\n";
         let found = frontend(&build, &args, cached, Reader::Named, place);
         let (hosts, repository) = (&build.options.extra_hosts, name.repository());
         assert_eq!(found[CACHE_MOUNTS], scope.mounts(&namespace, repository));
-        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, Some(repository), hosts, &[]));
+        let own = scope.host(&namespace, Some(repository), hosts, &[]);
+        assert_eq!(found[HOSTS], format!("db=10.0.0.1,{own}={NOWHERE}"));
         let found = frontend(&plain_build("app"), &args, "FROM x\n", Reader::Engine, place);
-        assert_eq!(found[HOSTNAME], scope.hostname(&namespace, None, &[], &[]));
+        assert_eq!(found[HOSTS], format!("{}={NOWHERE}", scope.host(&namespace, None, &[], &[])));
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         let found = frontend(&build, &[], "FROM x\n", Reader::Named, place);
         let mut keys: Vec<_> = found.keys().map(String::as_str).collect();
         keys.sort_unstable();
-        assert_eq!(keys, [CACHE_MOUNTS, HOSTNAME, "filename"]);
+        assert_eq!(keys, [HOSTS, CACHE_MOUNTS, "filename"]);
         assert_eq!(exporter(&build), HashMap::from([("oci-mediatypes".to_owned(), "true".to_owned())]));
     }
 }

@@ -43,8 +43,9 @@ impl CacheScope {
         format!("{}-{own}", self.hash("mounts", &[namespace]))
     }
 
-    /// The hostname of steps: those of other namespaces, repositories where one is given, hosts and secrets are other steps.
-    pub fn hostname(
+    /// The name of a host that every step gets: those of other namespaces, repositories where one is given, hosts and secrets
+    /// are other steps. Nobody has it otherwise (RFC 6761).
+    pub fn host(
         &self,
         namespace: &Namespace,
         repository: Option<&RepositoryName>,
@@ -57,7 +58,7 @@ impl CacheScope {
         let own = own.chain(hosts.iter().map(String::as_str));
         // No host is named so.
         let secrets = secrets.iter().flat_map(|(id, key)| ["secret of steps:", id, key]);
-        format!("build-{}", self.hash("steps", &own.chain(secrets).collect::<Vec<_>>()))
+        format!("{}.slipway.invalid", self.hash("steps", &own.chain(secrets).collect::<Vec<_>>()))
     }
 
     /// Stands for a secret's value where it counts and may not be known.
@@ -98,21 +99,20 @@ mod tests {
             scope.mounts(&namespace.parse().unwrap(), &repository.parse().unwrap())
         };
         let host = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<ExtraHost>>();
-        let hostname =
-            |namespace: &str, hosts: &[&str]| here.hostname(&namespace.parse().unwrap(), None, &host(hosts), &[]);
+        let host_of = |namespace: &str, hosts: &[&str]| here.host(&namespace.parse().unwrap(), None, &host(hosts), &[]);
         let all = [
             mounts(&here, "a", "a/app"),
             mounts(&here, "b", "a/app"),
             mounts(&here, "a", "a/app2"),
             mounts(&elsewhere, "a", "a/app"),
-            hostname("a", &[]),
-            here.hostname(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[], &[]),
-            here.hostname(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "1".to_owned())]),
-            here.hostname(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "2".to_owned())]),
-            hostname("a", &["db=10.0.0.1"]),
-            hostname("b", &["db=10.0.0.1"]),
-            hostname("a", &["db=10.0.0.2"]),
-            hostname("a", &["db=10.0.0.1", "x=10.0.0.1"]),
+            host_of("a", &[]),
+            here.host(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[], &[]),
+            here.host(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "1".to_owned())]),
+            here.host(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "2".to_owned())]),
+            host_of("a", &["db=10.0.0.1"]),
+            host_of("b", &["db=10.0.0.1"]),
+            host_of("a", &["db=10.0.0.2"]),
+            host_of("a", &["db=10.0.0.1", "x=10.0.0.1"]),
         ];
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
         assert_eq!(mounts(&again, "a", "a/app"), all[0]);

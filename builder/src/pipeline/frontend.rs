@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use slipway_context::dockerfile::{self, Frontend};
 
-/// The first of Docker's frontends that gives steps the hostname which keeps namespaces apart
-/// (`BUILDKIT_SANDBOX_HOSTNAME`): 1.4.
+/// The first of Docker's frontends that is known to give every step the host, and every cache mount the name, that keep
+/// namespaces apart: 1.4.
 const FIRST: (u32, u32) = (1, 4);
 
 /// Which frontends there may be.
