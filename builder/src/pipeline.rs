@@ -18,6 +18,7 @@ pub mod image;
 pub mod input;
 mod locks;
 pub mod looking;
+mod missing;
 mod order;
 pub mod secrets;
 pub mod skip;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
@@ -76,6 +78,8 @@ pub struct Pipeline {
     pub cache_scope: CacheScope,
     /// The values of its builds' secrets.
     pub secrets: Secrets,
+    /// Whether it was told that the engine cuts output.
+    pub clipped: AtomicBool,
     /// Where the job's events go.
     pub events: Events,
     /// The image of commands that name none.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use slipway_proto::v1::event::Kind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,6 +56,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
+        clipped: AtomicBool::default(),
         events: events.clone(),
         runner_image,
         agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,

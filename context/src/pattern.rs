@@ -113,11 +113,16 @@ impl PatternMatcher {
 
     /// Whether `path`, slash-separated and relative, matches.
     pub fn matches(&self, path: &str) -> Result<bool, PatternError> {
-        let mut matched = false;
+        Ok(self.matched_by(path)?.is_some())
+    }
+
+    /// The position in the list of the pattern by which `path` matches; none when it doesn't.
+    pub fn matched_by(&self, path: &str) -> Result<Option<usize>, PatternError> {
+        let mut matched = None;
         for pattern in &self.patterns {
             // A pattern that could change nothing isn't looked at, not even to find it bad.
-            if pattern.exception == matched && (pattern.test(path)? || pattern.matches_above(path)) {
-                matched = !pattern.exception;
+            if pattern.exception == matched.is_some() && (pattern.test(path)? || pattern.matches_above(path)) {
+                matched = (!pattern.exception).then_some(pattern.index);
             }
         }
         Ok(matched)

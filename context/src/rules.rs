@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::filter::{Filter, FilterError};
 use crate::ignorefile::{self, IgnoreLine, LineTooLong};
 use crate::oktetoignore::{OktetoIgnore, Section};
-use crate::pattern::PatternError;
+use crate::pattern::{PatternError, PatternMatcher};
 use crate::warning::Warning;
 
 mod scoped;
@@ -164,6 +164,12 @@ impl Rules {
     /// The patterns with file and line.
     pub fn patterns(&self) -> impl Iterator<Item = (&str, &Path, usize)> {
         self.lines.iter().map(|origin| (origin.line.pattern.as_str(), &*origin.file, origin.line.line))
+    }
+
+    /// The pattern that leaves this path out, with file and line; slash-separated and relative.
+    pub fn ignoring(&self, path: &str) -> Option<(&str, &Path, usize)> {
+        let matcher = PatternMatcher::new(self.patterns().map(|(pattern, _, _)| pattern)).ok()?;
+        self.patterns().nth(matcher.matched_by(path).ok()??)
     }
 
     /// The ignore file that another rule would go into; it need not be there yet.

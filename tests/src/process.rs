@@ -41,6 +41,13 @@ pub fn is_alive(pid: i32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
+/// The memory of a process that is no file's, in bytes (`RssAnon`); none of one that has gone.
+pub fn anonymous_memory(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
 /// Sends a signal; a process that has gone meanwhile is as good.
 pub fn signal(pid: i32, signal: Signal) {
     let pid = Pid::from_raw(pid).expect("a process id");

@@ -28,7 +28,9 @@ pub enum Failure {
         /// Why.
         source: buildkit::Error,
         /// The end of the output of the step that failed.
-        tail: String,
+        tail: Box<str>,
+        /// What may be done about it, when more is known than the message says.
+        hint: Option<Box<str>>,
     },
     /// What a build asks for can't be.
     #[error("service `{service}`: {source}")]
@@ -155,9 +157,13 @@ impl Failure {
             | Self::Build { source: buildkit::Error::Cancelled, .. } => return (JobState::Cancelled, None),
             Self::Shared(failure) => return failure.end(),
             Self::Engine(_) => ("engine_unavailable", None),
-            Self::Build { source: buildkit::Error::Solve(_), tail, .. } => (
+            Self::Build { source: buildkit::Error::Solve(_), tail, hint, .. } => (
                 "build_failed",
-                no_emulator(tail).or_else(|| no_secret(&self.cause())).or_else(|| build_hint(&self.cause())),
+                hint.as_deref()
+                    .map(str::to_owned)
+                    .or_else(|| no_emulator(tail))
+                    .or_else(|| no_secret(&self.cause()))
+                    .or_else(|| build_hint(&self.cause())),
             ),
             Self::Build { .. } => ("engine_lost", None),
             Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),

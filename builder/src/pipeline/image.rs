@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
@@ -18,8 +19,9 @@ use super::failure::Failure;
 use super::frontend;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
+use super::missing;
 use super::skip::{self, AskError, Decision, NameError, Skipped};
-use super::text::{Pieces, Tail};
+use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
@@ -29,6 +31,8 @@ use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::solve::{self, ImageBuild};
 use crate::registry::BaseImages;
 
+const CLIPPED: &str = "the engine cuts the output of steps: start it with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
+                       BUILDKIT_STEP_LOG_MAX_SPEED=-1 in its environment to have all of it";
 /// Step events on their way to the log.
 const QUEUE: usize = 256;
 /// How long an image that was found may take to get its names.
@@ -132,7 +136,11 @@ impl Pipeline {
         if let Some(message) = files.refused() {
             return Err(Failure::Context { service: build.service.clone(), message });
         }
-        let pushed = result.map_err(|source| Failure::Build { service: build.service.clone(), source, tail })?;
+        let pushed = result.map_err(|source| {
+            let hint = missing::hint(&source.to_string(), build, roots, &self.blobs);
+            let (tail, hint) = (tail.into_boxed_str(), hint.map(String::into_boxed_str));
+            Failure::Build { service: build.service.clone(), source, tail, hint }
+        })?;
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = skip::pinned(first, digest);
         let (media_type, size) = pushed.descriptor.map(|found| (found.media_type, found.size)).unzip();
@@ -274,6 +282,9 @@ impl Pipeline {
                     self.events.emit(Kind::StepStarted(StepStarted { service: service(), step, name }));
                 }
                 StepEvent::Log { step, stderr, bytes } => {
+                    if says_clipped(&bytes) && !self.clipped.swap(true, Ordering::Relaxed) {
+                        self.events.warn(CLIPPED.to_owned());
+                    }
                     tails.entry(step).or_default().add(&bytes);
                     log(step, stderr, pieces.add((step, stderr), &bytes));
                 }
@@ -307,6 +318,7 @@ fn asked(error: AskError) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+    use std::sync::atomic::AtomicBool;
 
     use slipway_context::Digest;
     use slipway_context::tree::{Directory, Entry, Node};
@@ -366,6 +378,7 @@ mod tests {
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),
+            clipped: AtomicBool::default(),
             events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
             runner_image: String::new(),
             agent: PathBuf::new(),

@@ -99,3 +99,15 @@ fn errors_name_file_and_line() {
     let late = rules.filter().walk::<()>().enter("a", None).unwrap_err();
     assert!(rules.locate(late).to_string().starts_with("f:2: bad pattern `[z-a]`"));
 }
+
+#[test]
+fn the_rule_that_leaves_a_path_out_is_the_last_that_changes_it() {
+    let text = b"# comment\n*.log\n!keep.log\nkeep.*\n\ndist\n!dist/app\n";
+    let rules = Rules::from_text(Path::new(".dockerignore"), text).unwrap();
+    let line = |path: &str| rules.ignoring(path).map(|(pattern, _, line)| (pattern.to_owned(), line));
+    assert_eq!(line("a.log"), Some(("*.log".to_owned(), 2)));
+    assert_eq!(line("keep.log"), Some(("keep.*".to_owned(), 4)));
+    assert_eq!(line("dist/deep/x"), Some(("dist".to_owned(), 6)));
+    assert_eq!(line("dist/app"), None);
+    assert_eq!(line("src"), None);
+}

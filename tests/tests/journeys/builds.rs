@@ -183,3 +183,26 @@ fn dockerfiles_may_say_okteto_dev_and_okteto_global() {
     let reference = app.build_app();
     assert_eq!(files::paths(&image::pull(&team, &reference).files), ["base", "copy"]);
 }
+
+#[test]
+fn a_file_that_an_ignore_rule_leaves_out_is_named_with_its_rule() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("FROM scratch\nCOPY dist/app /app\n");
+    app.file("dist/app", "x").file(".dockerignore", "# built elsewhere\n\n/dist\n");
+    let hint = |app: &slipway_journeys::Project| {
+        let run = app.events(&["build"]).expect(1);
+        run.last("job.done")["error"]["hint"].as_str().unwrap_or_default().to_owned()
+    };
+    // Old engines name the folder.
+    let found = hint(&app);
+    assert!(found.starts_with("`dist") && found.contains("is left out by `dist` (.dockerignore:3): `!dist"), "{found}");
+    // The Dockerfile's own rules take the place of the context's.
+    app.file("Dockerfile.dockerignore", "dist/*\n");
+    assert_eq!(
+        hint(&app),
+        "`dist/app` is left out by `dist/*` (Dockerfile.dockerignore:1): `!dist/app` after it lets it in"
+    );
+    app.file("Dockerfile.dockerignore", "").file("Dockerfile", "FROM scratch\nCOPY dist/other /app\n");
+    assert!(hint(&app).contains("slipway files"), "it is not there at all");
+}

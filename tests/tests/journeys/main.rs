@@ -8,6 +8,7 @@ mod builds;
 mod cancel;
 mod cleaning;
 mod client;
+mod clipped;
 mod contexts;
 mod crash;
 mod deploy;
