@@ -19,7 +19,6 @@ use super::failure::Failure;
 use super::frontend;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
-use super::missing;
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
@@ -136,11 +135,10 @@ impl Pipeline {
         if let Some(message) = files.refused() {
             return Err(Failure::Context { service: build.service.clone(), message });
         }
-        let pushed = result.map_err(|source| {
-            let hint = missing::hint(&source.to_string(), build, roots, &self.blobs);
-            let (tail, hint) = (tail.into_boxed_str(), hint.map(String::into_boxed_str));
-            Failure::Build { service: build.service.clone(), source, tail, hint }
-        })?;
+        let pushed = match result {
+            Ok(pushed) => pushed,
+            Err(source) => return Err(self.build_failed(build, roots, &bases, source, tail).await),
+        };
         let digest = pushed.digest.parse().map_err(Failure::internal)?;
         let image = skip::pinned(first, digest);
         let (media_type, size) = pushed.descriptor.map(|found| (found.media_type, found.size)).unzip();

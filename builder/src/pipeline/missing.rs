@@ -1,4 +1,4 @@
-//! Why a file that a Dockerfile copies is not in the context: the rule that leaves it out.
+//! Why a build that failed lacks something: the rule that leaves a file out of the context, the tags that an image has.
 
 use std::path::Path;
 
@@ -6,16 +6,58 @@ use slipway_context::tree::{Directory, MAX_ENCODED, Node};
 use slipway_context::{Digest, Rules};
 use slipway_manifest::plan::BuildPlan;
 
-use super::skip::file_name;
+use super::Pipeline;
+use super::failure::Failure;
+use super::skip::{TAG_PREFIX, file_name};
+use crate::buildkit;
 use crate::jobs::spec::BuildRoots;
+use crate::registry::BaseImages;
 use crate::store::Blobs;
 
 const DOCKERIGNORE: &str = ".dockerignore";
 /// The largest ignore file that is looked into, in bytes.
 const MAX_IGNORE: u64 = 1 << 20;
 
+impl Pipeline {
+    /// A build that failed, with what can be found out about it.
+    pub(super) async fn build_failed(
+        &self,
+        build: &BuildPlan,
+        roots: &BuildRoots,
+        bases: &BaseImages,
+        source: buildkit::Error,
+        tail: String,
+    ) -> Failure {
+        let message = source.to_string();
+        let hint = match ignored(&message, build, roots, &self.blobs) {
+            None => self.cancel.run_until_cancelled(self.tags(&message, bases)).await.flatten(),
+            known => known,
+        };
+        let (tail, hint) = (tail.into_boxed_str(), hint.map(String::into_boxed_str));
+        Failure::Build { service: build.service.clone(), source, tail, hint }
+    }
+
+    /// For a base image that is not there: the tags that are most like its own.
+    async fn tags(&self, message: &str, bases: &BaseImages) -> Option<String> {
+        let name = missing_image(message)?;
+        let image = bases.reference(&self.spec.namespace, name).ok()?;
+        let tag = image.tag()?;
+        let near = bases.nearest_tags(&self.spec.namespace, &image, TAG_PREFIX).await?;
+        let repository = image.repository();
+        // Then it is something else that failed.
+        if near.contains(tag) || near.is_empty() && !message.contains("not found") {
+            return None;
+        }
+        if near.is_empty() {
+            return Some(format!("`{repository}` has no tag at all on {}: is its name right?", image.registry()));
+        }
+        let near: Vec<_> = near.iter().map(|tag| format!("`{tag}`")).collect();
+        Some(format!("`{repository}` has no tag `{tag}`; it has {}", near.join(", ")))
+    }
+}
+
 /// For the failure of a COPY or ADD from the context: which line of which ignore file leaves its source out, if one does.
-pub(super) fn hint(message: &str, build: &BuildPlan, roots: &BuildRoots, blobs: &Blobs) -> Option<String> {
+fn ignored(message: &str, build: &BuildPlan, roots: &BuildRoots, blobs: &Blobs) -> Option<String> {
     let path = missing_path(message)?;
     let own = format!("{}{DOCKERIGNORE}", file_name(build));
     let (name, text) = match file(blobs, &roots.dockerfile, &own) {
@@ -46,6 +88,13 @@ fn missing_path(message: &str) -> Option<&str> {
     Some(path.trim_end_matches('/')).filter(|path| !path.is_empty())
 }
 
+/// The image that `BuildKit` can't find: an engine that doesn't find it on a mirror says what happened at its registry, which
+/// need not be that it isn't there.
+fn missing_image(message: &str) -> Option<&str> {
+    let (_, said) = message.split_once("failed to resolve source metadata for ")?;
+    said.split_once(": ").map(|(image, _)| image)
+}
+
 /// The lines of the Dockerfile that failed, as the excerpt in front of the message marks them.
 fn marked(message: &str) -> impl Iterator<Item = &str> {
     message.lines().filter_map(|line| line.split_once("| >>> ").map(|(_, line)| line))
@@ -61,6 +110,14 @@ fn file(blobs: &Blobs, root: &Digest, name: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_image_is_read_from_what_the_engine_says() {
+        let said =
+            "failed to resolve source metadata for 127.0.0.1:7701/dev/base:2: 127.0.0.1:7701/dev/base:2: not found";
+        assert_eq!(missing_image(said), Some("127.0.0.1:7701/dev/base:2"));
+        assert_eq!(missing_image("failed to solve: x: not found"), None);
+    }
 
     #[test]
     fn the_path_is_read_from_what_the_engine_says() {

@@ -15,6 +15,8 @@ use crate::names::Namespace;
 
 /// For all base images of a build together.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Tags that are worth naming instead of one that isn't there.
+const NEAREST: usize = 5;
 /// Configurations remembered.
 const REMEMBERED: usize = 10_000;
 
@@ -128,6 +130,28 @@ impl BaseImages {
             }
         }
         Err(failed.map_or_else(|| BaseError::Missing(image.clone()), BaseError::Registry))
+    }
+
+    /// The tags that are most like an image's own, where it may be, without those that begin so; none where nobody can say.
+    pub async fn nearest_tags(&self, namespace: &Namespace, image: &ImageRef, without: &str) -> Option<Vec<Tag>> {
+        let wanted = image.tag()?.to_string();
+        let asking = async {
+            let (mut tags, mut answered) = (Vec::new(), false);
+            for place in self.places(namespace, image).ok()? {
+                let (client, auth) = self.access(&place).ok()?;
+                let image = &place.image;
+                if let Ok(found) = client.list_tags(image.registry(), image.repository(), &auth).await {
+                    answered = true;
+                    tags.extend(found.into_iter().filter(|tag| !tag.as_str().starts_with(without)));
+                }
+            }
+            answered.then_some(tags)
+        };
+        let mut tags = tokio::time::timeout(DEADLINE, asking).await.ok()??;
+        tags.sort_by_cached_key(|tag| (strsim::osa_distance(tag.as_str(), &wanted), tag.to_string()));
+        tags.dedup();
+        tags.truncate(NEAREST);
+        Some(tags)
     }
 
     /// Whether builds that start from it run steps that its own Dockerfile named.

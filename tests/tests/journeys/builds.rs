@@ -206,3 +206,23 @@ fn a_file_that_an_ignore_rule_leaves_out_is_named_with_its_rule() {
     app.file("Dockerfile.dockerignore", "").file("Dockerfile", "FROM scratch\nCOPY dist/other /app\n");
     assert!(hint(&app).contains("slipway files"), "it is not there at all");
 }
+
+#[test]
+fn the_tags_of_an_image_that_is_not_there_are_named() {
+    let service = Service::shared();
+    let team = service.team();
+    let base = team.project();
+    base.manifest("build:\n  app:\n    context: .\n    image: okteto.dev/base:1.20,okteto.dev/base:latest\n");
+    base.file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    base.build_app();
+    let app = team.project();
+    let hint = |from: &str| {
+        app.image(&format!("FROM {from}\nCOPY Dockerfile /\n"));
+        let run = app.events(&["build"]).expect(1);
+        run.last("job.done")["error"]["hint"].as_str().unwrap_or_default().to_owned()
+    };
+    let repository = format!("{}/base", team.namespace);
+    assert_eq!(hint("okteto.dev/base:1.2"), format!("`{repository}` has no tag `1.2`; it has `1.20`, `latest`"));
+    assert!(hint("okteto.dev/bsae:1.20").starts_with(&format!("`{}/bsae` has no tag at all", team.namespace)));
+    assert!(hint("debian:no-such").contains("`trixie-slim`"), "through the engine's mirror");
+}
