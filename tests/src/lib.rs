@@ -21,6 +21,7 @@
 #![expect(clippy::return_self_not_must_use, reason = "assertions that one can go on from")]
 
 pub mod api;
+pub mod buildkitd;
 pub mod command;
 pub mod files;
 pub mod image;
@@ -39,6 +40,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
+pub use buildkitd::Buildkitd;
 pub use command::Run;
 pub use service::Service;
 pub use team::{Project, Team};

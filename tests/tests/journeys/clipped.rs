@@ -1,21 +1,8 @@
 //! An engine that nobody told to keep the output of steps whole.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Service, image, setup_tool};
-
-struct Buildkitd(Child);
-
-impl Drop for Buildkitd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use slipway_journeys::{Buildkitd, Service, image};
 
 #[test]
 fn an_engine_that_cuts_output_is_named_once() {
@@ -27,15 +14,7 @@ fn an_engine_that_cuts_output_is_named_once() {
 
     let dir = tempfile::tempdir().unwrap();
     let socket = format!("unix://{}", dir.path().join("socket").display());
-    let program = setup_tool("buildkitd").unwrap_or_else(|| PathBuf::from("buildkitd"));
-    let child = Command::new(program)
-        .args(["--addr", &socket, "--oci-worker-net", "host", "--root"])
-        .arg(dir.path().join("root"))
-        .stdout(Stdio::null())
-        .stderr(File::create(dir.path().join("log")).unwrap())
-        .spawn()
-        .expect("run buildkitd; `make setup` installs it");
-    let _engine = Buildkitd(child);
+    let _engine = Buildkitd::start(dir.path(), &socket, &[]);
     until("buildkitd listens", SOON, || dir.path().join("socket").exists().then_some(()));
     let service = Service::with(Options::default().set("SLIPWAYD_ENGINE__ADDRESS", socket));
     let app = service.team().project();

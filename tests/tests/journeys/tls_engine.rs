@@ -1,13 +1,11 @@
 //! A buildkitd on TCP that wants certificates, and whose steps run on the host's network.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use slipway_journeys::service::{Options, free_address};
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Service, setup_tool};
+use slipway_journeys::{Buildkitd, Service};
 
 /// Writes `ca.pem`, and `<name>.pem` and `<name>.key` signed by it.
 fn certificates(dir: &Path, names: &[&str]) {
@@ -25,39 +23,17 @@ fn certificates(dir: &Path, names: &[&str]) {
     }
 }
 
-struct Buildkitd(Child);
-
-impl Buildkitd {
-    fn start(dir: &Path, address: SocketAddr) -> Self {
-        let program = setup_tool("buildkitd").unwrap_or_else(|| PathBuf::from("buildkitd"));
-        let file = |name: &str| dir.join(name).display().to_string();
-        let child = Command::new(program)
-            .args(["--root", &file("root"), "--addr", &format!("tcp://{address}"), "--oci-worker-net", "host"])
-            .args(["--tlscacert", &file("ca.pem"), "--tlscert", &file("engine.pem"), "--tlskey", &file("engine.key")])
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(dir.join("log")).unwrap())
-            .spawn()
-            .expect("run buildkitd; `make setup` installs it");
-        Self(child)
-    }
-}
-
-impl Drop for Buildkitd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn an_engine_with_certificates_takes_ours_and_an_open_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
     certificates(dir.path(), &["engine", "service"]);
     let address = free_address();
-    let _engine = Buildkitd::start(dir.path(), address);
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (ca, cert, key) = (file("ca.pem"), file("engine.pem"), file("engine.key"));
+    let tls = ["--tlscacert", &ca, "--tlscert", &cert, "--tlskey", &key];
+    let _engine = Buildkitd::start(dir.path(), &format!("tcp://{address}"), &tls);
     until("buildkitd listens", SOON, || std::net::TcpStream::connect(address).ok());
 
-    let file = |name: &str| dir.path().join(name).display().to_string();
     let tcp = Options::default().set("SLIPWAYD_ENGINE__ADDRESS", format!("tcp://{address}"));
     let with_ours = tcp
         .clone()
