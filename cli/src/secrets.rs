@@ -6,16 +6,13 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::Result;
-use slipway_manifest::options::{OptionKey, Secret, SecretFlag, SecretSource};
+use slipway_manifest::options::{MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource};
 use slipway_manifest::plan::{BuildPlan, Plan};
 use slipway_proto::v1::SecretValue;
 
 use crate::error::Usage;
 use crate::output;
 use crate::project::Project;
-
-/// BuildKit takes no larger secret, in bytes.
-const MAX_SECRET: u64 = 500 << 10;
 
 /// `--secret` as options of a build. Without `src` and `env` it is the variable of the id's name, else the file, as in buildx;
 /// files are relative to where we are.
@@ -39,6 +36,21 @@ pub(crate) fn options(flags: &[String], project: &Project) -> Result<Vec<(Option
         Ok((OptionKey::Secret, Secret { id, source, rotates }.to_string()))
     };
     flags.iter().map(option).collect()
+}
+
+/// `--build-context` among the options: folders are relative to where we are, not to the manifest.
+pub(crate) fn with_absolute_contexts(options: Vec<(OptionKey, String)>) -> Result<Vec<(OptionKey, String)>> {
+    let absolute = |(key, text): (OptionKey, String)| match text.split_once('=') {
+        Some((name, folder))
+            if key == OptionKey::Context && matches!(folder.parse(), Ok(NamedContext::Directory(_))) =>
+        {
+            let path = std::path::absolute(folder)?;
+            let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
+            Ok((key, format!("{name}={path}")))
+        }
+        _ => Ok((key, text)),
+    };
+    options.into_iter().map(absolute).collect()
 }
 
 /// The values of all secrets of the plan, each source once. A variable that isn't set is left out, as in buildx: only a step
@@ -89,7 +101,7 @@ impl Problem {
     }
 
     fn warning(&self, project: &Project, build: &BuildPlan, secret: &Secret) -> String {
-        format!("{}; a step that requires it will fail", self.message(project, build, secret))
+        format!("{}; where it has to be built, a step that requires it fails", self.message(project, build, secret))
     }
 }
 
@@ -105,12 +117,12 @@ fn value(source: &SecretSource, project: &Project) -> Result<Vec<u8>, Problem> {
             (read(&path).map_err(|error| Problem::Unreadable(named(), error))?, named())
         }
     };
-    if value.len() as u64 > MAX_SECRET { Err(Problem::TooLarge(name)) } else { Ok(value) }
+    if value.len() > MAX_SECRET { Err(Problem::TooLarge(name)) } else { Ok(value) }
 }
 
 /// One byte more than a secret may have says that it is too large.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut value = Vec::new();
-    File::open(path)?.take(MAX_SECRET + 1).read_to_end(&mut value)?;
+    File::open(path)?.take(MAX_SECRET as u64 + 1).read_to_end(&mut value)?;
     Ok(value)
 }

@@ -18,13 +18,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::ServiceName;
+
 pub use annotation::{Annotation, AnnotationLevel};
 pub use attest::{Provenance, ProvenanceMode, Sbom};
 pub use export::{Compression, ImageExport};
 pub use host::ExtraHost;
 pub use key::OptionKey;
-pub use named_context::NamedContext;
-pub use secret::{Secret, SecretFlag, SecretSource};
+pub use named_context::{NamedContext, familiar_name};
+pub use secret::{MAX_SECRET, Secret, SecretFlag, SecretSource};
 pub use ulimit::Ulimit;
 
 /// More of one kind than any build has.
@@ -191,6 +193,14 @@ impl BuildOptions {
         pairs.extend(self.contexts.iter().map(|(name, one)| (OptionKey::Context, format!("{name}={one}"))));
         pairs.extend(self.secrets.values().map(|one| (OptionKey::Secret, one.to_string())));
         pairs
+    }
+
+    /// The services whose images are named contexts, in the order of the contexts' names.
+    pub fn service_contexts(&self) -> impl Iterator<Item = &ServiceName> {
+        self.contexts.values().filter_map(|context| match context {
+            NamedContext::Service(service) => Some(service),
+            _ => None,
+        })
     }
 
     /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again, and without secrets and named

@@ -211,7 +211,12 @@ impl Jobs {
         // The folder comes first: a row without one could never run.
         let sealed = self.seal(&secrets, row.id).map_err(io("encrypt the job's secrets"))?;
         self.dir(row.id).create(&spec, sealed.as_deref()).map_err(io("write the job's specification"))?;
-        let (row, inserted) = self.inner.db.insert_job(&row, &request_id).await?;
+        let inserting = self.inner.db.insert_job(&row, &request_id).await;
+        if inserting.is_err() {
+            // What nobody will run keeps no secrets.
+            self.dir(row.id).forget_spec();
+        }
+        let (row, inserted) = inserting?;
         if !inserted {
             let unused = self.dir(spec.job);
             std::fs::remove_dir_all(unused.path()).map_err(io("remove an unused folder"))?;

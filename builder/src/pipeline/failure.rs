@@ -59,6 +59,14 @@ pub enum Failure {
         /// The image.
         frontend: String,
     },
+    /// A secret's file could not be read by the client, which did not know that it would be needed.
+    #[error("build of service `{service}` failed: the file of its secret `{id}` was not there, or can't be read")]
+    Secret {
+        /// Which.
+        service: ServiceName,
+        /// The secret's id.
+        id: String,
+    },
     /// A context lacks what the build wants.
     #[error("build of service `{service}` failed: {message}")]
     Context {
@@ -176,7 +184,7 @@ impl Failure {
                         .to_owned(),
                 ),
             ),
-            Self::Context { .. } => ("build_failed", None),
+            Self::Context { .. } | Self::Secret { .. } => ("build_failed", None),
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),
@@ -201,10 +209,12 @@ fn no_emulator(tail: &str) -> Option<String> {
 
 /// For a step that requires a secret which nobody gave.
 fn no_secret(message: &str) -> Option<String> {
-    let (_, after) = message.split_once("secret ")?;
-    let id = after.split([':', ' ']).next().filter(|_| message.contains("not found"))?;
+    // Not in the lines of the Dockerfile in front of it.
+    let said = message.lines().filter(|line| !line.contains(" | ")).find(|line| line.contains("secret "))?;
+    let (_, said) = said.split_once("secret ")?;
+    let id = said.strip_suffix(": not found").or_else(|| said.split_once(": not found").map(|(id, _)| id))?;
     let given = format!("`slipway build --secret id={id},src=PATH`, or `secrets: {{{id}: PATH}}` in the manifest");
-    (!id.is_empty()).then(|| format!("give it a value: {given}"))
+    (!id.is_empty() && !id.contains([' ', '"', '/'])).then(|| format!("give it a value: {given}"))
 }
 
 fn build_hint(message: &str) -> Option<String> {

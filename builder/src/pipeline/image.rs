@@ -93,6 +93,9 @@ impl Pipeline {
             Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
             Decision::Build(found) => found,
         };
+        if let Some(id) = self.secrets.without_file(build) {
+            return Err(Failure::Secret { service: build.service.clone(), id: id.to_owned() });
+        }
         self.events.emit(Kind::BuildStarted(BuildStarted { service: service.clone() }));
         let began = Instant::now();
         let mut locals = BTreeMap::from([

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use slipway_context::Digest;
 use slipway_context::dockerfile::{Analysis, ContextPaths, Input, Unknown, analyse};
 use slipway_manifest::image_env::variable_names;
-use slipway_manifest::options::Sbom;
+use slipway_manifest::options::{Sbom, familiar_name};
 use slipway_manifest::plan::{BuildPlan, CompleteError, Plan};
 use slipway_manifest::{ImageEnv, InvalidReference, ServiceName};
 use slipway_registry_client::{ImageRef, Platform};
@@ -256,7 +256,7 @@ impl Inputs<'_> {
             let (mut found, mut pinned) = (Vec::new(), Vec::new());
             for (name, from) in self.images(&analysis) {
                 let image = bases.reference(self.namespace, name).map_err(BaseError::Name)?;
-                let base = self.base(bases, &image, from.then_some((&platforms, name))).await?;
+                let base = self.base(bases, &image, from.then_some((&platforms, Some(name)))).await?;
                 found.push((name.to_owned(), base.digest.to_string()));
                 // One that names a digest is no other under its tag.
                 if image.digest().is_none() {
@@ -285,7 +285,7 @@ impl Inputs<'_> {
                     Ok(reference) => reference,
                     Err(error) => return Some(BaseError::Name(error).to_string()),
                 };
-                match self.base(bases, &reference, Some((&platforms, &image.name))).await {
+                match self.base(bases, &reference, Some((&platforms, Some(&image.name)))).await {
                     Ok(_) | Err(NoDigest::PendingImage { triggers: false, .. }) => {}
                     Err(error) => return Some(error.to_string()),
                 }
@@ -304,7 +304,7 @@ impl Inputs<'_> {
         let tools =
             analysis.frontend.as_deref().into_iter().chain(self.build.options.sbom.as_ref().map(Sbom::generator));
         // What is another context's name is no image.
-        let images = images.filter(|(name, _)| !self.build.options.contexts.contains_key(*name));
+        let images = images.filter(|(name, _)| !self.build.options.contexts.contains_key(&familiar_name(name)));
         images.chain(tools.map(|name| (name, false)))
     }
 
@@ -322,7 +322,7 @@ impl Inputs<'_> {
             let content = match place {
                 Place::Image(image) => {
                     // A stage may start from it.
-                    let base = self.base(bases, &image, Some((platforms, &name))).await?;
+                    let base = self.base(bases, &image, Some((platforms, None))).await?;
                     if image.digest().is_none() {
                         pinned.push(image.with_digest(base.digest.clone()));
                     }
@@ -339,12 +339,12 @@ impl Inputs<'_> {
         Ok(named)
     }
 
-    /// An image as it is now; with platforms and a name: one that a stage starts from under this name, and that has no triggers.
+    /// An image as it is now; with platforms: one that a stage starts from, under this name or any, and that has no triggers.
     async fn base(
         &self,
         bases: &BaseImages,
         image: &ImageRef,
-        from: Option<(&Platforms, &str)>,
+        from: Option<(&Platforms, Option<&str>)>,
     ) -> Result<Base, NoDigest> {
         if let Some((_, triggers)) = self.before.pending_names.iter().find(|(name, _)| name == image) {
             return Err(NoDigest::PendingImage { image: image.clone(), triggers: *triggers });
@@ -425,9 +425,9 @@ impl Inputs<'_> {
 }
 
 /// The platforms for which this base image is used.
-fn platforms_of(platforms: &Platforms, image: &str) -> Result<Vec<Platform>, NoDigest> {
-    let unknown = |platform| NoDigest::BasePlatform { image: image.to_owned(), platform };
-    let names = platforms.of(image).map_err(unknown)?;
+fn platforms_of(platforms: &Platforms, image: Option<&str>) -> Result<Vec<Platform>, NoDigest> {
+    let unknown = |platform| NoDigest::BasePlatform { image: image.unwrap_or("a context").to_owned(), platform };
+    let names = image.map_or_else(|| platforms.of_any(), |image| platforms.of(image)).map_err(unknown)?;
     let platform = |name: String| {
         let mut parts = name.split('/').map(str::to_owned);
         let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

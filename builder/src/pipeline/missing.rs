@@ -76,7 +76,7 @@ fn ignored(message: &str, build: &BuildPlan, roots: &BuildRoots, blobs: &Blobs) 
 /// The path, relative to the context, of which `BuildKit` says that it is not there (`cache/contenthash/checksum.go`). Not
 /// where the excerpt in front of the message says that it comes from another stage or image.
 fn missing_path(message: &str) -> Option<&str> {
-    if marked(message).any(|line| line.contains("--from=")) {
+    if marked(message).any(|line| line.contains("from=")) {
         return None;
     }
     let (_, said) = message.split_once("failed to calculate checksum of ref ")?;
@@ -125,6 +125,7 @@ mod tests {
                     checksum of ref 6a::b7: \"/dist/app\": not found";
         assert_eq!(missing_path(said), Some("dist/app"));
         assert_eq!(missing_path(&said.replace("COPY ", "COPY --from=build ")), None);
+        assert_eq!(missing_path(&said.replace("COPY ", "RUN --mount=type=bind,from=build,target=/d ")), None);
         let old = "failed to calculate checksum of ref r7::vr: failed to walk /var/lib/buildkit-mount390/dist: lstat \
                    /var/lib/buildkit-mount390/dist: no such file or directory";
         assert_eq!(missing_path(old), Some("dist"));

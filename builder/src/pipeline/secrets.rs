@@ -94,6 +94,14 @@ impl Secrets {
         secrets.filter_map(|secret| Some((secret.id.clone(), value(&secret.source)?))).collect()
     }
 
+    /// The id of a secret of the build that comes from a file and has no value. A variable need not be set, as with buildx.
+    pub fn without_file<'b>(&self, build: &'b BuildPlan) -> Option<&'b str> {
+        let mut secrets = build.options.secrets.values();
+        let missing = secrets
+            .find(|secret| matches!(secret.source, SecretSource::File(_)) && !self.values.contains_key(&secret.source));
+        missing.map(|secret| secret.id.as_str())
+    }
+
     /// What stands for those of one build in keys: another value is another key, unless it only rotates.
     pub fn keys(&self, scope: &CacheScope, namespace: &Namespace, build: &BuildPlan) -> SecretKeys {
         let key = |value: Option<&SecretSlice<u8>>, rotates| match (value, rotates) {

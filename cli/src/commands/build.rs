@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.target.clone_from(&args.target);
     selection.platforms.clone_from(&args.platforms);
     selection.no_cache = args.no_cache;
-    selection.options = args.options.to_pairs();
+    selection.options = secrets::with_absolute_contexts(args.options.to_pairs())?;
     selection.options.extend(secrets::options(&args.secrets, &project)?);
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;

@@ -13,6 +13,10 @@ const MAX_PATH: usize = 4096;
 const IMAGE: &str = "docker-image://";
 /// Compose's word, and that of bake.
 const SERVICE: [&str; 2] = ["service:", "target:"];
+/// BuildKit reads Dockerfiles with what it finds under these names: a context must not take their place.
+const FRONTENDS: [&str; 2] = ["docker/dockerfile", "dockerfile.v0"];
+/// Names that BuildKit gives another meaning.
+const RESERVED: [&str; 3] = ["scratch", "context", "dockerfile"];
 /// What BuildKit fetches by itself.
 const REMOTE: [&str; 3] = ["https://", "http://", "git://"];
 
@@ -46,7 +50,10 @@ impl FromStr for NamedContext {
                 .map(Self::Service)
                 .map_err(|error| InvalidOption(error.to_string()));
         }
-        if REMOTE.iter().any(|prefix| text.starts_with(prefix)) {
+        if let Some(rest) = REMOTE.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+            if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+                return Err(InvalidOption::new("a URL with a user or a password would be in the job's log"));
+            }
             return Ok(Self::Remote(text.to_owned()));
         }
         if text.starts_with("git@") {
@@ -97,7 +104,26 @@ pub(super) fn parse(text: &str) -> Result<(String, NamedContext), InvalidOption>
             name.escape_debug()
         )));
     }
-    Ok((name.to_owned(), context.parse()?))
+    let name = familiar_name(name);
+    if RESERVED.contains(&name.as_str()) || FRONTENDS.iter().any(|frontend| name.starts_with(frontend)) {
+        return Err(InvalidOption(format!("`{name}` can't be the name of a context: it is BuildKit's own")));
+    }
+    Ok((name, context.parse()?))
+}
+
+/// A name as BuildKit looks it up among the named contexts: as people write it, without Docker Hub's parts and `:latest`
+/// (`frontend/dockerui/namedcontext.go`; `reference.FamiliarString`).
+pub fn familiar_name(name: &str) -> String {
+    let hub = ["docker.io/", "index.docker.io/"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let other = |first: &str| first.contains(['.', ':']) || first == "localhost";
+    let path = match (hub, name.split_once('/')) {
+        (None, Some((first, _))) if other(first) => name,
+        (hub, _) => {
+            let path = hub.unwrap_or(name);
+            path.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(path)
+        }
+    };
+    path.strip_suffix(":latest").unwrap_or(path).to_owned()
 }
 
 #[cfg(test)]
@@ -121,12 +147,37 @@ mod tests {
     }
 
     #[test]
+    fn names_are_those_that_buildkit_looks_up() {
+        for (given, name) in [
+            ("alpine", "alpine"),
+            ("alpine:latest", "alpine"),
+            ("docker.io/library/alpine:3", "alpine:3"),
+            ("index.docker.io/library/alpine:latest", "alpine"),
+            ("library/alpine", "alpine"),
+            ("docker.io/team/app:1", "team/app:1"),
+            ("reg.example/library/alpine:latest", "reg.example/library/alpine"),
+            ("localhost/x:1", "localhost/x:1"),
+            ("okteto.dev/base:latest", "okteto.dev/base"),
+        ] {
+            assert_eq!(familiar_name(given), name, "{given}");
+            assert_eq!(parse(&format!("{given}=x")).unwrap().0, name);
+        }
+    }
+
+    #[test]
     fn what_would_reach_further_is_refused() {
         for (text, problem) in [
             ("base", "NAME=CONTEXT"),
             ("=x", "name of a context"),
             ("Base=x", "in small letters"),
             ("a::linux/amd64=x", "name of a context"),
+            ("docker/dockerfile:1=x", "BuildKit's own"),
+            ("docker.io/docker/dockerfile=x", "BuildKit's own"),
+            ("dockerfile.v0=x", "BuildKit's own"),
+            ("scratch=x", "BuildKit's own"),
+            ("context=x", "BuildKit's own"),
+            ("a=https://me:word@example.com/a.git", "in the job's log"),
+            ("a=https://token@example.com", "in the job's log"),
             ("a=", "is no context"),
             ("a=oci-layout://x", "`oci-layout://` is not supported"),
             ("a=docker-image://A B", "invalid image reference"),

@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{InvalidOption, boolean};
 use crate::names::is_variable_name;
 
+/// The largest secret, in bytes: BuildKit takes no larger one.
+pub const MAX_SECRET: usize = 500 << 10;
+/// Secrets with such ids BuildKit takes by itself, to fetch what ADD and git contexts name. What it has fetched is everybody's
+/// who names it on that engine, whatever they may see: so no build gets them.
+const OF_SOURCES: [&str; 3] = ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER", "HTTP_AUTH_"];
 /// The longest path of a secret's file, in bytes.
 const MAX_PATH: usize = 4096;
 
@@ -163,6 +168,13 @@ pub(crate) fn check_id(id: &str) -> Result<(), InvalidOption> {
     if id.is_empty() || id.len() > 256 || id.contains(bad) {
         return Err(InvalidOption(format!("`{}` can't be the id of a secret", id.escape_debug())));
     }
+    let upper = id.to_ascii_uppercase();
+    if OF_SOURCES.iter().any(|prefix| upper.starts_with(prefix)) {
+        return Err(InvalidOption(format!(
+            "`{id}` is not supported: what the engine fetches with it, others on the engine could get. Clone in a RUN step \
+             with a secret of another id"
+        )));
+    }
     Ok(())
 }
 
@@ -218,6 +230,9 @@ mod tests {
             ("src=x", "lacks `id"),
             ("id=", "id of a secret"),
             ("id=a b", "id of a secret"),
+            ("id=GIT_AUTH_TOKEN,env=X", "is not supported"),
+            ("id=GIT_AUTH_HEADER.github.com,env=X", "is not supported"),
+            ("id=http_auth_token_example.com,env=X", "is not supported"),
             ("id=a,env=X,src=y", "and a variable"),
             ("id=a,env=1X", "name of a variable"),
             ("id=a,path=y", "`path` is none of"),

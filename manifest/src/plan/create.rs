@@ -260,11 +260,21 @@ impl Planner<'_> {
                 let message = format!("`build.{}.{}`: {error}", build.service, key.manifest_key());
                 self.report.error(text.place, message);
             }
+            // What is built before was read from the text as it was written.
+            let known = |service: &&ServiceName| build.depends_on.iter().any(|known| known.service == **service);
+            if *key == OptionKey::Context
+                && let Some(service) = options.service_contexts().find(|service| !known(service))
+            {
+                let message = format!("`{}`: `service:` can't come from a variable", text.value);
+                self.report.error_with(text.place, message, Some(format!("write `service:{service}`")));
+            }
         }
         for secret in &build.secrets {
-            let Some(source) = self.secret_source(secret, build) else { continue };
+            let (place, Some(source)) = (secret.place, self.secret_source(secret, build)) else { continue };
             let secret = Secret { id: secret.id.clone(), source, rotates: secret.rotates };
-            options.secrets.insert(secret.id.clone(), secret);
+            if let Err(error) = options.set(OptionKey::Secret, &secret.to_string()) {
+                self.report.error(place, format!("`build.{}.secrets.{}`: {error}", build.service, secret.id));
+            }
         }
         // A host of the command line has no address of the manifest's.
         let hosts =

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use slipway_journeys::{Project, Run, Service, files, image, unique};
+use slipway_journeys::{Project, Run, Service, command, files, image, unique};
 
 fn reference(run: &Run) -> String {
     let event = run.events.iter().rfind(|event| event["type"] == "build.done" || event["type"] == "build.skipped");
@@ -45,6 +45,12 @@ fn a_folder_is_found_under_its_name_and_what_it_ignores_is_not() {
     app.file("other/c", "of the flag");
     let run = app.events(&["build", "--var", "WHERE=no/such", "--build-context", "lib=other"]).ok();
     assert_eq!(contents(&app, &run), pairs(&[("c", "of the flag"), ("own", &app.name)]));
+    // From elsewhere, too.
+    let manifest = app.path().join("okteto.yaml").display().to_string();
+    let mut command = app.team.command(["-f", &manifest, "build", "--var", "WHERE=no", "--build-context", "lib=lib"]);
+    command.args(["--output", "json"]).current_dir(lib.parent().unwrap());
+    let run = command::start(command, None).finish().ok();
+    assert_eq!(contents(&app, &run), pairs(&[("a", "changed"), ("own", &app.name)]));
     let missing = app.slipway(["build", "--var", "WHERE=no/such"]).expect(2);
     assert!(missing.stderr.contains("the context `lib` of `app`, `../no/such`, does not exist"), "{}", missing.stderr);
 }
@@ -92,6 +98,13 @@ fn an_image_takes_the_place_of_what_a_dockerfile_names() {
     let run = app.events(&args).ok();
     assert_eq!(contents(&app, &run), pairs(&[("own", &app.name), ("x", &changed)]));
 
+    // However it is written.
+    app.file("Dockerfile", "FROM docker.io/library/slipway-no-such:latest\nCOPY own /\n");
+    for name in ["slipway-no-such", "library/slipway-no-such:latest", "docker.io/library/slipway-no-such"] {
+        let run = app.events(&["build", "--build-context", &format!("{name}=docker-image://okteto.dev/base:1")]).ok();
+        assert_eq!(contents(&app, &run), pairs(&[("own", &app.name), ("x", &changed)]), "{name}");
+    }
+
     // Not somebody else's.
     let theirs = format!("a=docker-image://{}/{}/base:1", other.registry, team.namespace);
     let thief = other.project();
@@ -99,6 +112,19 @@ fn an_image_takes_the_place_of_what_a_dockerfile_names() {
     let run = thief.events(&["build", "--build-context", &theirs]).expect(1);
     let message = run.last("job.done")["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("denied by policy"), "{message}");
+}
+
+/// BuildKit looks its frontends up among the named contexts, too.
+#[test]
+fn a_context_does_not_take_the_place_of_a_frontend() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("# syntax=docker/dockerfile:1\nFROM scratch\n");
+    for name in ["docker/dockerfile:1", "docker.io/docker/dockerfile:1", "dockerfile.v0"] {
+        let run =
+            app.slipway(["build", "--build-context", &format!("{name}=docker-image://okteto.dev/evil")]).expect(2);
+        assert!(run.stderr.contains("it is BuildKit's own"), "{name}: {}", run.stderr);
+    }
 }
 
 #[test]

@@ -96,6 +96,38 @@ fn a_secret_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_deploy_builds_no_image_without_the_file_of_its_secret() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest(
+        "build:\n  app:\n    context: .\n    secrets:\n      npm: no/such/file\ndeploy:\n  remote: true\n  commands:\n  - echo deployed\n",
+    );
+    app.file("Dockerfile", "FROM scratch\nCOPY x /\n").file("x", &app.name);
+    let run = app.events(&["deploy"]).expect(1);
+    let message = run.last("job.done")["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("the file of its secret `npm`"), "{message}");
+    // Where the image is there nobody needs it.
+    app.file("no/such/file", "x");
+    app.events(&["build"]).ok();
+    fs::remove_file(app.path().join("no/such/file")).unwrap();
+    let run = app.events(&["deploy"]).ok();
+    assert_eq!(run.said(), "deployed\n");
+}
+
+/// BuildKit would fetch sources with them, for everybody on the engine.
+#[test]
+fn a_secret_that_the_engine_would_use_by_itself_is_refused() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("FROM scratch\nCOPY x /\n").file("x", "x");
+    let run = app.slipway(["build", "--var", "X=1", "--secret", "id=GIT_AUTH_TOKEN.example.com,env=X"]).expect(2);
+    assert!(run.stderr.contains("others on the engine could get"), "{}", run.stderr);
+    app.manifest("build:\n  app:\n    context: .\n    secrets:\n      HTTP_AUTH_HEADER_X: {env: X}\n");
+    let run = app.slipway(["build"]).expect(2);
+    assert!(run.stderr.contains("okteto.yaml:6:7: "), "{}", run.stderr);
+}
+
+#[test]
 fn a_changed_secret_counts_unless_it_only_rotates() {
     let service = Service::shared();
     let (app, path) = with_secret(&service.team(), "first");
@@ -148,7 +180,7 @@ fn nobody_gets_a_step_that_ran_with_somebody_elses_secret() {
     }
 }
 
-/// While the job waits for its engine, while it runs, and afterwards.
+/// While a step runs that has it, and afterwards.
 #[test]
 fn a_secret_is_in_no_file_of_the_service_and_in_no_image() {
     let service = Service::start();

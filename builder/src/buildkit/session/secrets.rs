@@ -8,7 +8,7 @@ use bollard_buildkit_proto::moby::buildkit::secrets::v1 as api;
 use tonic::{Request, Response, Status};
 
 /// BuildKit's own clients refuse larger secrets.
-pub const MAX_SECRET: usize = 500 << 10;
+pub const MAX_SECRET: usize = slipway_manifest::options::MAX_SECRET;
 
 /// The secrets that a session may hand out.
 #[derive(Clone, Default)]

@@ -47,6 +47,15 @@ impl Platforms {
         self.uses_build
     }
 
+    /// Those that any FROM may want, whatever it names.
+    pub(super) fn of_any(&self) -> Result<BTreeSet<String>, String> {
+        let mut all = BTreeSet::new();
+        for from in &self.lines {
+            all.extend(self.of(&from.image)?);
+        }
+        Ok(all)
+    }
+
     /// Those that any FROM of this image may want; or the words that can't be told.
     pub(super) fn of(&self, image: &str) -> Result<BTreeSet<String>, String> {
         let build = || self.build.clone().ok_or_else(|| "$BUILDPLATFORM".to_owned());

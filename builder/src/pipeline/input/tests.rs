@@ -248,7 +248,7 @@ mod registries {
         with_inputs(text, Some("linux/amd64"), async |inputs, _| {
             let platforms = inputs.analyse().await.unwrap().platforms;
             let of = |image: &str| {
-                let all = platforms_of(&platforms, image)
+                let all = platforms_of(&platforms, Some(image))
                     .map(|all| all.into_iter().map(|one| one.architecture).collect::<Vec<_>>());
                 all.map_err(|error| error.to_string())
             };
