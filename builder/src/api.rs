@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use tonic::{Request, Status};
 
 use crate::auth::{self, Caller};
+use crate::buildkit::Pool;
 use crate::jobs::Jobs;
 use crate::registry::Registry;
 use crate::store::Db;
@@ -37,6 +38,8 @@ pub struct State {
     pub jobs: Jobs,
     /// The registry.
     pub registry: Arc<Registry>,
+    /// The engines.
+    pub pool: Arc<Pool>,
 }
 
 impl State {

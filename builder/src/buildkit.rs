@@ -8,6 +8,7 @@
 //! | [`address`] | where an engine is: `unix://`, `tcp://`, `docker://` |
 //! | [`engine`] | connect to it, probe what it can do |
 //! | `docker` | what a Docker Engine says of itself |
+//! | [`pool`] | several of them: which one takes a build |
 //! | [`transport`] | byte streams to it: sockets, upgraded Docker connections |
 //! | [`session`] | our gRPC server on the stream that BuildKit calls back on |
 //! | [`solve`] | one image build |
@@ -26,6 +27,7 @@ pub mod gateway;
 pub mod llb;
 pub mod mirrors;
 pub mod policy;
+pub mod pool;
 pub mod progress;
 pub mod session;
 pub mod solve;
@@ -34,6 +36,7 @@ pub mod transport;
 pub use address::Address;
 pub use engine::Engine;
 pub use error::Error;
+pub use pool::Pool;
 
 /// BuildKit's limit for one gRPC message, both ways.
 pub(crate) const MAX_MESSAGE: usize = 16 << 20;

@@ -2,6 +2,7 @@
 //!
 //! TOML, then the environment over it: `SLIPWAYD_KEY` for the keys at the top, `SLIPWAYD_SECTION__KEY` for the rest.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub log: String,
     /// The engine. Unset: `BUILDKIT_HOST`, then buildkitd's well-known socket, then Docker Engine.
     pub engine: Option<engine::Config>,
+    /// Several engines, instead of one: builds go to the one that has their cache.
+    pub engines: Vec<engine::Config>,
     /// Where images go.
     pub registry: registry::Config,
     /// Where commands run.
@@ -47,6 +50,7 @@ impl Default for Config {
             public_url: None,
             log: "info".to_owned(),
             engine: None,
+            engines: Vec::new(),
             registry: registry::Config::default(),
             runner: runner::Config::default(),
             jobs: jobs::Config::default(),
@@ -93,7 +97,7 @@ impl Config {
     fn make_absolute(&mut self) {
         let (registry, runner) = (&mut self.registry, &mut self.runner);
         let mut paths = vec![&mut registry.binary, &mut registry.password_file, &mut runner.archive, &mut runner.agent];
-        if let Some(engine) = &mut self.engine {
+        for engine in self.engine.iter_mut().chain(&mut self.engines) {
             paths.extend([&mut engine.ca, &mut engine.cert, &mut engine.key]);
         }
         for path in paths.into_iter().flatten() {
@@ -117,8 +121,21 @@ impl Config {
         {
             problems.push(format!("public_url: `{url}` is no http or https URL"));
         }
-        if self.engine.as_ref().is_some_and(|engine| engine.cert.is_some() != engine.key.is_some()) {
-            problems.push("engine: `cert` and `key` belong together".to_owned());
+        if self.engine.is_some() && !self.engines.is_empty() {
+            problems.push("engine, engines: set one engine or several, not both".to_owned());
+        }
+        let mut addresses = HashSet::new();
+        for engine in self.engine.iter().chain(&self.engines) {
+            let address = &engine.address;
+            if engine.cert.is_some() != engine.key.is_some() {
+                problems.push(format!("engine {address}: `cert` and `key` belong together"));
+            }
+            if engine.max_builds == 0 {
+                problems.push(format!("engine {address}: with `max_builds` 0 it would build nothing"));
+            }
+            if !addresses.insert(address.to_string()) {
+                problems.push(format!("engine {address} is there twice"));
+            }
         }
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());
@@ -141,8 +158,8 @@ impl Config {
         url.trim_end_matches('/').to_owned()
     }
 
-    /// The engine that is set, or the one that is found.
-    pub fn engine(&self) -> engine::Config {
+    /// The engines that are set, or the one that is found.
+    pub fn engines(&self) -> Vec<engine::Config> {
         let found = || {
             if let Some(Ok(address)) = std::env::var("BUILDKIT_HOST").ok().map(|host| host.parse()) {
                 return address;
@@ -150,7 +167,10 @@ impl Config {
             let buildkitd = Path::new(BUILDKITD_SOCKET);
             if buildkitd.exists() { Address::Unix(buildkitd.into()) } else { Address::Docker(DOCKER_SOCKET.into()) }
         };
-        self.engine.clone().unwrap_or_else(|| engine::Config::new(found()))
+        if self.engines.is_empty() {
+            return vec![self.engine.clone().unwrap_or_else(|| engine::Config::new(found()))];
+        }
+        self.engines.clone()
     }
 }
 
@@ -175,7 +195,7 @@ mod tests {
         let config =
             load("listen = \"127.0.0.1:9\"\n[engine]\naddress = \"docker://\"\n[jobs]\nmax_running = 3\n").unwrap();
         assert_eq!(config.public_url(), "http://127.0.0.1:9");
-        assert_eq!(config.engine().address.to_string(), "docker://");
+        assert_eq!(config.engines()[0].address.to_string(), "docker://");
         assert_eq!((config.jobs.max_running, config.jobs.sync_timeout_s), (3, 300));
     }
 
@@ -185,5 +205,18 @@ mod tests {
         assert!(load("[engine]\naddress = \"ftp://x\"\n").unwrap_err().to_string().contains("ftp://x"));
         let both = load("data_dir = \"rel\"\npublic_url = \"x\"\n").unwrap_err().to_string();
         assert!(both.contains("data_dir") && both.contains("public_url"), "{both}");
+    }
+
+    #[test]
+    fn several_engines_are_a_list_of_their_own() {
+        let engine = |name: &str, more: &str| format!("[[engines]]\naddress = \"unix:///run/{name}\"\n{more}\n");
+        let engines = load(&(engine("a", "max_builds = 3") + &engine("b", ""))).unwrap().engines();
+        let told = engines.iter().map(|engine| (engine.address.to_string(), engine.max_builds));
+        assert_eq!(told.collect::<Vec<_>>(), [("unix:///run/a".to_owned(), 3), ("unix:///run/b".to_owned(), 16)]);
+        let wrong = engine("a", "max_builds = 0") + &engine("a", "") + "[engine]\naddress = \"docker://\"\n";
+        let wrong = load(&wrong).unwrap_err().to_string();
+        for problem in ["not both", "`max_builds` 0", "unix:///run/a is there twice"] {
+            assert!(wrong.contains(problem), "{wrong}");
+        }
     }
 }

@@ -35,6 +35,7 @@ pub mod buildkit;
 pub mod config;
 pub mod http;
 pub mod jobs;
+mod lock_file;
 pub mod names;
 pub mod pipeline;
 mod private_file;

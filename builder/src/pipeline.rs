@@ -11,6 +11,7 @@ mod attributes;
 pub mod cache_scope;
 pub mod commands;
 mod contexts;
+pub mod engines;
 pub mod events;
 pub mod failure;
 pub mod frontend;
@@ -33,18 +34,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use slipway_proto::v1::JobStarted;
-use slipway_proto::v1::event::Kind;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use self::cache_scope::CacheScope;
+use self::engines::Engines;
 use self::events::Events;
 use self::failure::Failure;
 use self::frontend::Frontends;
 use self::looking::Looking;
 use self::secrets::Secrets;
-use crate::buildkit::{Engine, engine};
 use crate::jobs::spec::JobSpec;
 use crate::registry::Registry;
 use crate::store::Blobs;
@@ -66,8 +64,8 @@ pub struct Pipeline {
     pub registry: Arc<Registry>,
     /// Finds what looks at what builds start from.
     pub looking: Looking,
-    /// The engine.
-    pub engine: engine::Config,
+    /// The engines.
+    pub engines: Engines,
     /// Builds that run at a time.
     pub max_builds: usize,
     /// Which frontends may build a Dockerfile.
@@ -96,36 +94,14 @@ pub struct Pipeline {
     pub cancel: CancellationToken,
 }
 
-/// The engine, connected once for all who need it, or why it can't be.
-type Shared = OnceCell<Result<Engine, Arc<Failure>>>;
-
 impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
-        // Connected when it is needed: what need not be built needs none.
-        let engine = Shared::new();
-        let images = self.build_all(&engine).await?;
+        let images = self.build_all().await?;
         match &self.spec.plan.commands {
-            Some(commands) if !commands.commands.is_empty() => {
-                self.run_commands(self.connected(&engine).await?, commands, &images).await
-            }
+            Some(commands) if !commands.commands.is_empty() => self.run_commands(commands, &images).await,
             _ => Ok(()),
         }
-    }
-
-    /// The engine; the job says once that it has it.
-    async fn connected<'e>(&self, engine: &'e Shared) -> Result<&'e Engine, Failure> {
-        let connect = || async {
-            let connected = self.unless_cancelled(self.again(|| self.connect())).await.flatten()?;
-            self.events.emit(Kind::JobStarted(JobStarted { engine: connected.address().to_string() }));
-            Ok(connected)
-        };
-        let connected = engine.get_or_init(|| async { connect().await.map_err(Arc::new) }).await;
-        connected.as_ref().map_err(|failure| Failure::Shared(failure.clone()))
-    }
-
-    async fn connect(&self) -> Result<Engine, Failure> {
-        Ok(Engine::connect(&self.engine).await?)
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.
@@ -137,7 +113,6 @@ impl Pipeline {
     async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, run: impl Fn() -> F) -> Result<T, Failure> {
         let began = Instant::now();
         let mut wait = FIRST_WAIT;
-        let mut told = None;
         loop {
             if self.cancel.is_cancelled() {
                 return Err(Failure::Cancelled);
@@ -147,10 +122,7 @@ impl Pipeline {
                 result => return result,
             };
             let message = failure.cause();
-            if told.as_ref() != Some(&message) {
-                self.events.warn(format!("{message}; trying again"));
-                told = Some(message);
-            }
+            self.events.warn_once(format!("{message}; trying again"));
             if self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return Err(Failure::Cancelled);
             }

@@ -10,12 +10,14 @@ use slipway_proto::v1::event::Kind;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::buildkit::Pool;
 use crate::config::Config;
 use crate::jobs::spec::JobDir;
 use crate::jobs::state::JobState;
 use crate::jobs::{job_done, process};
 use crate::pipeline::Pipeline;
 use crate::pipeline::cache_scope::CacheScope;
+use crate::pipeline::engines::Engines;
 use crate::pipeline::events::Events;
 use crate::pipeline::looking::Looking;
 use crate::pipeline::secrets::{Secrets, SecretsKey};
@@ -50,7 +52,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
         registry,
         looking,
-        engine: config.engine(),
+        engines: Engines::new(Pool::new(config.engines(), config.data_dir.join("engines"))),
         max_builds: config.jobs.max_builds,
         frontends: config.jobs.frontends,
         locks: config.data_dir.join("locks"),

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::buildkit::Engine;
+use crate::buildkit::{Engine, Pool};
 use crate::config::Config;
 use crate::jobs::Jobs;
 use crate::pipeline::cache_scope::CacheScope;
@@ -70,7 +70,8 @@ pub async fn run(
     // The listener and the registry stay until the last job that we wait for has ended.
     let shutdown = CancellationToken::new();
     let (ready, is_ready) = watch::channel(false);
-    let state = api::State { db: db.clone(), jobs: jobs.clone(), registry: registry.clone() };
+    let pool = Arc::new(Pool::new(config.engines(), data_dir.join("engines")));
+    let state = api::State { db: db.clone(), jobs: jobs.clone(), registry: registry.clone(), pool: pool.clone() };
     let app = http::routes(http::Shared { db, registry: registry.clone(), ready: is_ready }).merge(api::routes(state)?);
     let serving = tokio::spawn(serve(listener, app, shutdown.clone()));
     tracing::info!(listen = %config.listen, data_dir = %data_dir.display(), "slipwayd listens on {}", config.listen);
@@ -89,6 +90,7 @@ pub async fn run(
             result = jobs.run() => result.map_err(anyhow::Error::from),
             result = preparing => result,
             () = jobs.clean_regularly() => Ok(()),
+            () = pool.look_after() => Ok(()),
         };
         Ok((managed, result))
     };
@@ -115,33 +117,36 @@ async fn start_registry(config: &Config, shutdown: CancellationToken) -> anyhow:
     })
 }
 
-/// What has to be there before a job can run. Waits for an engine that is away; fails for one that can't be used.
+/// What has to be there before a job can run. Waits while all engines are away; fails if none can be used.
 async fn prepare(config: &Config, registry: &Registry, looking: &Looking) -> anyhow::Result<()> {
+    let engines = config.engines();
     let mut told = false;
     let engine = loop {
-        match Engine::connect(&config.engine()).await {
-            Err(error) if error.is_transient() => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%error, "waiting for the engine");
-                }
-                tokio::time::sleep(ENGINE_AGAIN).await;
+        let (mut found, mut away, mut unusable) = (None, Vec::new(), None);
+        for connected in futures::future::join_all(engines.iter().map(Engine::connect)).await {
+            match connected {
+                Ok(engine) => drop(found.get_or_insert(engine)),
+                Err(error) if error.is_transient() => away.push(error),
+                Err(error) => drop(unusable.get_or_insert(error)),
             }
-            engine => break engine?,
         }
+        match (found, unusable) {
+            (Some(engine), _) => break engine,
+            (None, Some(error)) if away.is_empty() => return Err(error.into()),
+            _ => {}
+        }
+        if !std::mem::replace(&mut told, true) {
+            for error in away {
+                tracing::warn!(%error, "waiting for the engine");
+            }
+        }
+        tokio::time::sleep(ENGINE_AGAIN).await;
     };
     tracing::info!(engine = %engine.address(), "engine {} answers", engine.address());
     // From now on builds can be skipped while it is away.
     looking.saw(&engine);
     if let Err(error) = looking.bases().await {
         tracing::warn!(%error, "can't look at base images");
-    }
-    if engine.host_network() {
-        tracing::warn!(
-            engine = %engine.address(),
-            "OPEN ENGINE: the steps of engine {} run on the host's network and reach everything that listens on its loopback. \
-             Give buildkitd CNI networking (networkMode = \"bridge\" in its configuration, or `make setup`)",
-            engine.address()
-        );
     }
     let image = registry.image_ref(registry.global_namespace(), &config.runner.image())?;
     if let Err(error) = registry.ensure_runner_image(&image, config.runner.archive().as_deref()).await {

@@ -88,6 +88,9 @@ pub(crate) enum Command {
     /// Tokens, for admins
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Engines, for admins
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Jobs: they belong to the service and go on without a client
     #[command(subcommand)]
     Job(JobCommand),
@@ -343,6 +346,23 @@ pub(crate) enum TokenCommand {
     Revoke {
         /// The token's id, as `token list` shows it
         id: String,
+    },
+}
+
+/// `engine …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EngineCommand {
+    /// The service's engines, and how they are
+    List,
+    /// Give an engine no more builds; what runs on it goes on
+    Drain {
+        /// The engine's address, as `engine list` shows it
+        address: String,
+    },
+    /// Give an engine builds again
+    Resume {
+        /// The engine's address
+        address: String,
     },
 }
 

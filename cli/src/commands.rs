@@ -10,6 +10,7 @@ use crate::settings::Settings;
 mod build;
 mod context;
 mod deploy;
+mod engine;
 mod env;
 mod files;
 mod job;
@@ -31,6 +32,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Validate => validate::run(settings),
         Command::Namespace(command) => namespace::run(command, settings).await,
         Command::Token(command) => token::run(command, settings).await,
+        Command::Engine(command) => engine::run(command, settings).await,
         Command::Job(command) => job::run(command, settings, interrupt).await,
         Command::Version => version::run(settings).await,
     }

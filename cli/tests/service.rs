@@ -60,7 +60,7 @@ fn build_events() -> Vec<Kind> {
     let image = "reg:1/dev/ex-app@sha256:1".to_owned();
     vec![
         Kind::JobQueued(JobQueued { position: 1 }),
-        Kind::BuildStarted(BuildStarted { service: "app".to_owned() }),
+        Kind::BuildStarted(BuildStarted { service: "app".to_owned(), engine: String::new() }),
         Kind::BuildDone(BuildDone {
             service: "app".to_owned(),
             image,

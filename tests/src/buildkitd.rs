@@ -1,14 +1,22 @@
 //! A buildkitd of a test's own.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::setup_tool;
+use crate::wait::{SOON, until};
+
+/// What `make setup` gives the machine's buildkitd.
+const SETUP_CONFIG: &str = "/var/lib/slipway-setup/buildkitd.toml";
 
 /// A buildkitd whose steps run on the host's network. Dropping it kills it.
 #[derive(Debug)]
-pub struct Buildkitd(Child);
+pub struct Buildkitd {
+    child: Child,
+    dir: PathBuf,
+}
 
 impl Buildkitd {
     /// Starts it at this address, with its data and its log in this folder. Nothing in its environment is changed.
@@ -25,13 +33,47 @@ impl Buildkitd {
             .stderr(File::create(dir.join("log")).expect("make a log"))
             .spawn()
             .expect("run buildkitd; `make setup` installs it");
-        Self(child)
+        Self { child, dir: dir.to_owned() }
+    }
+
+    /// One on a socket in this folder that takes base images from where the machine's buildkitd takes them, and its address. It
+    /// listens.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn with_mirrors(dir: &Path) -> (Self, String) {
+        let config = fs::read_to_string(SETUP_CONFIG).expect("read buildkitd's configuration; `make setup` writes it");
+        // Its registries only: the rest is the other one's.
+        let registries = config.find("[registry").map(|at| config[at..].to_owned()).unwrap_or_default();
+        let path = dir.join("buildkitd.toml");
+        fs::write(&path, registries).expect("write a configuration");
+        let socket = dir.join("socket");
+        let address = format!("unix://{}", socket.display());
+        let buildkitd = Self::start(dir, &address, &["--config", &path.display().to_string()]);
+        until("buildkitd listens", SOON, || UnixStream::connect(&socket).ok());
+        (buildkitd, address)
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
     }
 }
 
 impl Drop for Buildkitd {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
+        // What it mounted for a step outlives it, and would be in the way of whoever removes the folder.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for mount in ours.filter(|mount| Path::new(mount).starts_with(&self.dir)) {
+            let _ = Command::new("umount").args(["--lazy", mount]).status();
+        }
     }
 }

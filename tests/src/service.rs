@@ -38,6 +38,10 @@ pub struct Options {
     pub disk: Option<Disk>,
     /// More of `[registry]` in the configuration file (TOML).
     pub registry: String,
+    /// Addresses of several engines, instead of the one that the tests use.
+    pub engines: Vec<String>,
+    /// More of each of them (TOML).
+    pub each_engine: &'static str,
 }
 
 /// A small disk, by its size in bytes.
@@ -92,10 +96,14 @@ impl Service {
         let parent = parent.unwrap_or_else(|| crate::target_dir().join("journeys"));
         fs::create_dir_all(&parent).expect("make a folder under target");
         let dir = tempfile::Builder::new().prefix("service-").tempdir_in(parent).expect("make a data directory");
-        let mut env = vec![("SLIPWAYD_ENGINE__ADDRESS".to_owned(), crate::engine())];
-        env.extend(options.env.iter().cloned());
+        let mut env = options.env;
+        if options.engines.is_empty() {
+            env.insert(0, ("SLIPWAYD_ENGINE__ADDRESS".to_owned(), crate::engine()));
+        }
         let (listen, registry) = (free_address(), free_address());
-        let Options { disk, registry: registry_settings, .. } = options;
+        let Options { disk, registry: settings, engines, each_engine, .. } = options;
+        let engine = |address: &String| format!("\n[[engines]]\naddress = \"{address}\"\n{each_engine}");
+        let registry_settings = settings + &engines.iter().map(engine).collect::<String>();
         Self { dir, listen, registry, env, disk, registry_settings, child: Mutex::new(None) }
     }
 

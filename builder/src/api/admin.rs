@@ -8,6 +8,8 @@ use super::convert::{namespace, time};
 use super::status::from_db;
 use super::{State, open};
 use crate::auth;
+use crate::buildkit::Address;
+use crate::buildkit::pool::Seen;
 use crate::store::db::tenants::Token;
 
 pub(super) struct Admin(pub(super) State);
@@ -82,6 +84,38 @@ impl AdminService for Admin {
             return Err(Status::not_found(format!("no token {id}")));
         }
         Ok(Response::new(api::RevokeTokenResponse {}))
+    }
+
+    async fn list_engines(
+        &self,
+        request: Request<api::ListEnginesRequest>,
+    ) -> Result<Response<api::ListEnginesResponse>, Status> {
+        self.0.admin(request.metadata()).await?;
+        Ok(Response::new(api::ListEnginesResponse { engines: self.0.pool.seen().into_iter().map(engine).collect() }))
+    }
+
+    async fn drain_engine(&self, request: Request<api::DrainEngineRequest>) -> Result<Response<api::Engine>, Status> {
+        self.0.admin(request.metadata()).await?;
+        let request = request.into_inner();
+        let address = request.address.parse::<Address>();
+        let address = address.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let found = self.0.pool.set_draining(&address, request.draining);
+        let none = || Status::not_found(format!("no engine {address}: `slipway engine list` shows them"));
+        if !found.map_err(|error| Status::internal(format!("leave word of it: {error}")))? {
+            return Err(none());
+        }
+        let now = self.0.pool.seen().into_iter().find(|seen| seen.address == address).ok_or_else(none)?;
+        Ok(Response::new(engine(now)))
+    }
+}
+
+fn engine(seen: Seen) -> api::Engine {
+    api::Engine {
+        address: seen.address.to_string(),
+        draining: seen.draining,
+        error: seen.down.unwrap_or_default(),
+        building: u32::try_from(seen.building).unwrap_or(u32::MAX),
+        max_builds: u32::try_from(seen.max_builds).unwrap_or(u32::MAX),
     }
 }
 

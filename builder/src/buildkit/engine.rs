@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use bollard_buildkit_proto::moby::buildkit::v1::types::WorkerRecord;
 use bollard_buildkit_proto::moby::buildkit::v1::{BytesMessage, ListWorkersRequest};
 use bollard_buildkit_proto::pb::Platform;
 use http::{HeaderMap, Uri};
@@ -23,6 +24,9 @@ use super::{Error, MAX_MESSAGE, WINDOW};
 
 /// How long an engine may take to answer a question about itself.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an engine is looked at that works for us, and how often in a row it may miss the question.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const MISSED: u32 = 3;
 /// Bytes on their way between the session's server and the `Control.Session` call, each direction.
 const SESSION_PIPE: usize = 1 << 20;
 
@@ -38,12 +42,19 @@ pub struct Config {
     pub cert: Option<PathBuf>,
     /// For `tcp://`: our private key, PEM file.
     pub key: Option<PathBuf>,
+    /// Builds that may run on it at a time, those of all jobs together. Default 16.
+    #[serde(default = "default_max_builds")]
+    pub max_builds: usize,
+}
+
+fn default_max_builds() -> usize {
+    16
 }
 
 impl Config {
     /// An engine without TLS.
     pub fn new(address: Address) -> Self {
-        Self { address, ca: None, cert: None, key: None }
+        Self { address, ca: None, cert: None, key: None, max_builds: default_max_builds() }
     }
 }
 
@@ -55,7 +66,8 @@ pub struct Engine {
     /// Docker Engine before API 1.53 takes sessions through `POST /session` only.
     session_by_upgrade: Option<PathBuf>,
     host_network: bool,
-    platform: Option<String>,
+    /// What it builds for, the default first.
+    platforms: Vec<String>,
 }
 
 impl Engine {
@@ -73,7 +85,7 @@ impl Engine {
             }
             _ => (plain(config)?, None),
         };
-        let mut engine = Self { address, channel, session_by_upgrade, host_network: false, platform: None };
+        let mut engine = Self { address, channel, session_by_upgrade, host_network: false, platforms: Vec::new() };
         engine.probe().await?;
         Ok(engine)
     }
@@ -90,7 +102,17 @@ impl Engine {
 
     /// What it builds for when no platform is named, as `linux/amd64` or `linux/arm/v7`; none if it does not say.
     pub fn default_platform(&self) -> Option<&str> {
-        self.platform.as_deref()
+        self.platforms.first().map(String::as_str)
+    }
+
+    /// Whether it builds for all of these, by itself or with emulators. What it does not say is not held against it.
+    pub fn builds_for(&self, platforms: &[String]) -> bool {
+        self.platforms.is_empty() || platforms.iter().all(|platform| self.platforms.contains(platform))
+    }
+
+    /// Asks it whether it is there.
+    pub async fn answers(&self) -> Result<(), Error> {
+        self.workers().await.map(drop)
     }
 
     /// Whether its pushes fail when the registry refuses to mount a layer from elsewhere (BuildKit before 0.14, which is what
@@ -149,18 +171,31 @@ impl Engine {
         Ok(Box::new(ours))
     }
 
-    async fn probe(&mut self) -> Result<(), Error> {
+    /// Resolves when it has not answered several times: a machine that hangs or is cut off does not say so.
+    pub(super) async fn silent(&self) {
+        let mut missed = 0;
+        while missed < MISSED {
+            tokio::time::sleep(LOOK_EVERY).await;
+            missed = if self.answers().await.is_ok() { 0 } else { missed + 1 };
+        }
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
         let call = async { self.control().list_workers(ListWorkersRequest::default()).await };
         let silent = |_| Err(tonic::Status::deadline_exceeded("no answer within 10 s"));
         let workers = tokio::time::timeout(PROBE_TIMEOUT, call)
             .await
             .unwrap_or_else(silent)
             .map_err(|status| Error::Unreachable { address: self.address.clone(), source: Box::new(status) })?;
-        let Some(worker) = workers.into_inner().record.into_iter().next() else {
+        Ok(workers.into_inner().record)
+    }
+
+    async fn probe(&mut self) -> Result<(), Error> {
+        let Some(worker) = self.workers().await?.into_iter().next() else {
             return Err(Error::NoWorker { address: self.address.clone() });
         };
         // The Dockerfile frontend takes the first one of the first worker.
-        self.platform = worker.platforms.first().map(platform);
+        self.platforms = worker.platforms.iter().map(platform).collect();
         // A Docker Engine says `host` too, but gives its steps a bridge, and the label with the host's address on it.
         let label = |name: &str| worker.labels.get(&format!("org.mobyproject.buildkit.worker.{name}"));
         let bridged = label("moby.host-gateway-ip").is_some();

@@ -59,6 +59,9 @@ pub enum Error {
         /// The engine.
         address: Address,
     },
+    /// What the daemon's processes share of the engines can't be read or written.
+    #[error("the engines' shared folder: {0}")]
+    Pool(String),
     /// The solve failed: what the user asked for can't be done.
     #[error("{}", .0.message)]
     Solve(Box<SolveFailure>),

@@ -136,6 +136,7 @@ async fn solve(
             () = cancel.cancelled() => Err(Error::Cancelled),
             response = control.solve(request) => response.map(tonic::Response::into_inner).map_err(Error::from_status),
             () = session.lost() => Err(Error::Lost("the session's connection ended".to_owned())),
+            () = engine.silent() => Err(Error::Lost("it does not answer any more".to_owned())),
         };
         ended.cancel();
         result

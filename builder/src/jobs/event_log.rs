@@ -282,7 +282,7 @@ mod tests {
     use slipway_proto::v1::{BuildStarted, StepLog};
 
     fn started(service: &str) -> Kind {
-        Kind::BuildStarted(BuildStarted { service: service.to_owned() })
+        Kind::BuildStarted(BuildStarted { service: service.to_owned(), engine: String::new() })
     }
 
     #[test]

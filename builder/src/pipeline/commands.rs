@@ -13,17 +13,11 @@ use super::events::Events;
 use super::failure::Failure;
 use super::locks::SharedKey;
 use super::text::{Pieces, Tail};
-use crate::buildkit::Engine;
 use crate::runner::{ABANDONED, Place, Runner, RunnerError, Watcher};
 
 impl Pipeline {
     /// Brings the runner up, as often as that takes, then runs the commands once.
-    pub(super) async fn run_commands(
-        &self,
-        engine: &Engine,
-        plan: &CommandsPlan,
-        images: &ImageEnv,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run_commands(&self, plan: &CommandsPlan, images: &ImageEnv) -> Result<(), Failure> {
         let root = self.spec.commands.ok_or_else(|| Failure::internal("commands without a tree"))?;
         let section = plan.section.as_str();
         let key = SharedKey::take(&self.locks, &self.shared_key("-", section))?;
@@ -40,11 +34,12 @@ impl Pipeline {
             agent: self.agent.clone(),
         };
         let start = || async {
-            let start = Runner::start(engine, self.blobs.clone(), self.session_auth(engine, &[]), &place);
-            match self.cancel.run_until_cancelled(start).await {
-                Some(started) => started.map_err(|error| Failure::Runner(Box::new(error))),
-                None => Err(Failure::Cancelled),
-            }
+            let engine = self.engine_for_commands().await?;
+            let start = Runner::start(&engine, self.blobs.clone(), self.session_auth(&engine, &[]), &place);
+            let started =
+                Box::pin(self.unless_cancelled(start)).await?.map_err(|error| Failure::Runner(Box::new(error)));
+            self.avoid_if_lost(&engine, started.as_ref().err()).await;
+            started
         };
         let mut runner = self.again(start).await?;
         let mut watcher = Told::new(&self.events, section);

@@ -1,9 +1,11 @@
 //! The job's events, written by its process.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use slipway_context::Digest;
 use slipway_proto::v1::Warning;
 use slipway_proto::v1::event::Kind;
 use tokio_util::sync::CancellationToken;
@@ -22,13 +24,21 @@ pub struct Events {
     lost: Arc<Mutex<Option<std::io::Error>>>,
     /// Bytes of output so far.
     output: Arc<AtomicU64>,
+    /// What need not be said again.
+    said: Arc<Mutex<HashSet<Digest>>>,
 }
 
 impl Events {
     /// Goes on where the job's log ends. When an event can't be written, the job is cancelled: nobody would know what it does.
     pub fn open(dir: &Path, job: JobId, cancel: CancellationToken) -> std::io::Result<Self> {
         let log = EventLogWriter::open(dir, &job.to_string())?;
-        Ok(Self { log: Arc::new(Mutex::new(log)), cancel, lost: Arc::default(), output: Arc::default() })
+        Ok(Self {
+            log: Arc::new(Mutex::new(log)),
+            cancel,
+            lost: Arc::default(),
+            output: Arc::default(),
+            said: Arc::default(),
+        })
     }
 
     /// Writes one event down before it returns.
@@ -72,6 +82,14 @@ impl Events {
         self.emit(Kind::Warning(Warning { message, place: None }));
     }
 
+    /// The same, but not what it has been told this way before: several builds may meet the same trouble.
+    pub fn warn_once(&self, message: String) {
+        let digest = Digest::of(message.as_bytes());
+        if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
+            self.warn(message);
+        }
+    }
+
     /// Why an event could not be written, if one could not.
     pub fn lost(&self) -> Option<String> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ToString::to_string)
@@ -95,9 +113,11 @@ mod tests {
             events.emit(log(b"too much"));
         }
         events.warn("still told".to_owned());
+        events.warn_once("once".to_owned());
+        events.warn_once("once".to_owned());
         let told = EventLogReader::new(dir.path(), 0).read(usize::MAX).unwrap();
         let warnings: Vec<_> = told.iter().filter(|event| matches!(event.kind, Some(Kind::Warning(_)))).collect();
-        assert_eq!((told.len(), warnings.len()), (3, 2));
+        assert_eq!((told.len(), warnings.len()), (4, 3));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Why a job did not succeed: the one table of failures, their codes and hints.
 
-use std::sync::Arc;
-
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::CompleteError;
 
@@ -115,9 +113,6 @@ pub enum Failure {
         /// What happened.
         source: Box<RunnerError>,
     },
-    /// One that others have, too.
-    #[error(transparent)]
-    Shared(Arc<Failure>),
     /// Our fault.
     #[error("internal error: {0}")]
     Internal(String),
@@ -131,11 +126,6 @@ impl Failure {
     /// Something that should not happen.
     pub fn internal(error: impl std::fmt::Display) -> Self {
         Self::Internal(error.to_string())
-    }
-
-    /// What others have too: it is told once.
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Shared(_))
     }
 
     /// Without the output.
@@ -152,7 +142,6 @@ impl Failure {
             Self::Engine(source) | Self::Build { source, .. } => source.is_transient(),
             Self::Runner(source) => source.is_transient(),
             Self::Registry(_) => true,
-            Self::Shared(failure) => failure.is_transient(),
             _ => false,
         }
     }
@@ -163,7 +152,6 @@ impl Failure {
             Self::Cancelled
             | Self::Engine(buildkit::Error::Cancelled)
             | Self::Build { source: buildkit::Error::Cancelled, .. } => return (JobState::Cancelled, None),
-            Self::Shared(failure) => return failure.end(),
             Self::Engine(_) => ("engine_unavailable", None),
             Self::Build { source: buildkit::Error::Solve(_), tail, hint, .. } => (
                 "build_failed",

@@ -64,10 +64,10 @@ impl Pipeline {
         engine: &Engine,
         build: &BuildPlan,
         before: &Before,
+        targets: Vec<ImageRef>,
     ) -> Result<(ImageRef, Vec<ImageRef>), Failure> {
         let service = build.service.to_string();
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
-        let targets = self.targets(build, before)?;
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
         let roots = self.spec.builds.get(&build.service).ok_or_else(|| Failure::internal("a build without a tree"))?;
         let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| self.blobs.read_all(digest, limit).ok());
@@ -96,7 +96,8 @@ impl Pipeline {
         if let Some(id) = self.secrets.without_file(build) {
             return Err(Failure::Secret { service: build.service.clone(), id: id.to_owned() });
         }
-        self.events.emit(Kind::BuildStarted(BuildStarted { service: service.clone() }));
+        self.events
+            .emit(Kind::BuildStarted(BuildStarted { service: service.clone(), engine: engine.address().to_string() }));
         let began = Instant::now();
         let mut locals = BTreeMap::from([
             ("context".to_owned(), Local::context(roots.context, &roots.narrowed_to)),
@@ -213,7 +214,7 @@ impl Pipeline {
     }
 
     /// Where the image is pushed; every name must be one that the job may push to.
-    fn targets(&self, build: &BuildPlan, before: &Before) -> Result<Vec<ImageRef>, Failure> {
+    pub(super) fn targets(&self, build: &BuildPlan, before: &Before) -> Result<Vec<ImageRef>, Failure> {
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
         let names = build.images(&self.spec.plan.name, &before.env).map_err(plan)?;
         skip::names(&self.registry, &self.spec.namespace, self.spec.admin, &names).map_err(|error| match error {
@@ -329,12 +330,13 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::buildkit::{Address, engine};
+    use crate::buildkit::{Address, Pool, engine};
     use crate::config::Config;
     use crate::jobs::spec::{BuildRoots, JobSpec};
     use crate::jobs::state::JobState;
     use crate::names::JobId;
     use crate::pipeline::cache_scope::CacheScope;
+    use crate::pipeline::engines::Engines;
     use crate::pipeline::events::Events;
     use crate::pipeline::frontend::Frontends;
     use crate::pipeline::input::tests::plain_build;
@@ -373,7 +375,7 @@ mod tests {
             blobs: Blobs::open(dir, &spec.namespace).unwrap(),
             looking: Looking::new(&config, registry.clone()),
             registry,
-            engine,
+            engines: Engines::new(Pool::new(vec![engine], dir.join("engines"))),
             max_builds: 4,
             frontends: Frontends::default(),
             locks: dir.join("locks"),

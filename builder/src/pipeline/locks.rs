@@ -1,16 +1,11 @@
 //! What only one job at a time may have: a file for each, locked (`flock(2)`) as long as its holder lives.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use slipway_context::Digest;
-
 use super::failure::Failure;
+use crate::lock_file::{path, try_lock};
 
 /// Trees of one service that can be with an engine at the same time.
 const SLOTS: u32 = 64;
@@ -70,27 +65,6 @@ impl Alone {
             tokio::time::sleep(AGAIN).await;
         }
     }
-}
-
-fn try_lock(locks: &Path, name: &str) -> io::Result<Option<File>> {
-    fs::create_dir_all(locks)?;
-    let path = path(locks, name);
-    loop {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
-        // Its holder before us may have removed it meanwhile: then it locks nothing.
-        if fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino())) {
-            return Ok(Some(file));
-        }
-    }
-}
-
-fn path(locks: &Path, name: &str) -> PathBuf {
-    locks.join(Digest::of(name.as_bytes()).hex())
 }
 
 #[cfg(test)]

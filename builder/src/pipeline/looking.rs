@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use slipway_registry_client::RegistryError;
 
 use crate::buildkit::{Address, Engine, engine, mirrors};
@@ -38,7 +40,7 @@ pub struct Known {
 struct Inner {
     registry: Arc<Registry>,
     set: Mirrors,
-    engine: engine::Config,
+    engines: Vec<engine::Config>,
     /// Never held while something is waited for.
     memory: Mutex<Memory>,
 }
@@ -60,7 +62,7 @@ impl Looking {
     /// With these settings; they have been checked.
     pub fn new(config: &Config, registry: Arc<Registry>) -> Self {
         let set = Mirrors::parse(&config.registry.mirrors).unwrap_or_default();
-        Self { inner: Arc::new(Inner { registry, set, engine: config.engine(), memory: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { registry, set, engines: config.engines(), memory: Mutex::default() }) }
     }
 
     /// Finds nothing; for jobs that never ask.
@@ -79,13 +81,12 @@ impl Looking {
     /// What is known, after asking the engine if that was long ago. While it is asked others go on with what is known.
     pub async fn get(&self) -> Result<Known, RegistryError> {
         if self.is_due() {
-            let asking = tokio::time::timeout(PATIENCE, Engine::connect(&self.inner.engine));
-            let (engine, mirrors) = tokio::join!(asking, self.discover(PATIENCE));
+            let (engine, mirrors) = tokio::join!(self.any_engine(), self.discover(PATIENCE));
             self.remember(mirrors);
-            if let Ok(Ok(engine)) = engine {
+            if let Some(engine) = engine {
                 self.saw(&engine);
             }
-        } else if !matches!(self.inner.engine.address, Address::Docker(_)) {
+        } else if !self.is_docker() {
             self.remember(self.discover(PATIENCE).await);
         }
         let bases = self.bases_now()?;
@@ -99,7 +100,30 @@ impl Looking {
     }
 
     async fn discover(&self, patience: Duration) -> Option<BTreeMap<String, Vec<String>>> {
-        mirrors::discover(&self.inner.engine.address, patience).await
+        // Engines of a pool have the same mirrors.
+        for engine in &self.inner.engines {
+            if let Some(mirrors) = mirrors::discover(&engine.address, patience).await {
+                return Some(mirrors);
+            }
+        }
+        None
+    }
+
+    /// Whichever answers first: they build for the same platform.
+    async fn any_engine(&self) -> Option<Engine> {
+        let connect = |engine| Box::pin(tokio::time::timeout(PATIENCE, Engine::connect(engine)));
+        let mut connecting: FuturesUnordered<_> = self.inner.engines.iter().map(connect).collect();
+        while let Some(connected) = connecting.next().await {
+            if let Ok(Ok(engine)) = connected {
+                return Some(engine);
+            }
+        }
+        None
+    }
+
+    /// Whether asking for mirrors takes a request.
+    fn is_docker(&self) -> bool {
+        self.inner.engines.iter().any(|engine| matches!(engine.address, Address::Docker(_)))
     }
 
     /// The engine has answered.
@@ -113,7 +137,7 @@ impl Looking {
     /// Whether it is this caller's turn to ask the engine. Where nothing is known yet, everybody asks.
     fn is_due(&self) -> bool {
         let mut memory = self.memory();
-        let told = matches!(self.inner.engine.address, Address::Docker(_)) && memory.mirrors.is_none();
+        let told = self.is_docker() && memory.mirrors.is_none();
         let due = memory.platform.is_none() || told || memory.asked.is_none_or(|asked| asked.elapsed() > AGAIN);
         if due {
             memory.asked = Some(Instant::now());

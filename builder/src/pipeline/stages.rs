@@ -8,9 +8,9 @@ use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
+use super::Pipeline;
 use super::failure::Failure;
 use super::input::Before;
-use super::{Pipeline, Shared};
 
 /// An image by its digest, and the names that it was given.
 pub(super) type Made = (ImageRef, Vec<ImageRef>);
@@ -27,7 +27,7 @@ enum State {
 
 impl Pipeline {
     /// Makes all images of the plan; gives their variables, in the plan's order.
-    pub(super) async fn build_all(&self, engine: &Shared) -> Result<ImageEnv, Failure> {
+    pub(super) async fn build_all(&self) -> Result<ImageEnv, Failure> {
         let (builds, needs) = (&self.spec.plan.builds, self.needs());
         let mut states: Vec<State> = builds.iter().map(|_| State::Waiting).collect();
         let (mut running, mut failed) = (FuturesUnordered::new(), None::<Failure>);
@@ -49,7 +49,7 @@ impl Pipeline {
                 {
                     let before = before(needed())?;
                     states[index] = State::Running;
-                    running.push(async move { (index, self.build_one(engine, build, &before).await) });
+                    running.push(async move { (index, self.build_one(build, &before).await) });
                 }
             }
             let Some((index, result)) = running.next().await else { break };
@@ -58,8 +58,8 @@ impl Pipeline {
                 Err(failure) => {
                     // The job's end tells one failure, and only then.
                     let more = !running.is_empty() || states.iter().any(|state| matches!(state, State::Waiting));
-                    if (more || failed.is_some()) && !self.cancel.is_cancelled() && !failure.is_shared() {
-                        self.events.warn(failure.to_string());
+                    if (more || failed.is_some()) && !self.cancel.is_cancelled() {
+                        self.events.warn_once(failure.to_string());
                     }
                     failed.get_or_insert(failure);
                     State::Lost
@@ -76,13 +76,12 @@ impl Pipeline {
         }
     }
 
-    async fn build_one(&self, engine: &Shared, build: &BuildPlan, before: &Before) -> Result<Made, Failure> {
+    async fn build_one(&self, build: &BuildPlan, before: &Before) -> Result<Made, Failure> {
         let found = self.unless_cancelled(self.again(|| Box::pin(self.found(build, before)))).await??;
         if let Some(found) = found {
             return Ok(found);
         }
-        let engine = self.connected(engine).await?;
-        self.again(|| Box::pin(self.build(engine, build, before))).await
+        self.again(|| Box::pin(self.build_somewhere(build, before))).await
     }
 }
 

@@ -18,6 +18,8 @@ const LONGEST_LINE: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
     introduced: bool,
+    /// Where the job began.
+    engine: String,
     steps: HashMap<(String, u32), Step>,
     /// Whether the last thing shown is output of a command that has not ended its line.
     in_line: bool,
@@ -44,7 +46,10 @@ impl Renderer for Plain {
         match kind {
             Kind::JobQueued(queued) if queued.position <= 1 => writeln!(out, "job queued"),
             Kind::JobQueued(queued) => writeln!(out, "job queued at position {}", queued.position),
-            Kind::JobStarted(started) => writeln!(out, "job started on {}", started.engine),
+            Kind::JobStarted(started) => {
+                self.engine.clone_from(&started.engine);
+                writeln!(out, "job started on {}", started.engine)
+            }
             Kind::SyncProgress(progress) => {
                 writeln!(out, "sync: sent {} of {}", size(progress.sent_bytes), size(progress.new_bytes))
             }
@@ -57,7 +62,11 @@ impl Renderer for Plain {
                 size(sync.reused_bytes),
                 seconds(sync.duration_ms)
             ),
-            Kind::BuildStarted(build) => writeln!(out, "{} build started", build.service),
+            // Empty from a service that has one engine and does not say it.
+            Kind::BuildStarted(build) if build.engine.is_empty() || build.engine == self.engine => {
+                writeln!(out, "{} build started", build.service)
+            }
+            Kind::BuildStarted(build) => writeln!(out, "{} build started on {}", build.service, build.engine),
             Kind::BuildSkipped(build) => {
                 writeln!(out, "{} build skipped: {}\n{0} image {}", build.service, build.reason, build.image)
             }

@@ -61,6 +61,37 @@ pub struct RevokeTokenRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeTokenResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Engine {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// It takes no more builds.
+    #[prost(bool, tag = "2")]
+    pub draining: bool,
+    /// Why it can't be used; empty if it can.
+    #[prost(string, tag = "3")]
+    pub error: ::prost::alloc::string::String,
+    /// Builds that run on it now, and how many may.
+    #[prost(uint32, tag = "4")]
+    pub building: u32,
+    #[prost(uint32, tag = "5")]
+    pub max_builds: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEnginesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListEnginesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub engines: ::prost::alloc::vec::Vec<Engine>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainEngineRequest {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// False: it takes builds again.
+    #[prost(bool, tag = "2")]
+    pub draining: bool,
+}
 /// Generated client implementations.
 pub mod admin_service_client {
     #![allow(
@@ -272,6 +303,54 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("slipway.v1.AdminService", "RevokeToken"));
             self.inner.unary(req, path, codec).await
         }
+        /// Admins only. The engines of the service, in the order of its configuration.
+        pub async fn list_engines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEnginesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnginesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.AdminService/ListEngines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.AdminService", "ListEngines"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Admins only. An engine that is drained takes no more builds; what runs on it goes on. It stays so when the service starts
+        /// again.
+        pub async fn drain_engine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainEngineRequest>,
+        ) -> std::result::Result<tonic::Response<super::Engine>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.AdminService/DrainEngine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.AdminService", "DrainEngine"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -321,6 +400,20 @@ pub mod admin_service_server {
             tonic::Response<super::RevokeTokenResponse>,
             tonic::Status,
         >;
+        /// Admins only. The engines of the service, in the order of its configuration.
+        async fn list_engines(
+            &self,
+            request: tonic::Request<super::ListEnginesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEnginesResponse>,
+            tonic::Status,
+        >;
+        /// Admins only. An engine that is drained takes no more builds; what runs on it goes on. It stays so when the service starts
+        /// again.
+        async fn drain_engine(
+            &self,
+            request: tonic::Request<super::DrainEngineRequest>,
+        ) -> std::result::Result<tonic::Response<super::Engine>, tonic::Status>;
     }
     /// Namespaces and the tokens that open them.
     #[derive(Debug)]
@@ -609,6 +702,96 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.AdminService/ListEngines" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEnginesSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListEnginesRequest>
+                    for ListEnginesSvc<T> {
+                        type Response = super::ListEnginesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEnginesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_engines(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEnginesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.AdminService/DrainEngine" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainEngineSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::DrainEngineRequest>
+                    for DrainEngineSvc<T> {
+                        type Response = super::Engine;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainEngineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::drain_engine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainEngineSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1188,6 +1371,9 @@ pub struct SyncDone {
 pub struct BuildStarted {
     #[prost(string, tag = "1")]
     pub service: ::prost::alloc::string::String,
+    /// The engine that builds it.
+    #[prost(string, tag = "2")]
+    pub engine: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

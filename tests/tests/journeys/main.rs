@@ -19,6 +19,7 @@ mod network;
 mod options;
 mod own_image;
 mod parallel;
+mod pool;
 mod registries;
 mod runner_image;
 mod scale;

@@ -70,7 +70,7 @@ fn a_deploy_that_succeeds() {
         (10, Kind::JobStarted(JobStarted { engine: "unix:///run/buildkit/buildkitd.sock".to_owned() })),
         (10, Kind::Warning(warning)),
         (20, Kind::BuildSkipped(skipped)),
-        (20, Kind::BuildStarted(BuildStarted { service: "app".to_owned() })),
+        (20, Kind::BuildStarted(BuildStarted { service: "app".to_owned(), engine: "docker://".to_owned() })),
         (30, step(1, "[1/2] FROM debian")),
         (30, step_done(1, "[1/2] FROM debian", true, None)),
         (40, step(2, "[2/2] RUN make")),
@@ -99,7 +99,7 @@ fn a_build_that_fails() {
         hint: Some("look at line 2".to_owned()),
     };
     let text = shown(vec![
-        (0, Kind::BuildStarted(BuildStarted { service: "app".to_owned() })),
+        (0, Kind::BuildStarted(BuildStarted { service: "app".to_owned(), engine: "docker://".to_owned() })),
         (30, step(2, name)),
         (540, log(2, OutputStream::Stdout, "before-it\n")),
         (640, step_done(2, name, false, Some("process did not complete successfully: exit code: 93"))),

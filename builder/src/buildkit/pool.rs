@@ -1,0 +1,366 @@
+//! The engines that a daemon may use, and which of them takes a build.
+//!
+//! The builds of a repository go to the engine that has its cache: each engine has a score for each repository, and the
+//! highest one of those that are well and have room wins (rendezvous hashing: an engine that comes or goes moves only its own
+//! repositories). Jobs are processes of their own, so what they must know of each other is in a folder: a locked file for each
+//! build that runs on an engine, a file for an engine that takes no more, and one for an engine that does not answer.
+
+use std::cmp::Reverse;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use slipway_context::Digest;
+
+use super::Error;
+use super::address::Address;
+use super::engine::{self, Engine};
+use crate::lock_file::try_lock;
+
+/// How often the service looks at every engine.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long an engine that failed is the last one to be tried.
+const AVOID: Duration = Duration::from_secs(30);
+/// How long an engine that may be lost has to answer.
+const STILL_THERE: Duration = Duration::from_secs(5);
+
+/// The engines of a daemon.
+#[derive(Debug)]
+pub struct Pool {
+    members: Vec<Member>,
+    /// What all processes of the daemon share.
+    shared: PathBuf,
+}
+
+#[derive(Debug)]
+struct Member {
+    config: engine::Config,
+    /// Names its files.
+    id: String,
+    /// Connected when it is needed.
+    engine: tokio::sync::Mutex<Option<Engine>>,
+    /// When it failed this process.
+    failed: Mutex<Option<Instant>>,
+    /// Whether it was said that its steps reach the host's network.
+    told_open: AtomicBool,
+}
+
+/// An engine with room for a build, which is taken as long as this is held.
+#[derive(Debug)]
+pub struct Lease {
+    engine: Engine,
+    _slot: File,
+}
+
+/// What is known of an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it is.
+    pub address: Address,
+    /// Why it can't be used, where that is so.
+    pub down: Option<String>,
+    /// It takes no more builds.
+    pub draining: bool,
+    /// Builds that run on it.
+    pub building: usize,
+    /// How many may.
+    pub max_builds: usize,
+}
+
+impl Deref for Lease {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Member {
+    fn new(config: engine::Config) -> Self {
+        let id = Digest::of(config.address.to_string().as_bytes()).hex()[..16].to_owned();
+        Self {
+            config,
+            id,
+            engine: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
+            told_open: AtomicBool::default(),
+        }
+    }
+
+    /// The same for all processes and machines.
+    fn score(&self, key: &str) -> [u8; 32] {
+        *Digest::of(format!("{} {key}", self.id).as_bytes()).as_bytes()
+    }
+
+    async fn connect(&self) -> Result<Engine, Error> {
+        let mut engine = self.engine.lock().await;
+        if let Some(engine) = &*engine {
+            return Ok(engine.clone());
+        }
+        let connected = Engine::connect(&self.config).await;
+        self.set_failed(connected.is_err());
+        Ok(engine.insert(connected?).clone())
+    }
+
+    fn set_failed(&self, failed: bool) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed.then(Instant::now);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < AVOID)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = String> {
+        (0..self.config.max_builds).map(|slot| format!("{} slot {slot}", self.id))
+    }
+}
+
+impl Pool {
+    /// Of these engines; nothing is asked of them yet. `shared` is the folder that all processes of the daemon share.
+    pub fn new(engines: Vec<engine::Config>, shared: PathBuf) -> Self {
+        Self { members: engines.into_iter().map(Member::new).collect(), shared }
+    }
+
+    /// An engine for a build of this repository (any text that names it) and these platforms: the one that has its cache, else
+    /// the next one; none while all that could take it are full or take no more. Fails if none can be reached.
+    pub async fn lease(&self, repository: &str, platforms: &[String]) -> Result<Option<Lease>, Error> {
+        let (mut failure, mut busy, mut unsuited) = (None, false, None);
+        for member in self.in_order(repository) {
+            let Some(slot) = self.free_slot(member)? else {
+                busy = true;
+                continue;
+            };
+            match member.connect().await {
+                Ok(engine) if engine.builds_for(platforms) => return Ok(Some(Lease { engine, _slot: slot })),
+                Ok(engine) => drop(unsuited.get_or_insert(Lease { engine, _slot: slot })),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        match failure {
+            // It says itself which platform it can't build for, and what can be done.
+            _ if unsuited.is_some() && !busy => Ok(unsuited),
+            Some(error) if !busy => Err(error),
+            _ => Ok(None),
+        }
+    }
+
+    /// An engine for what belongs to this name and takes nobody's room; none while all take no more.
+    pub async fn engine(&self, name: &str) -> Result<Option<Engine>, Error> {
+        let mut failure = None;
+        for member in self.in_order(name) {
+            match member.connect().await {
+                Ok(engine) => return Ok(Some(engine)),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// After something on it failed that may have been its fault: whether it is still there. One that isn't is avoided.
+    pub async fn still_there(&self, engine: &Engine) -> bool {
+        let there = tokio::time::timeout(STILL_THERE, engine.answers()).await.is_ok_and(|answer| answer.is_ok());
+        if !there {
+            for member in self.members.iter().filter(|member| member.config.address == *engine.address()) {
+                member.set_failed(true);
+                *member.engine.lock().await = None;
+            }
+        }
+        there
+    }
+
+    /// Those that take builds, the best one first.
+    fn in_order(&self, key: &str) -> Vec<&Member> {
+        let mut members: Vec<_> = self.members.iter().filter(|member| !self.is_draining(member)).collect();
+        members.sort_by_cached_key(|member| {
+            (member.has_failed() || self.why_down(member).is_some(), Reverse(member.score(key)))
+        });
+        members
+    }
+
+    fn free_slot(&self, member: &Member) -> Result<Option<File>, Error> {
+        for slot in member.slots() {
+            if let Some(slot) = try_lock(&self.shared, &slot).map_err(|error| Error::Pool(error.to_string()))? {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+}
+
+// What the service does for the processes of jobs.
+impl Pool {
+    /// Looks at every engine again and again, and leaves word of those that can't be used.
+    pub async fn look_after(&self) {
+        loop {
+            self.look().await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&self) {
+        let looks = self.members.iter().map(|member| async move {
+            // A connection of its own: what is wrong with one that is there would be found by those who use it.
+            (member, Engine::connect(&member.config).await)
+        });
+        let mut common = None::<(Address, Option<String>)>;
+        for (member, engine) in futures::future::join_all(looks).await {
+            if engine.as_ref().is_ok_and(Engine::host_network) && !member.told_open.swap(true, Ordering::Relaxed) {
+                let address = &member.config.address;
+                tracing::warn!(
+                    engine = %address,
+                    "OPEN ENGINE: the steps of engine {address} run on the host's network and reach everything that listens \
+                     on its loopback. Give buildkitd CNI networking (networkMode = \"bridge\" in its configuration, or \
+                     `make setup`)",
+                );
+            }
+            let platform = engine.as_ref().ok().map(|engine| engine.default_platform().map(str::to_owned));
+            let why = match (engine, platform, &common) {
+                (Err(error), ..) => Some(error.to_string()),
+                (Ok(engine), Some(platform), None) => {
+                    common = Some((engine.address().clone(), platform));
+                    None
+                }
+                // An image for no named platform must not depend on where it is built.
+                (Ok(_), Some(platform), Some((first, other))) if platform != *other => Some(format!(
+                    "it builds for {} and {first} for {}: engines of one service have to agree",
+                    platform.as_deref().unwrap_or("no platform"),
+                    other.as_deref().unwrap_or("none"),
+                )),
+                _ => None,
+            };
+            self.leave_word(member, why.as_deref());
+        }
+    }
+
+    fn leave_word(&self, member: &Member, why: Option<&str>) {
+        let (before, address) = (self.why_down(member), &member.config.address);
+        if before.as_deref() == why {
+            return;
+        }
+        let path = self.word(member, "down");
+        let result = if let Some(why) = why {
+            tracing::warn!(engine = %address, error = %why, "engine {address} can't be used");
+            fs::create_dir_all(&self.shared).and_then(|()| fs::write(path, why))
+        } else {
+            tracing::info!(engine = %address, "engine {address} can be used again");
+            fs::remove_file(path)
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, "can't leave word of engine {address}");
+        }
+    }
+
+    /// What is known of every engine.
+    pub fn seen(&self) -> Vec<Seen> {
+        let seen = |member: &Member| Seen {
+            address: member.config.address.clone(),
+            down: self.why_down(member),
+            draining: self.is_draining(member),
+            building: member.slots().filter(|slot| matches!(try_lock(&self.shared, slot), Ok(None))).count(),
+            max_builds: member.config.max_builds,
+        };
+        self.members.iter().map(seen).collect()
+    }
+
+    /// Whether this engine takes no more builds from now on; false if there is no such engine. What runs goes on.
+    pub fn set_draining(&self, address: &Address, draining: bool) -> io::Result<bool> {
+        let Some(member) = self.members.iter().find(|member| member.config.address == *address) else {
+            return Ok(false);
+        };
+        let path = self.word(member, "draining");
+        if draining {
+            fs::create_dir_all(&self.shared)?;
+            fs::write(path, "")?;
+        } else if let Err(error) = fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    fn is_draining(&self, member: &Member) -> bool {
+        self.word(member, "draining").exists()
+    }
+
+    fn why_down(&self, member: &Member) -> Option<String> {
+        fs::read_to_string(self.word(member, "down")).ok()
+    }
+
+    fn word(&self, member: &Member, what: &str) -> PathBuf {
+        self.shared.join(format!("{}.{what}", member.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(dir: &std::path::Path, sockets: &[&str], max_builds: usize) -> Pool {
+        let config =
+            |socket: &&str| engine::Config { max_builds, ..engine::Config::new(Address::Unix(dir.join(socket))) };
+        Pool::new(sockets.iter().map(config).collect(), dir.join("engines"))
+    }
+
+    fn first<'p>(pool: &'p Pool, key: &str) -> &'p str {
+        pool.in_order(key).first().map(|member| member.id.as_str()).unwrap()
+    }
+
+    #[test]
+    fn a_repository_keeps_its_engine_when_others_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (three, two) = (pool(dir.path(), &["a", "b", "c"], 1), pool(dir.path(), &["c", "a"], 1));
+        let gone = three.members[1].id.clone();
+        let mut on = std::collections::BTreeMap::<_, u32>::new();
+        for n in 0..300 {
+            let key = format!("dev/app-{n}");
+            let before = first(&three, &key).to_owned();
+            *on.entry(before.clone()).or_default() += 1;
+            if before != gone {
+                assert_eq!(first(&two, &key), before, "{key}");
+            }
+        }
+        assert!(on.len() == 3 && on.values().all(|count| (60..140).contains(count)), "{on:?}");
+    }
+
+    #[test]
+    fn what_failed_is_last_and_what_drains_is_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = pool(dir.path(), &["a", "b", "c"], 1);
+        let order = || pool.in_order("key").into_iter().map(|member| member.id.clone()).collect::<Vec<_>>();
+        let [one, two, three] = <[String; 3]>::try_from(order()).unwrap();
+        let member = |id: &str| pool.members.iter().find(|member| member.id == id).unwrap();
+        member(&one).set_failed(true);
+        assert_eq!(order(), [two.as_str(), &three, &one]);
+        pool.leave_word(member(&two), Some("it is away"));
+        assert_eq!(order(), [three.as_str(), &one, &two]);
+        pool.leave_word(member(&two), None);
+        member(&one).set_failed(false);
+        assert!(pool.set_draining(&member(&one).config.address, true).unwrap());
+        assert_eq!(order(), [two.as_str(), &three]);
+        // Another process sees it, too.
+        assert!(super::tests::pool(dir.path(), &["a", "b", "c"], 1).seen().iter().any(|seen| seen.draining));
+        assert!(pool.set_draining(&member(&one).config.address, false).unwrap());
+        assert_eq!(order(), [one.as_str(), &two, &three]);
+        assert!(!pool.set_draining(&"unix:///nowhere".parse().unwrap(), true).unwrap());
+    }
+
+    #[tokio::test]
+    async fn room_is_counted_over_all_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (pool(dir.path(), &["a"], 2), pool(dir.path(), &["a"], 2));
+        let slot = |pool: &Pool| pool.free_slot(&pool.members[0]).unwrap();
+        let (first, second) = (slot(&ours).unwrap(), slot(&theirs).unwrap());
+        assert!(slot(&ours).is_none());
+        assert_eq!(ours.seen()[0].building, 2);
+        assert!(ours.lease("key", &[]).await.unwrap().is_none(), "full is no failure");
+        drop((first, second));
+        assert_eq!(ours.seen()[0].building, 0);
+        // Nobody is there.
+        assert!(matches!(ours.lease("key", &[]).await, Err(Error::Unreachable { .. } | Error::Connect { .. })));
+    }
+}

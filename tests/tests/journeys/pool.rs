@@ -1,0 +1,160 @@
+//! Several engines: which one builds, and what happens when one is lost, full, or to be left alone.
+
+use std::collections::HashSet;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use slipway_journeys::command::Running;
+use slipway_journeys::service::Options;
+use slipway_journeys::wait::{SOON, until};
+use slipway_journeys::{Buildkitd, Project, Run, Service, files, image, process, unique};
+use tempfile::TempDir;
+
+/// Two engines, and a service that uses them.
+struct Pool {
+    service: Service,
+    engines: Vec<(Buildkitd, String)>,
+    _dirs: Vec<TempDir>,
+}
+
+impl Pool {
+    fn start(each_engine: &'static str) -> Self {
+        let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+        let engines: Vec<_> = dirs.iter().map(|dir| Buildkitd::with_mirrors(dir.path())).collect();
+        let addresses = engines.iter().map(|(_, address)| address.clone()).collect();
+        let service = Service::with(Options { engines: addresses, each_engine, ..Options::default() });
+        Self { service, engines, _dirs: dirs }
+    }
+
+    fn engine(&mut self, address: &str) -> &mut Buildkitd {
+        &mut self.engines.iter_mut().find(|(_, known)| known == address).unwrap().0
+    }
+
+    /// What an admin sees of an engine.
+    fn seen(&self, address: &str) -> Value {
+        let run = self.service.admin().slipway(["engine", "list", "--output", "json"]).ok();
+        run.events.iter().find(|seen| seen["address"] == address).unwrap().clone()
+    }
+}
+
+fn engine(event: &Value) -> String {
+    event["engine"].as_str().unwrap().to_owned()
+}
+
+/// Where each build ran, in order.
+fn built_on(run: &Run) -> Vec<String> {
+    run.all("build.started").into_iter().map(engine).collect()
+}
+
+/// An image that holds `mark`, after a step that takes a while as long as `x` is not empty.
+fn slow(app: &Project, mark: &str) {
+    app.image(&format!(
+        "FROM debian:trixie-slim AS made\nCOPY x /\nRUN echo {mark} >/mark; if [ -s /x ]; then sleep 5; fi\n\
+         FROM scratch\nCOPY --from=made /mark /\n"
+    ));
+}
+
+/// Waits until the slow step runs; on which engine.
+fn step_runs(building: &Running) -> String {
+    building.event("the slow step", |event| {
+        event["type"] == "step.started" && event["name"].as_str().is_some_and(|name| name.contains("sleep"))
+    });
+    engine(&building.event("the build's start", |event| event["type"] == "build.started"))
+}
+
+fn mark(app: &Project, run: &Run) -> String {
+    let image = image::pull(&app.team, run.last("build.done")["image"].as_str().unwrap());
+    files::text(&image.files, "mark").trim().to_owned()
+}
+
+#[test]
+fn a_build_whose_engine_is_killed_succeeds_on_the_other() {
+    let mut pool = Pool::start("");
+    let app = pool.service.team().project();
+    let text = unique("m");
+    slow(&app, &text);
+    app.file("x", "1");
+    let building = app.start(["build", "--output", "json"]);
+    let first = step_runs(&building);
+    pool.engine(&first).kill();
+    let run = building.finish().ok();
+    let engines = built_on(&run);
+    assert_eq!((engines.len(), &engines[0]), (2, &first), "{}", run.story());
+    assert_ne!(engines[1], first);
+    assert_eq!(mark(&app, &run), text);
+    // It is seen, and builds go elsewhere at once.
+    until("it is known to be down", SOON, || (pool.seen(&first)["state"] == "down").then_some(()));
+    assert_eq!(pool.seen(&engines[1])["state"], "up");
+    app.file("x", "");
+    let run = app.events(&["build"]).ok();
+    assert_eq!(built_on(&run), [engines[1].clone()]);
+    assert!(run.all("warning").is_empty(), "{}", run.story());
+}
+
+#[test]
+fn a_build_whose_engine_hangs_goes_on_elsewhere() {
+    let mut pool = Pool::start("");
+    let app = pool.service.team().project();
+    slow(&app, &unique("m"));
+    app.file("x", "1");
+    let building = app.start(["build", "--output", "json"]);
+    let first = step_runs(&building);
+    let pid = pool.engine(&first).pid();
+    process::signal(pid, Signal::STOP);
+    let run = building.finish();
+    process::signal(pid, Signal::CONT);
+    let engines = built_on(&run.ok());
+    assert_eq!((engines.len(), &engines[0]), (2, &first));
+    assert_ne!(engines[1], first);
+}
+
+#[test]
+fn repositories_keep_their_engine_and_an_engine_is_drained() {
+    let pool = Pool::start("");
+    let team = pool.service.team();
+    let apps: Vec<_> = (0..6).map(|_| team.project()).collect();
+    let build = |app: &Project, x: &str| {
+        app.image("FROM scratch\nCOPY x /x\n").file("x", x);
+        let run = app.events(&["build"]).ok();
+        assert_eq!(run.last("job.started")["engine"], run.last("build.started")["engine"]);
+        built_on(&run).remove(0)
+    };
+    let first: Vec<_> = apps.iter().map(|app| build(app, "1")).collect();
+    let again: Vec<_> = apps.iter().map(|app| build(app, "2")).collect();
+    assert_eq!(first, again);
+
+    let admin = pool.service.admin();
+    let drained = first[0].as_str();
+    admin.slipway(["engine", "drain", drained]).ok();
+    assert_eq!(pool.seen(drained)["state"], "draining");
+    assert!(apps.iter().all(|app| build(app, "3") != drained));
+    // A deploy's commands don't go there, either.
+    let app = &apps[0];
+    app.manifest("deploy:\n  - echo over there\n");
+    assert_ne!(engine(app.events(&["deploy"]).ok().last("job.started")), drained);
+    admin.slipway(["engine", "resume", drained]).ok();
+    assert_eq!(build(app, "4"), drained);
+
+    team.slipway(["engine", "list"]).expect(3);
+    let unknown = admin.slipway(["engine", "drain", "unix:///nowhere"]).expect(3);
+    assert!(unknown.stderr.contains("no engine unix:///nowhere"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_full_engine_is_passed_over_and_builds_wait_when_all_are_full() {
+    let pool = Pool::start("max_builds = 1\n");
+    let team = pool.service.team();
+    let apps: Vec<_> = (0..3).map(|_| team.project()).collect();
+    for app in &apps {
+        slow(app, &unique("m"));
+        app.file("x", "1");
+    }
+    let mut running: Vec<_> = apps[..2].iter().map(|app| app.start(["build", "--output", "json"])).collect();
+    let engines: HashSet<_> = running.iter().map(step_runs).collect();
+    assert_eq!(engines.len(), 2, "one each");
+    assert!(engines.iter().all(|engine| pool.seen(engine)["building"] == 1));
+    running.push(apps[2].start(["build", "--output", "json"]));
+    let runs: Vec<_> = running.into_iter().map(|running| running.finish().ok()).collect();
+    let told = runs[2].last("warning")["message"].as_str().unwrap();
+    assert_eq!(told, "`app` waits for an engine: those that could take it are full");
+}
