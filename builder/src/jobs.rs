@@ -8,6 +8,7 @@
 //! | [`state`] | kinds and states |
 //! | [`spec`] | the job's folder and what its process needs to know |
 //! | [`event_log`] | the events on disk |
+//! | [`exports`] | archives that wait for their caller |
 //! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
@@ -19,6 +20,7 @@ mod ahead;
 mod changes;
 mod cleaning;
 pub mod event_log;
+pub mod exports;
 pub mod process;
 pub mod scheduler;
 pub mod spec;
@@ -70,6 +72,8 @@ pub struct Config {
     pub max_builds: usize,
     /// Which frontends may build a Dockerfile: `official` or `any`. Default `official`.
     pub frontends: Frontends,
+    /// Bytes of one archive that a build sends back to its caller (`--export`, `--load`). Default 16 GiB.
+    pub max_export_bytes: u64,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
     pub sync_timeout_s: u64,
     /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
@@ -78,7 +82,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_running: 8, max_builds: 4, frontends: Frontends::Official, sync_timeout_s: 300, drain_s: 60 }
+        Self {
+            max_running: 8,
+            max_builds: 4,
+            frontends: Frontends::Official,
+            max_export_bytes: 16 << 30,
+            sync_timeout_s: 300,
+            drain_s: 60,
+        }
     }
 }
 
@@ -91,6 +102,14 @@ pub enum JobsError {
     /// There is no such namespace, or it is none of the caller's business.
     #[error("no namespace {0}, or no right to use it")]
     NoNamespace(Namespace),
+    /// An archive that isn't there.
+    #[error("job {job} has no such archive of `{service}`, or not any more")]
+    NoExport {
+        /// The job.
+        job: String,
+        /// Whose image it was.
+        service: String,
+    },
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),

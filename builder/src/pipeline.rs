@@ -78,6 +78,10 @@ pub struct Pipeline {
     pub secrets: Secrets,
     /// Whether it was told that the engine cuts output.
     pub clipped: AtomicBool,
+    /// Where archives for the job's caller go.
+    pub exports: PathBuf,
+    /// The most bytes of one.
+    pub max_export_bytes: u64,
     /// Where the job's events go.
     pub events: Events,
     /// The image of commands that name none.

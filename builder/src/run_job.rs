@@ -14,7 +14,7 @@ use crate::buildkit::Pool;
 use crate::config::Config;
 use crate::jobs::spec::JobDir;
 use crate::jobs::state::JobState;
-use crate::jobs::{job_done, process};
+use crate::jobs::{exports, job_done, process};
 use crate::pipeline::Pipeline;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::engines::Engines;
@@ -58,6 +58,8 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
+        exports: exports::dir(&config.data_dir, spec.job),
+        max_export_bytes: config.jobs.max_export_bytes,
         clipped: AtomicBool::default(),
         events: events.clone(),
         runner_image,

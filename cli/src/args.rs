@@ -168,6 +168,12 @@ pub(crate) struct BuildArgs {
     /// that docker buildx uses
     #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "print"])]
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Push the images. With --push=false only those are pushed that other services use
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) push: Option<bool>,
+    /// Bring the images into the local Docker (with the docker command)
+    #[arg(long, conflicts_with_all = ["detach", "print"])]
+    pub(crate) load: bool,
     /// Build nothing: print the plan as JSON
     #[arg(long, conflicts_with = "detach")]
     pub(crate) print: bool,
@@ -222,16 +228,17 @@ pub(crate) struct OptionArgs {
     #[arg(long = "attest", value_name = "OPTIONS")]
     attestations: Vec<String>,
     /// The form of the image: type=image,compression=zstd,compression-level=3,force-compression=true,oci-mediatypes=true,
-    /// rewrite-timestamp=true
-    #[arg(long, value_name = "OPTIONS")]
-    export: Option<String>,
+    /// rewrite-timestamp=true. Or what to bring here: type=oci|docker|tar,dest=FILE and type=local,dest=FOLDER, of one service
+    /// (repeatable)
+    #[arg(long = "export", value_name = "OPTIONS")]
+    pub(crate) exports: Vec<String>,
 }
 
 impl OptionArgs {
     /// The options that were given, in an order in which later ones count more.
     pub(crate) fn to_pairs(&self) -> Vec<(OptionKey, String)> {
         let pull = self.pull.then(|| "true".to_owned());
-        let given: [(OptionKey, Vec<&String>); 13] = [
+        let given: [(OptionKey, Vec<&String>); 12] = [
             (OptionKey::Label, self.labels.iter().collect()),
             (OptionKey::Annotation, self.annotations.iter().collect()),
             (OptionKey::Context, self.contexts.iter().collect()),
@@ -244,7 +251,6 @@ impl OptionArgs {
             (OptionKey::Attest, self.attestations.iter().collect()),
             (OptionKey::Provenance, self.provenance.iter().collect()),
             (OptionKey::Sbom, self.sbom.iter().collect()),
-            (OptionKey::Export, self.export.iter().collect()),
         ];
         given.into_iter().flat_map(|(key, texts)| texts.into_iter().map(move |text| (key, text.clone()))).collect()
     }

@@ -4,7 +4,9 @@ use std::future::{Future, pending};
 use std::time::Duration;
 
 use anyhow::Result;
-use slipway_proto::v1::{BuildDone, BuildSkipped, CancelJobRequest, Event, JobDone, JobStatus, event::Kind};
+use slipway_proto::v1::{
+    BuildDone, BuildExported, BuildSkipped, CancelJobRequest, Event, JobDone, JobStatus, event::Kind,
+};
 
 use crate::client::{Client, Patience, SHORT_CALL, timed};
 use crate::error::ExitStatus;
@@ -74,6 +76,8 @@ pub(crate) struct Followed {
     pub(crate) interrupted: bool,
     /// Each image built or skipped, in the order of the events.
     pub(crate) images: Vec<Made>,
+    /// Archives that can be fetched.
+    pub(crate) exports: Vec<BuildExported>,
 }
 
 impl Followed {
@@ -100,7 +104,7 @@ pub(crate) async fn follow(
 ) -> Result<Followed> {
     interrupt.claim();
     let mut watch = Watch::new(client, job, after, true);
-    let mut followed = Followed { done: None, interrupted: false, images: Vec::new() };
+    let mut followed = Followed { done: None, interrupted: false, images: Vec::new(), exports: Vec::new() };
     let mut deadline: Deadline = Box::pin(pending());
     loop {
         let events = tokio::select! {
@@ -142,6 +146,7 @@ impl Followed {
             match event.kind {
                 Some(Kind::BuildDone(build)) => self.images.push(build.into()),
                 Some(Kind::BuildSkipped(build)) => self.images.push(build.into()),
+                Some(Kind::BuildExported(export)) => self.exports.push(export),
                 Some(Kind::JobDone(done)) => self.done = Some(done),
                 _ => {}
             }

@@ -28,7 +28,7 @@ pub(crate) trait Renderer: Send {
 /// A renderer and the process's own streams.
 pub(crate) struct Screen {
     renderer: Box<dyn Renderer>,
-    out: BufWriter<io::Stdout>,
+    out: BufWriter<Box<dyn Write + Send>>,
     /// Something else shows how far the sync is.
     without_progress: bool,
 }
@@ -40,7 +40,15 @@ impl Screen {
             Output::Plain => Box::new(plain::Plain::default()),
             Output::Json => Box::new(json::Json),
         };
-        Self { renderer, out: BufWriter::new(io::stdout()), without_progress: false }
+        Self { renderer, out: BufWriter::new(Box::new(io::stdout())), without_progress: false }
+    }
+
+    /// The same, on standard error where something else goes to standard output.
+    pub(crate) fn off_stdout(mut self, off: bool) -> Self {
+        if off {
+            self.out = BufWriter::new(Box::new(io::stderr()));
+        }
+        self
     }
 
     /// The same, without the progress of the sync where something else shows it.

@@ -12,6 +12,7 @@ use slipway_proto::v1::{GetJobRequest, Job, JobState};
 
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted};
+use crate::exports::Exports;
 use crate::follow::{self, Followed, OnInterrupt, follow};
 use crate::interrupt::Interrupt;
 use crate::metadata;
@@ -36,6 +37,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) env_file: Option<&'a Path>,
     /// Where to write what is known of the images.
     pub(crate) metadata_file: Option<&'a Path>,
+    /// What is brought here of the images.
+    pub(crate) exports: Option<&'a Exports>,
 }
 
 /// Finds and scans everything that a plan reads. Blocks.
@@ -92,7 +95,8 @@ pub(crate) async fn run(
     });
     let syncing =
         async { if missing.is_empty() { Ok(()) } else { sync(client, &job, blobs, &memory, settings.bar).await } };
-    let screen = Screen::new(settings.output).without_progress(settings.bar);
+    let to_stdout = ending.exports.is_some_and(Exports::go_to_stdout);
+    let screen = Screen::new(settings.output).off_stdout(to_stdout).without_progress(settings.bar);
     let following = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel);
     let followed = if ending.detach {
         let synced = tokio::select! {
@@ -137,6 +141,12 @@ pub(crate) async fn run(
     };
     let _ = remembering.await;
     let status = followed.status();
+    if let Some(exports) = ending.exports.filter(|_| !followed.interrupted) {
+        tokio::select! {
+            fetched = exports.fetch(client, &job, &followed.exports) => fetched?,
+            () = interrupt.received() => return Err(Interrupted.into()),
+        }
+    }
     if status == ExitStatus::Done {
         if let Some(path) = ending.env_file {
             write_env_file(path, &image_env(&followed, &order)?)?;

@@ -8,7 +8,8 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use slipway_proto::v1::{
-    BuildDone, BuildStarted, CommandLog, JobDone, JobError, JobQueued, JobStatus, OutputStream, event::Kind,
+    BuildDone, BuildExported, BuildStarted, CommandLog, JobDone, JobError, JobQueued, JobStatus, OutputStream,
+    event::Kind,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -120,6 +121,65 @@ async fn a_build_over_a_bad_connection() {
     for root in &told.submits[0].roots {
         assert!(told.blobs.contains_key(&root.digest), "the root's own directory was sent");
     }
+}
+
+/// A service whose build of `app` left this archive, and says that it has this digest.
+async fn exporting(archive: &[u8], digest: String) -> Fake {
+    let mut events = build_events();
+    let (service, kind, bytes) = ("app".to_owned(), "oci".to_owned(), archive.len() as u64);
+    events.insert(2, Kind::BuildExported(BuildExported { service, index: 0, kind, bytes, digest }));
+    Fake::start(Script { events, archive: archive.to_vec(), ..Script::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_comes_over_a_bad_connection_and_is_what_was_announced() {
+    let archive: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+    let digest = slipway_context::Digest::of(&archive).to_string();
+    let fake = exporting(&archive, digest.clone()).await;
+    let dir = project();
+    let output = run(&fake, dir.path(), &["build", "--export", "type=oci,dest=x.tar", "--push=false"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(fs::read(dir.path().join("x.tar")).unwrap(), archive);
+    {
+        let told = fake.told();
+        assert_eq!((told.reads.as_slice(), told.forgotten), ([0, 50_000].as_slice(), 1), "it goes on where it was cut");
+        let options = &told.submits[0].plan.as_ref().unwrap().builds[0].options;
+        let options: Vec<_> = options.iter().map(|option| (option.key.as_str(), option.value.as_str())).collect();
+        assert_eq!(
+            options,
+            [("push", "false"), ("export", "type=oci,oci-mediatypes=true")],
+            "where it goes is ours to know"
+        );
+    }
+    // On standard output there is nothing else.
+    let output = run(&fake, dir.path(), &["build", "--export", "type=oci,dest=-"]).await;
+    assert_eq!((output.status.code(), output.stdout == archive), (Some(0), true));
+
+    let fake = exporting(&archive, slipway_context::Digest::of(b"another").to_string()).await;
+    fs::write(dir.path().join("x.tar"), "before").unwrap();
+    let output = run(&fake, dir.path(), &["build", "--export", "type=oci,dest=x.tar"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(&digest), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(dir.path().join("x.tar")).unwrap(), "before");
+    assert_eq!(fake.told().forgotten, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_needs_one_place_for_each_image() {
+    let fake = Fake::start(Script::default()).await;
+    let dir = project();
+    fs::write(dir.path().join("okteto.yaml"), "name: ex\nbuild:\n  a: .\n  b: .\n").unwrap();
+    for (args, expected) in [
+        (["--export", "type=oci,dest=x.tar"].as_slice(), "--export: 2 services would go to the same place\n"),
+        (&["--export", "type=oci,dest=x.tar", "--detach"], "--detach leaves nobody here"),
+        (&["--export", "type=oci,dest=-", "--output", "json"], "standard output takes one thing only"),
+        (&["--export", "type=zip,dest=x"], "`type=zip`: `image`, `oci`, `docker`, `local` and `tar` are there"),
+    ] {
+        let output = run(&fake, dir.path(), &[&["build"], args].concat()).await;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+    }
+    assert!(fake.told().submits.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod export;
 mod host;
 mod key;
 mod named_context;
+mod output;
 pub(crate) mod secret;
 mod shm;
 #[cfg(test)]
@@ -26,11 +27,14 @@ pub use export::{Compression, ImageExport};
 pub use host::ExtraHost;
 pub use key::OptionKey;
 pub use named_context::{NamedContext, familiar_name};
+pub use output::{Output, OutputKind};
 pub use secret::{MAX_SECRET, Secret, SecretFlag, SecretSource};
 pub use ulimit::Ulimit;
 
 /// More of one kind than any build has.
 const MAX_OF_ONE: usize = 1000;
+/// Results that one caller can want of one build.
+const MAX_OUTPUTS: usize = 8;
 /// The longest text, in bytes: Linux takes no longer value, and a name comes with it.
 const MAX_TEXT: usize = 192 << 10;
 
@@ -70,6 +74,12 @@ pub struct BuildOptions {
     /// The form of the image.
     #[serde(default, skip_serializing_if = "is_default")]
     pub export: ImageExport,
+    /// The image is not pushed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_push: bool,
+    /// What the caller gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
     /// What the Dockerfile finds under a name instead of an image or a stage, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, NamedContext>,
@@ -146,7 +156,14 @@ impl BuildOptions {
             OptionKey::Provenance => self.provenance = Provenance::parse(text)?,
             OptionKey::Sbom => self.sbom = Sbom::parse(text)?,
             OptionKey::Attest => self.attest(text)?,
-            OptionKey::Export => self.export = text.parse()?,
+            OptionKey::Export if fields(text).any(|field| field == ("type", "image")) => self.export = text.parse()?,
+            OptionKey::Export => {
+                self.outputs.push(text.parse()?);
+                if self.outputs.len() > MAX_OUTPUTS {
+                    return Err(InvalidOption(format!("more than {MAX_OUTPUTS} results for the caller")));
+                }
+            }
+            OptionKey::Push => self.no_push = !boolean(text)?,
             OptionKey::Context => {
                 let (name, context) = named_context::parse(text)?;
                 self.contexts.insert(name, context);
@@ -190,6 +207,10 @@ impl BuildOptions {
         if self.export != ImageExport::default() {
             pairs.push((OptionKey::Export, self.export.to_string()));
         }
+        if self.no_push {
+            pairs.push((OptionKey::Push, "false".to_owned()));
+        }
+        pairs.extend(self.outputs.iter().map(|one| (OptionKey::Export, one.to_string())));
         pairs.extend(self.contexts.iter().map(|(name, one)| (OptionKey::Context, format!("{name}={one}"))));
         pairs.extend(self.secrets.values().map(|one| (OptionKey::Secret, one.to_string())));
         pairs
@@ -203,14 +224,18 @@ impl BuildOptions {
         })
     }
 
-    /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again, and without secrets and named
-    /// contexts, whose contents count and not where they come from.
+    /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again and where results go, and without
+    /// secrets and named contexts, whose contents count and not where they come from.
     pub fn of_the_image(&self) -> Vec<(OptionKey, String)> {
-        let mut pairs = self.to_pairs();
-        pairs.retain(|(key, _)| {
-            !matches!(key, OptionKey::NoCacheFilter | OptionKey::Pull | OptionKey::Secret | OptionKey::Context)
-        });
+        use OptionKey::{Context, NoCacheFilter, Pull, Push, Secret};
+        let mut pairs = Self { outputs: Vec::new(), ..self.clone() }.to_pairs();
+        pairs.retain(|(key, _)| !matches!(key, NoCacheFilter | Pull | Secret | Context | Push));
         pairs
+    }
+
+    /// Whether there is something to do even if the registry has the image.
+    pub fn always_builds(&self) -> bool {
+        !self.no_cache_filter.is_empty() || self.no_push || !self.outputs.is_empty()
     }
 
     /// What can't be had together, for a build of these platforms; `index`: it gives an index in any case.

@@ -55,6 +55,7 @@ fn generate(out: &Path) {
         ("SyncDone", "sync.done"),
         ("BuildStarted", "build.started"),
         ("BuildSkipped", "build.skipped"),
+        ("BuildExported", "build.exported"),
         ("StepStarted", "step.started"),
         ("StepDone", "step.done"),
         ("StepLog", "step.log"),

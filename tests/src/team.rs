@@ -213,6 +213,13 @@ impl Project {
         self.slipway(args.iter().chain(&["--output", "json"]))
     }
 
+    /// The same, with more in its environment.
+    pub fn events_with(&self, args: &[&str], env: &[(&str, &str)]) -> Run {
+        let mut command = self.team.command(args.iter().chain(&["--output", "json"]));
+        command.current_dir(self.path()).envs(env.iter().copied());
+        command::start(command, Some(self.team.log.clone())).finish()
+    }
+
     /// Starts it with `--output json`.
     pub fn start_events(&self, args: &[&str]) -> Running {
         self.start(args.iter().chain(&["--output", "json"]))

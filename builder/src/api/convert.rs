@@ -193,7 +193,7 @@ fn build_from(build: api::BuildPlan) -> Result<BuildPlan, InvalidMessage> {
         image: build.image.map(|image| Template::from_source(&image)),
         depends_on: build.depends_on.iter().map(|name| service(name)).collect::<Result<_, _>>()?,
         platforms: build.platforms,
-        no_skip: build.no_skip || build.no_cache || !options.no_cache_filter.is_empty(),
+        no_skip: build.no_skip || build.no_cache || options.always_builds(),
         options,
         no_cache: build.no_cache,
         only_if_missing: build.only_if_missing,

@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use slipway_proto::v1 as api;
 use slipway_proto::v1::job_service_server::JobService;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::namespace;
@@ -16,6 +17,8 @@ use crate::jobs::sync::Submitted;
 
 /// Batches of events on their way to one watcher.
 const QUEUE: usize = 4;
+/// Bytes of an archive in one message.
+const PIECE: usize = 256 << 10;
 
 pub(super) struct JobApi(pub(super) State);
 
@@ -61,6 +64,35 @@ impl JobService for JobApi {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    type ReadExportStream = Pin<Box<dyn Stream<Item = Result<api::ReadExportResponse, Status>> + Send>>;
+
+    async fn read_export(
+        &self,
+        request: Request<api::ReadExportRequest>,
+    ) -> Result<Response<Self::ReadExportStream>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let which = (request.service.as_str(), request.index);
+        let file = self.0.jobs.open_export(&caller, &request.job, which, request.offset).await;
+        let file = tokio::fs::File::from_std(file.map_err(|error| from_jobs(&error))?);
+        // It reads on when the one before has been sent.
+        let pieces = ReaderStream::with_capacity(file, PIECE).map(|piece| match piece {
+            Ok(piece) => Ok(api::ReadExportResponse { data: piece.to_vec() }),
+            Err(error) => Err(Status::data_loss(format!("read the archive: {error}"))),
+        });
+        Ok(Response::new(Box::pin(pieces)))
+    }
+
+    async fn forget_export(
+        &self,
+        request: Request<api::ForgetExportRequest>,
+    ) -> Result<Response<api::ForgetExportResponse>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let which = (request.service.as_str(), request.index);
+        let forgotten = self.0.jobs.forget_export(&caller, &request.job, which).await;
+        forgotten.map_err(|error| from_jobs(&error))?;
+        Ok(Response::new(api::ForgetExportResponse {}))
     }
 
     async fn get(&self, request: Request<api::GetJobRequest>) -> Result<Response<api::Job>, Status> {

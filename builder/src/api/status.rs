@@ -14,7 +14,9 @@ use crate::store::upload::UploadError;
 /// What a client is told about a failed request.
 pub(super) fn from_jobs(error: &JobsError) -> Status {
     match error {
-        JobsError::NoJob(_) | JobsError::NoNamespace(_) => Status::not_found(error.to_string()),
+        JobsError::NoJob(_) | JobsError::NoNamespace(_) | JobsError::NoExport { .. } => {
+            Status::not_found(error.to_string())
+        }
         // It was well when it left: a client proves what it reads. Another try is worth it.
         JobsError::Upload(
             UploadError::Frame(_)

@@ -2,12 +2,14 @@
 //! tokens and secrets (BuildKit, `session/session.go` and `session/grpc.go`).
 
 pub mod auth;
+pub mod exports;
 pub mod filesync;
 pub mod secrets;
 
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::filesync::v1::file_send_server::FileSendServer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -16,10 +18,11 @@ use tonic::service::Routes;
 
 use super::{Engine, Error, MAX_MESSAGE, WINDOW};
 
-/// What BuildKit may call. It looks only FileSync up here before it calls; the rest is listed for good measure.
-const METHODS: [&str; 7] = [
+/// What BuildKit may call. Of these it looks up the two `DiffCopy` before it calls; the rest is listed for good measure.
+const METHODS: [&str; 8] = [
     "/grpc.health.v1.Health/Check",
     "/moby.filesync.v1.FileSync/DiffCopy",
+    "/moby.filesync.v1.FileSend/DiffCopy",
     "/moby.filesync.v1.Auth/Credentials",
     "/moby.filesync.v1.Auth/FetchToken",
     "/moby.filesync.v1.Auth/GetTokenAuthority",
@@ -36,6 +39,8 @@ pub struct Services {
     pub auth: auth::Auth,
     /// Secrets by id.
     pub secrets: secrets::Secrets,
+    /// Where archives go that BuildKit sends.
+    pub exports: exports::Exports,
 }
 
 /// An open session. Dropping it closes the byte stream, which ends what BuildKit still does with it.
@@ -55,6 +60,7 @@ impl Session {
         drop(health);
         let routes = Routes::new(health_service)
             .add_service(FileSyncServer::new(services.files).max_decoding_message_size(MAX_MESSAGE))
+            .add_service(FileSendServer::new(services.exports).max_decoding_message_size(MAX_MESSAGE))
             .add_service(AuthServer::new(services.auth))
             .add_service(SecretsServer::new(services.secrets))
             .prepare();

@@ -1,4 +1,4 @@
-//! One image build: the `dockerfile.v0` frontend, the `image` exporter with push, the status stream beside it.
+//! One image build: the `dockerfile.v0` frontend, the `image` exporter with push and others beside it, the status stream.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -32,15 +32,28 @@ pub struct ImageBuild {
     pub frontend_attrs: HashMap<String, String>,
     /// Options of the image exporter, such as `compression`; names and push are added.
     pub exporter_attrs: HashMap<String, String>,
-    /// Names (with tags) to push to.
+    /// Names (with tags) of the image.
     pub names: Vec<String>,
+    /// It is pushed to them.
+    pub push: bool,
+    /// What else it is exported as; the session's `exports` get these, by their indexes.
+    pub exports: Vec<Export>,
     /// The push goes over plain HTTP.
     pub insecure: bool,
     /// Which images it may use.
     pub sources: Vec<SourceRule>,
 }
 
-/// A pushed image.
+/// Another form of the image.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The exporter's name: `oci`, `docker`, `tar`.
+    pub kind: &'static str,
+    /// Its attributes; names are added to those of images.
+    pub attrs: HashMap<String, String>,
+}
+
+/// A built image.
 #[derive(Debug, Clone)]
 pub struct Built {
     /// The digest of its manifest or index, `sha256:…`.
@@ -74,20 +87,33 @@ pub async fn build(
     let mut attrs = build.exporter_attrs.clone();
     attrs.extend([
         ("name".to_owned(), build.names.join(",")),
-        ("push".to_owned(), "true".to_owned()),
+        ("push".to_owned(), build.push.to_string()),
         // On a Docker Engine a stored image could be used by anyone's build.
         ("store".to_owned(), "false".to_owned()),
     ]);
     if build.insecure {
         attrs.insert("registry.insecure".to_owned(), "true".to_owned());
     }
+    let mut exporters: Vec<_> = build
+        .exports
+        .iter()
+        .map(|export| {
+            let mut attrs = export.attrs.clone();
+            if export.kind != "tar" {
+                attrs.insert("name".to_owned(), build.names.join(","));
+            }
+            Exporter { r#type: export.kind.to_owned(), attrs }
+        })
+        .collect();
+    // The last one: of what several say under one key, such as the digest, BuildKit tells what the last one says.
+    exporters.push(Exporter { r#type: "image".to_owned(), attrs: attrs.clone() });
     let request = SolveRequest {
         r#ref: random_id(),
         session: session.id().to_owned(),
         frontend: FRONTEND.to_owned(),
         frontend_attrs: build.frontend_attrs.clone(),
         cache: Some(CacheOptions::default()),
-        exporters: vec![Exporter { r#type: "image".to_owned(), attrs: attrs.clone() }],
+        exporters,
         // What engines before v0.13 read.
         exporter_deprecated: "image".to_owned(),
         exporter_attrs_deprecated: attrs,
@@ -99,7 +125,7 @@ pub async fn build(
     let response = solve(engine, request, &session, events, cancel).await?;
     let said = |key: &str| response.exporter_response.get(key).cloned();
     let digest = said("containerimage.digest");
-    let digest = digest.ok_or_else(|| Error::Lost("the engine pushed the image but names no digest".to_owned()))?;
+    let digest = digest.ok_or_else(|| Error::Lost("the engine made the image but names no digest".to_owned()))?;
     let descriptor = said("containerimage.descriptor").and_then(|text| descriptor(&text));
     Ok(Built { digest, config_digest: said("containerimage.config.digest"), descriptor })
 }

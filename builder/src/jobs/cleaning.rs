@@ -63,6 +63,7 @@ impl Jobs {
         let interval = Duration::from_secs(config.clean_interval_s.max(1));
         tokio::time::sleep(interval.min(FIRST)).await;
         loop {
+            self.clean_exports();
             match self.clean(config, &Policy::default()).await {
                 Ok(Swept { packs: 0, .. }) => {}
                 Ok(Swept { packs, bytes }) => {

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use slipway_manifest::options::Network;
+use slipway_manifest::options::{Network, Output, OutputKind};
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
 use super::cache_scope::CacheScope;
 use super::frontend::Reader;
 use super::skip;
-use crate::buildkit::solve::FRONTEND;
+use crate::buildkit::solve::{Export, FRONTEND};
 use crate::names::Namespace;
 
 const HOSTS: &str = "add-hosts";
@@ -119,6 +119,17 @@ pub(super) fn exporter(build: &BuildPlan) -> HashMap<String, String> {
     let image = options.export.attributes().into_iter().map(|(key, value)| (key.to_owned(), value));
     let annotations = options.annotations.iter().map(|one| (one.attribute(), one.value.clone()));
     image.chain(annotations).collect()
+}
+
+/// What else it is exported as. Annotations are those of every image.
+pub(super) fn exports(build: &BuildPlan) -> Vec<Export> {
+    let annotations = || build.options.annotations.iter().map(|one| (one.attribute(), one.value.clone()));
+    let export = |output: &Output| {
+        let attrs = output.attributes().into_iter().map(|(key, value)| (key.to_owned(), value));
+        let annotations = annotations().filter(|_| output.kind != OutputKind::Tar);
+        Export { kind: output.kind.as_str(), attrs: attrs.chain(annotations).collect() }
+    };
+    build.options.outputs.iter().map(export).collect()
 }
 
 #[cfg(test)]

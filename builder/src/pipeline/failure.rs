@@ -65,6 +65,24 @@ pub enum Failure {
         /// The secret's id.
         id: String,
     },
+    /// The engine did not send what the caller asked for.
+    #[error(
+        "service `{service}`: the engine made no `{kind}` archive: it is too old to export in several forms at once"
+    )]
+    Export {
+        /// Which.
+        service: ServiceName,
+        /// The exporter.
+        kind: &'static str,
+    },
+    /// A build uses an image that was not to be pushed.
+    #[error("service `{user}` uses the image of `{used}`, which is not pushed")]
+    NotPushed {
+        /// Who uses it.
+        user: ServiceName,
+        /// Whose image it is.
+        used: ServiceName,
+    },
     /// A context lacks what the build wants.
     #[error("build of service `{service}` failed: {message}")]
     Context {
@@ -172,7 +190,11 @@ impl Failure {
                         .to_owned(),
                 ),
             ),
-            Self::Context { .. } | Self::Secret { .. } => ("build_failed", None),
+            Self::NotPushed { user, .. } => (
+                "invalid_plan",
+                Some(format!("name the services that need no pushing: `slipway build --push=false {user}`")),
+            ),
+            Self::Context { .. } | Self::Secret { .. } | Self::Export { .. } => ("build_failed", None),
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),

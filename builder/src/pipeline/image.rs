@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret as _;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{BuildDone, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning};
+use slipway_proto::v1::{
+    BuildDone, BuildExported, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning,
+};
 use slipway_registry_client::ImageRef;
 use tokio::sync::mpsc;
 
@@ -25,9 +27,12 @@ use crate::buildkit::Engine;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
 use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
+use crate::buildkit::session::exports::Exports;
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::solve::{self, ImageBuild};
+use crate::jobs;
+use crate::private_file::create_private_dir;
 use crate::registry::BaseImages;
 
 const CLIPPED: &str = "the engine cuts the output of steps: start it with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
@@ -107,7 +112,8 @@ impl Pipeline {
         locals.extend(named);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
         let (auth, values) = (self.session_auth(engine, &targets), Secrets::new(self.secrets.of(build)));
-        let services = Services { files: files.clone(), auth, secrets: values };
+        let exports = self.exports(build)?;
+        let services = Services { files: files.clone(), auth, secrets: values, exports: exports.clone() };
         let args = build.complete_args(&before.env).map_err(plan)?;
         for (name, _) in args.iter().filter(|(name, _)| attributes::is_ours(name)) {
             self.events.warn(format!("`{}`: the argument `{name}` is set by the service", build.service));
@@ -125,6 +131,8 @@ impl Pipeline {
             frontend_attrs,
             exporter_attrs: attributes::exporter(build),
             names: targets.iter().map(ToString::to_string).collect(),
+            push: !build.options.no_push,
+            exports: attributes::exports(build),
             insecure: self.registry.client().is_plain_http(first.registry()),
             sources: self.source_rules(found.as_ref().map_or(&[], |found| &found.bases)),
         };
@@ -147,7 +155,8 @@ impl Pipeline {
         let image = skip::pinned(first, digest);
         let (media_type, size) = pushed.descriptor.map(|found| (found.media_type, found.size)).unzip();
         let duration_ms = began.elapsed().as_millis() as u64;
-        if let Some(found) = found {
+        self.exported(build, &exports)?;
+        if let Some(found) = found.filter(|_| request.push) {
             self.unless_cancelled(skip::remember(&bases, &inputs, found.digest, &image)).await?;
         }
         self.events.emit(Kind::BuildDone(BuildDone {
@@ -162,6 +171,36 @@ impl Pipeline {
             size,
         }));
         Ok((image, targets))
+    }
+
+    /// Where the engine sends what the caller wants.
+    fn exports(&self, build: &BuildPlan) -> Result<Exports, Failure> {
+        let outputs = &build.options.outputs;
+        if outputs.is_empty() {
+            return Ok(Exports::default());
+        }
+        create_private_dir(&self.exports).map_err(Failure::internal)?;
+        let path = |index| jobs::exports::file(&self.exports, build.service.as_str(), index);
+        let files = (0..outputs.len()).map(|index| (index, path(index)));
+        Ok(Exports::new(files.collect(), self.max_export_bytes))
+    }
+
+    /// Tells the caller what there is to be fetched.
+    fn exported(&self, build: &BuildPlan, exports: &Exports) -> Result<(), Failure> {
+        for (index, output) in build.options.outputs.iter().enumerate() {
+            let (service, kind) = (build.service.clone(), output.kind.as_str());
+            let Some(written) = exports.written(index) else {
+                return Err(Failure::Export { service, kind });
+            };
+            self.events.emit(Kind::BuildExported(BuildExported {
+                service: service.to_string(),
+                index: index as u32,
+                kind: kind.to_owned(),
+                bytes: written.bytes,
+                digest: written.digest.to_string(),
+            }));
+        }
+        Ok(())
     }
 
     /// Until nobody else builds from the same inputs; and whether somebody did, so that the image may be there by now.
@@ -381,6 +420,8 @@ mod tests {
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),
+            exports: dir.join("exports"),
+            max_export_bytes: 1 << 20,
             clipped: AtomicBool::default(),
             events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
             runner_image: String::new(),

@@ -29,6 +29,11 @@ impl Pipeline {
     /// Makes all images of the plan; gives their variables, in the plan's order.
     pub(super) async fn build_all(&self) -> Result<ImageEnv, Failure> {
         let (builds, needs) = (&self.spec.plan.builds, self.needs());
+        for (build, needs) in builds.iter().zip(&needs) {
+            if let Some(used) = needs.iter().map(|index| &builds[*index]).find(|used| used.options.no_push) {
+                return Err(Failure::NotPushed { user: build.service.clone(), used: used.service.clone() });
+            }
+        }
         let mut states: Vec<State> = builds.iter().map(|_| State::Waiting).collect();
         let (mut running, mut failed) = (FuturesUnordered::new(), None::<Failure>);
         loop {

@@ -6,6 +6,7 @@ use slipway_manifest::print::{Digests, PrintedPlan};
 
 use crate::args::BuildArgs;
 use crate::error::ExitStatus;
+use crate::exports::Exports;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::project::Project;
@@ -29,6 +30,8 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.no_cache = args.no_cache;
     selection.options = secrets::with_absolute_contexts(args.options.to_pairs())?;
     selection.options.extend(secrets::options(&args.secrets, &project)?);
+    let exports = Exports::new(args, settings.output)?;
+    selection.options.extend(exports.options());
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
         let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;
@@ -44,13 +47,17 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         output::print_json(&one_image::as_asked(args, printed))?;
         return Ok(ExitStatus::Done);
     }
-    let plan = |project: &Project, namespace: &str| project.plan(&selection, Some(namespace));
+    let plan = |project: &Project, namespace: &str| {
+        let plan = project.plan(&selection, Some(namespace))?;
+        exports.add_to(plan, &selection.services)
+    };
     // It holds files that are read until they have been sent.
     let (prepared, session, _project) = run::prepare_and_connect(settings, project, plan).await?;
     let ending = Ending {
         detach: args.detach,
         env_file: args.env_file.as_deref(),
         metadata_file: args.metadata_file.as_deref(),
+        exports: Some(&exports),
     };
     run::run(settings, &session, prepared, ending, interrupt).await
 }

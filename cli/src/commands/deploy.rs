@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
     let mut selection = Selection::deploy(project.application.clone(), mode);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.no_cache = args.no_cache;
-    let ending = Ending { detach: args.detach, env_file: args.env_file.as_deref(), metadata_file: None };
+    let ending = Ending { detach: args.detach, env_file: args.env_file.as_deref(), metadata_file: None, exports: None };
     if args.no_build {
         let session = Session::open(settings).await?;
         let plan = project.plan(&selection, Some(&session.namespace))?;

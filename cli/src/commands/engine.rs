@@ -69,7 +69,10 @@ async fn drain(address: String, draining: bool, settings: &Settings) -> Result<(
     match (settings.output, draining) {
         (Output::Json, _) => output::print_json(&View::from(&engine))?,
         (Output::Plain, true) => {
-            output::note(format_args!("{} takes no more builds; {} of them run on it", engine.address, engine.building));
+            output::note(format_args!(
+                "{} takes no more builds; {} of them run on it",
+                engine.address, engine.building
+            ));
         }
         (Output::Plain, false) => output::note(format_args!("{} takes builds", engine.address)),
     }

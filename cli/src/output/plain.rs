@@ -85,6 +85,9 @@ impl Renderer for Plain {
                 size(build.engine_bytes),
                 build.image
             ),
+            Kind::BuildExported(export) => {
+                writeln!(out, "{} exported {}: {}", export.service, export.kind, size(export.bytes))
+            }
             Kind::CommandStarted(command) => {
                 let section = section(&command.section, command.test.as_deref());
                 writeln!(out, "{section} #{} {}", command.index + 1, one_line(&command.name))

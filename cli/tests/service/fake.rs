@@ -12,10 +12,11 @@ use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
 use slipway_proto::v1::server_service_server::{ServerService, ServerServiceServer};
 use slipway_proto::v1::{
-    CancelJobRequest, Event, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus, ListJobsRequest,
-    ListJobsResponse, ResolveImagesRequest, ResolveImagesResponse, ResolvedImage, ServerInfo, SubmitRequest,
-    SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest, WatchResponse,
-    WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said, sync_response::Kind as Answer,
+    CancelJobRequest, Event, ForgetExportRequest, ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job,
+    JobDone, JobState, JobStatus, ListJobsRequest, ListJobsResponse, ReadExportRequest, ReadExportResponse,
+    ResolveImagesRequest, ResolveImagesResponse, ResolvedImage, ServerInfo, SubmitRequest, SubmitResponse,
+    SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest, WatchResponse, WhoAmIRequest,
+    WhoAmIResponse, event::Kind, sync_request::Kind as Said, sync_response::Kind as Answer,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
@@ -46,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) widen: bool,
     /// Large contents are counted, not kept.
     pub(crate) discard: bool,
+    /// An archive; the connection of its first reading breaks in its middle.
+    pub(crate) archive: Vec<u8>,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
 }
@@ -66,6 +69,9 @@ pub(crate) struct Told {
     pub(crate) discarded: usize,
     pub(crate) watches: Vec<u64>,
     pub(crate) cancelled: bool,
+    /// The offsets at which the archive was read.
+    pub(crate) reads: Vec<u64>,
+    pub(crate) forgotten: usize,
 }
 
 #[derive(Clone)]
@@ -338,6 +344,35 @@ impl JobService for Fake {
             let _ = sender.send(Ok(WatchResponse { events: vec![event(seq + 1, done)] })).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(|item| item))))
+    }
+
+    type ReadExportStream = Pin<Box<dyn Stream<Item = Result<ReadExportResponse, Status>> + Send>>;
+
+    async fn read_export(
+        &self,
+        request: Request<ReadExportRequest>,
+    ) -> Result<Response<Self::ReadExportStream>, Status> {
+        authorize(&request)?;
+        let offset = request.get_ref().offset;
+        let mut told = self.told();
+        told.reads.push(offset);
+        let rest = self.script.archive[usize::try_from(offset).unwrap()..].to_vec();
+        let half = rest[..rest.len() / 2].to_vec();
+        Ok(Response::new(if told.reads.len() == 1 {
+            let cut = [Ok(ReadExportResponse { data: half }), Err(Status::unavailable("cut"))];
+            Box::pin(tokio_stream::iter(cut))
+        } else {
+            Box::pin(tokio_stream::iter([Ok(ReadExportResponse { data: rest })]))
+        }))
+    }
+
+    async fn forget_export(
+        &self,
+        request: Request<ForgetExportRequest>,
+    ) -> Result<Response<ForgetExportResponse>, Status> {
+        authorize(&request)?;
+        self.told().forgotten += 1;
+        Ok(Response::new(ForgetExportResponse {}))
     }
 
     async fn get(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {

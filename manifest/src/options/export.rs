@@ -92,22 +92,19 @@ impl ImageExport {
     }
 }
 
-impl FromStr for ImageExport {
-    type Err = InvalidOption;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOption> {
-        let (mut export, mut kind) = (Self::default(), None);
-        for (key, value) in fields(text) {
+impl ImageExport {
+    /// Reads these attributes on top of what it is.
+    pub(super) fn read<'t>(&mut self, fields: impl Iterator<Item = (&'t str, &'t str)>) -> Result<(), InvalidOption> {
+        for (key, value) in fields {
             match key {
-                "type" => kind = Some(value),
-                "compression" => export.compression = Some(value.parse()?),
+                "compression" => self.compression = Some(value.parse()?),
                 "compression-level" => {
                     let level = value.parse().map_err(|_| InvalidOption(format!("`{key}={value}` is no level")))?;
-                    export.compression_level = Some(level);
+                    self.compression_level = Some(level);
                 }
-                "force-compression" => export.force_compression = boolean(value)?,
-                "oci-mediatypes" => export.oci_media_types = boolean(value)?,
-                "rewrite-timestamp" => export.rewrite_timestamp = boolean(value)?,
+                "force-compression" => self.force_compression = boolean(value)?,
+                "oci-mediatypes" => self.oci_media_types = boolean(value)?,
+                "rewrite-timestamp" => self.rewrite_timestamp = boolean(value)?,
                 "name" | "push" => {
                     return Err(InvalidOption(format!(
                         "`{key}`: the image goes where its `image` in the manifest says"
@@ -119,13 +116,17 @@ impl FromStr for ImageExport {
                 }
             }
         }
-        match kind {
-            Some("image") => export.check().map(|()| export),
-            Some(other) => {
-                Err(InvalidOption(format!("`type={}` is not supported yet: `type=image` is", other.escape_debug())))
-            }
-            None => Err(InvalidOption::new("it lacks `type=image`")),
-        }
+        self.check()
+    }
+}
+
+impl FromStr for ImageExport {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOption> {
+        let mut export = Self::default();
+        export.read(fields(text).filter(|field| *field != ("type", "image")))?;
+        Ok(export)
     }
 }
 

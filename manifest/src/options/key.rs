@@ -30,8 +30,10 @@ pub enum OptionKey {
     Sbom,
     /// `type=provenance,…` or `type=sbom,…`.
     Attest,
-    /// `type=image,compression=zstd,…`.
+    /// `type=image,compression=zstd,…`, or what the caller gets: `type=oci,…`.
     Export,
+    /// `true` or `false`.
+    Push,
     /// `id=ID,env=NAME` or `id=ID,src=PATH`.
     Secret,
     /// `NAME=CONTEXT`.
@@ -39,7 +41,7 @@ pub enum OptionKey {
 }
 
 impl OptionKey {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Label,
         Self::Annotation,
         Self::ExtraHost,
@@ -52,6 +54,7 @@ impl OptionKey {
         Self::Sbom,
         Self::Attest,
         Self::Export,
+        Self::Push,
         Self::Secret,
         Self::Context,
     ];
@@ -71,6 +74,7 @@ impl OptionKey {
             Self::Sbom => "sbom",
             Self::Attest => "attest",
             Self::Export => "export",
+            Self::Push => "push",
             Self::Secret => "secret",
             Self::Context => "build-context",
         }
@@ -89,7 +93,9 @@ impl OptionKey {
             Self::NoCacheFilter => "no_cache_filter",
             Self::Secret => "secrets",
             Self::Context => "additional_contexts",
-            Self::Network | Self::Pull | Self::Provenance | Self::Sbom | Self::Attest | Self::Export => self.as_str(),
+            Self::Network | Self::Pull | Self::Provenance | Self::Sbom | Self::Attest | Self::Export | Self::Push => {
+                self.as_str()
+            }
         }
     }
 }

@@ -41,6 +41,10 @@ fn what_is_written_is_read_again() {
         (OptionKey::Attest, "type=provenance,mode=max,version=v1"),
         (OptionKey::Attest, "type=sbom,generator=okteto.dev/scan:1"),
         (OptionKey::Export, "type=image,compression=zstd,compression-level=22,rewrite-timestamp=true"),
+        (OptionKey::Push, "false"),
+        (OptionKey::Export, "type=docker,compression=gzip"),
+        (OptionKey::Export, "type=tar"),
+        (OptionKey::Export, "oci-mediatypes=1,type=oci"),
         (OptionKey::Context, "lib=../lib"),
         (OptionKey::Context, "base=docker-image://debian:12"),
         (OptionKey::Secret, "id=npm,env=OLD"),
@@ -67,12 +71,19 @@ fn what_is_written_is_read_again() {
     provenance mode=max,version=v1
     sbom generator=okteto.dev/scan:1
     export type=image,oci-mediatypes=true,compression=zstd,compression-level=22,rewrite-timestamp=true
+    push false
+    export type=docker,oci-mediatypes=false,compression=gzip
+    export type=tar
+    export type=oci,oci-mediatypes=true
     build-context base=docker-image://debian:12
     build-context lib=../lib
     secret id=key,"src=a,b"
     secret id=npm,env=NPM_TOKEN,rotates=true
     "#);
     assert_eq!(again(&options), options);
+    let of_the_image = options.of_the_image();
+    let exports: Vec<_> = of_the_image.iter().filter(|(key, _)| *key == OptionKey::Export).collect();
+    assert_eq!(exports.len(), 1, "where results go makes no other image");
     let stored = serde_json::to_string(&options).unwrap();
     assert_eq!(serde_json::from_str::<BuildOptions>(&stored).unwrap(), options);
     assert_eq!(BuildOptions::default().to_pairs(), []);
@@ -109,10 +120,12 @@ fn what_makes_no_sense_is_named() {
     insta::assert_snapshot!(refused(OptionKey::Pull, "yes"), @"`yes` is neither true nor false");
     insta::assert_snapshot!(refused(OptionKey::Provenance, "mode=all"), @"`mode=all` is nothing that can be asked for: `mode=min`, `mode=max`, `version=v1` and `version=v0.2` are");
     insta::assert_snapshot!(refused(OptionKey::Attest, "mode=max"), @"it lacks `type=provenance` or `type=sbom`");
-    insta::assert_snapshot!(refused(OptionKey::Export, "compression=gzip"), @"it lacks `type=image`");
+    insta::assert_snapshot!(refused(OptionKey::Export, "compression=gzip"), @"it lacks a type, such as `type=image`");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compresion=gzip"), @"`compresion` is no attribute of an image: did you mean `compression`?");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=gzip,compression-level=10"), @"`compression-level=10`: 0 to 9 are there");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=zstd,oci-mediatypes=false"), @"`compression=estargz` and `compression=zstd` need `oci-mediatypes=true`");
+    insta::assert_snapshot!(refused(OptionKey::Export, "type=registry"), @"`type=registry`: `image`, `oci`, `docker`, `local` and `tar` are there");
+    insta::assert_snapshot!(refused(OptionKey::Export, "type=tar,compression=gzip"), @"`compression`: `type=tar` has no such attribute");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,name=x"), @"`name`: the image goes where its `image` in the manifest says");
     assert!("labels".parse::<OptionKey>().is_err());
 }

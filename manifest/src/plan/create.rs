@@ -241,7 +241,7 @@ impl Planner<'_> {
             depends_on: build.depends_on.iter().map(|dependency| dependency.service.clone()).collect(),
             platforms,
             no_cache: selection.no_cache,
-            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false) || !options.no_cache_filter.is_empty(),
+            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false) || options.always_builds(),
             options,
             only_if_missing: selection.build == BuildMode::IfMissing,
         })
@@ -259,6 +259,12 @@ impl Planner<'_> {
             if let Err(error) = options.set(*key, &expanded) {
                 let message = format!("`build.{}.{}`: {error}", build.service, key.manifest_key());
                 self.report.error(text.place, message);
+            }
+            if *key == OptionKey::Export && !options.outputs.is_empty() {
+                options.outputs.clear();
+                let message = format!("`build.{}.export` is about the image itself: `type=image`", build.service);
+                let hint = format!("`slipway build --export {expanded} {}` brings another form of it", build.service);
+                self.report.error_with(text.place, message, Some(hint));
             }
             // What is built before was read from the text as it was written.
             let known = |service: &&ServiceName| build.depends_on.iter().any(|known| known.service == **service);

@@ -1257,7 +1257,7 @@ pub struct Event {
     pub job: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
     )]
     #[serde(flatten)]
     pub kind: ::core::option::Option<event::Kind>,
@@ -1313,6 +1313,9 @@ pub mod event {
         #[prost(message, tag = "24")]
         #[serde(rename = "sync.progress")]
         SyncProgress(super::SyncProgress),
+        #[prost(message, tag = "25")]
+        #[serde(rename = "build.exported")]
+        BuildExported(super::BuildExported),
     }
 }
 #[derive(serde::Serialize)]
@@ -1374,6 +1377,24 @@ pub struct BuildStarted {
     /// The engine that builds it.
     #[prost(string, tag = "2")]
     pub engine: ::prost::alloc::string::String,
+}
+/// A result of a build is there for the caller, who reads it with JobService.ReadExport.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildExported {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// From 0, in the order of the build's options `export`.
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
+    /// `oci`, `docker` or `tar`.
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Of the whole archive, `sha256:…`.
+    #[prost(string, tag = "5")]
+    pub digest: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1985,7 +2006,7 @@ pub struct BuildPlan {
     #[prost(bool, tag = "14")]
     pub no_skip: bool,
     /// What goes to BuildKit besides. Keys are the flags' names of `slipway build` (`label`, `annotation`, `add-host`,
-    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `secret`, `build-context`), values the texts
+    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `push`, `secret`, `build-context`), values the texts
     /// that they take; one pair for each time that a flag would be given. A key that the service does not know is an error. A
     /// `secret` says where its value is (`env=NAME` or `src=PATH`); the value is in SubmitRequest.secrets.
     #[prost(message, repeated, tag = "15")]
@@ -2171,6 +2192,35 @@ pub struct WatchResponse {
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<Event>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadExportRequest {
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// As BuildExported names it.
+    #[prost(uint32, tag = "3")]
+    pub index: u32,
+    /// In bytes.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadExportResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetExportRequest {
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub index: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetExportResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJobRequest {
     #[prost(string, tag = "1")]
@@ -2420,6 +2470,56 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("slipway.v1.JobService", "List"));
             self.inner.unary(req, path, codec).await
         }
+        /// A result of a build that the caller asked for (BuildExported), from an offset on, to its end.
+        pub async fn read_export(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadExportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadExportResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.JobService/ReadExport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.JobService", "ReadExport"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The caller has it: the service need not keep it. It keeps none for longer than some hours.
+        pub async fn forget_export(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ForgetExportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetExportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.JobService/ForgetExport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.JobService", "ForgetExport"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Asks the job to end; it has ended when job.done comes. A job that has ended stays as it is.
         pub async fn cancel(
             &mut self,
@@ -2483,6 +2583,25 @@ pub mod job_service_server {
             request: tonic::Request<super::ListJobsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListJobsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadExport method.
+        type ReadExportStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadExportResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A result of a build that the caller asked for (BuildExported), from an offset on, to its end.
+        async fn read_export(
+            &self,
+            request: tonic::Request<super::ReadExportRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadExportStream>, tonic::Status>;
+        /// The caller has it: the service need not keep it. It keeps none for longer than some hours.
+        async fn forget_export(
+            &self,
+            request: tonic::Request<super::ForgetExportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ForgetExportResponse>,
             tonic::Status,
         >;
         /// Asks the job to end; it has ended when job.done comes. A job that has ended stays as it is.
@@ -2730,6 +2849,97 @@ pub mod job_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.JobService/ReadExport" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadExportSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::ServerStreamingService<super::ReadExportRequest>
+                    for ReadExportSvc<T> {
+                        type Response = super::ReadExportResponse;
+                        type ResponseStream = T::ReadExportStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadExportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::read_export(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadExportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.JobService/ForgetExport" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForgetExportSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::UnaryService<super::ForgetExportRequest>
+                    for ForgetExportSvc<T> {
+                        type Response = super::ForgetExportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetExportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::forget_export(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForgetExportSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -14,6 +14,7 @@ mod crash;
 mod deploy;
 mod deploy_output;
 mod example;
+mod exports;
 mod many_rules;
 mod network;
 mod options;

@@ -1,0 +1,116 @@
+//! An archive from the service: goes on where a connection broke, and proved by its digest.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+use slipway_context::Digest;
+use slipway_proto::v1::{BuildExported, ForgetExportRequest, ReadExportRequest};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::client::{Backoff, Client, Patience, SHORT_CALL, is_transient, timed};
+
+/// Pieces between the connection and who takes them; each is 256 KiB.
+const QUEUE: usize = 16;
+
+/// Gives the archive to `take`, which reads it to its end: reading fails there if it is not what the service announced. Then the
+/// service need not keep it.
+pub(super) async fn fetch(
+    client: &Client,
+    job: &str,
+    export: &BuildExported,
+    take: impl FnOnce(&mut dyn Read) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let (pieces, queue) = mpsc::channel(QUEUE);
+    let taking = tokio::task::spawn_blocking(move || take(&mut Archive { queue, piece: Vec::new(), read: 0 }));
+    let sending = async {
+        let end = send(client, job, export, &pieces).await;
+        if let Err(error) = end {
+            let _ = pieces.send(Err(error)).await;
+        }
+        drop(pieces);
+    };
+    let (taken, ()) = tokio::join!(taking, sending);
+    taken.context("take the archive")??;
+    let BuildExported { service, index, .. } = export.clone();
+    let request = ForgetExportRequest { job: job.to_owned(), service, index };
+    if let Err(status) = client.jobs().forget_export(timed(request, SHORT_CALL)).await {
+        // It does so by itself some time.
+        tracing::info!(%status, "the service keeps the archive");
+    }
+    Ok(())
+}
+
+/// Sends pieces on until all are there, or nobody takes them any more.
+async fn send(
+    client: &Client,
+    job: &str,
+    export: &BuildExported,
+    pieces: &mpsc::Sender<io::Result<Vec<u8>>>,
+) -> io::Result<()> {
+    let (mut offset, mut hash) = (0, Sha256::new());
+    let (mut trouble, mut backoff) = (None, Backoff::new());
+    while offset < export.bytes {
+        let before = offset;
+        let request =
+            ReadExportRequest { job: job.to_owned(), service: export.service.clone(), index: export.index, offset };
+        let reading = async {
+            let mut stream = client.jobs().read_export(request).await?.into_inner();
+            while let Some(piece) = stream.message().await? {
+                offset += piece.data.len() as u64;
+                hash.update(&piece.data);
+                if pieces.send(Ok(piece.data)).await.is_err() {
+                    return Ok(false);
+                }
+            }
+            Ok::<_, Status>(true)
+        };
+        match reading.await {
+            Ok(true) if offset == before => return Err(cut(format_args!("it ends after {offset} bytes"))),
+            Ok(true) => {}
+            // Who takes it knows why no more is wanted.
+            Ok(false) => return Ok(()),
+            Err(status) if is_transient(&status) => {
+                if offset > before {
+                    (trouble, backoff) = (None, Backoff::new());
+                }
+                if trouble.get_or_insert_with(Instant::now).elapsed() > Patience::RESTART.0 {
+                    return Err(cut(format_args!("{}", client.error(&status))));
+                }
+                tracing::info!(%status, offset, "the connection broke; going on");
+                tokio::time::sleep(backoff.next()).await;
+            }
+            Err(status) => return Err(cut(format_args!("{}", client.error(&status)))),
+        }
+    }
+    let digest = Digest::from_bytes(hash.finalize().into()).to_string();
+    if digest == export.digest { Ok(()) } else { Err(cut(format_args!("it came as {digest}, not {}", export.digest))) }
+}
+
+fn cut(why: std::fmt::Arguments<'_>) -> io::Error {
+    io::Error::other(why.to_string())
+}
+
+/// What has come, as a file to be read.
+struct Archive {
+    queue: mpsc::Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    read: usize,
+}
+
+impl Read for Archive {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.piece.len() {
+            match self.queue.blocking_recv() {
+                Some(piece) => (self.piece, self.read) = (piece?, 0),
+                None => return Ok(0),
+            }
+        }
+        let count = (self.piece.len() - self.read).min(buffer.len());
+        buffer[..count].copy_from_slice(&self.piece[self.read..self.read + count]);
+        self.read += count;
+        Ok(count)
+    }
+}
