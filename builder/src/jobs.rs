@@ -8,6 +8,7 @@
 //! | [`state`] | kinds and states |
 //! | [`spec`] | the job's folder and what its process needs to know |
 //! | [`event_log`] | the events on disk |
+//! | [`agents`] | SSH agents of callers, while these are there |
 //! | [`exports`] | archives that wait for their caller |
 //! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
@@ -16,6 +17,7 @@
 //! | `cleaning` | which blobs nobody needs any more |
 //! | `supervisor` | follows a running job to its end, also one that an earlier service started |
 
+pub mod agents;
 mod ahead;
 mod changes;
 mod cleaning;
@@ -195,6 +197,8 @@ struct Inner {
     sweeps: Mutex<HashMap<Namespace, Arc<RwLock<()>>>>,
     /// What was uploaded and is part of no tree yet.
     pending: Mutex<HashMap<Namespace, Arc<Pending>>>,
+    /// SSH agents of callers.
+    agents: agents::Agents,
     /// Something may be able to start.
     wake: Notify,
     /// The row of a job that has ended says so.
@@ -227,6 +231,7 @@ impl Jobs {
                 syncs,
                 sweeps,
                 pending,
+                agents: agents::Agents::default(),
                 wake,
                 ended,
                 tracker,

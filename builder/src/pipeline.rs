@@ -78,6 +78,8 @@ pub struct Pipeline {
     pub secrets: Secrets,
     /// Whether it was told that the engine cuts output.
     pub clipped: AtomicBool,
+    /// The service's folder, where it can be reached by jobs.
+    pub data_dir: PathBuf,
     /// Where archives for the job's caller go.
     pub exports: PathBuf,
     /// The most bytes of one.

@@ -58,6 +58,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
+        data_dir: config.data_dir.clone(),
         exports: exports::dir(&config.data_dir, spec.job),
         max_export_bytes: config.jobs.max_export_bytes,
         clipped: AtomicBool::default(),

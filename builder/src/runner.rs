@@ -35,6 +35,7 @@ use crate::buildkit::session::auth::Auth;
 use crate::buildkit::session::exports::Exports;
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
+use crate::buildkit::session::ssh::Agents;
 use crate::buildkit::session::{Services, Session};
 use crate::buildkit::{self, Engine};
 use crate::store::Blobs;
@@ -184,7 +185,8 @@ impl Runner {
         let agent = Local::File { name: AGENT.to_owned(), path: place.agent.clone(), digest };
         let locals = BTreeMap::from([("src".to_owned(), Local::Tree(place.root)), ("agent".to_owned(), agent)]);
         let files = FileSync::new(blobs, locals, "src");
-        let services = Services { files, auth, secrets: Secrets::default(), exports: Exports::default() };
+        let services =
+            Services { files, auth, secrets: Secrets::default(), ssh: Agents::default(), exports: Exports::default() };
         let session = Session::open(engine, &place.shared_key, services).await?;
         let gateway = Gateway::open(engine, &session, &place.sources);
 

@@ -91,6 +91,7 @@ pub async fn run(
             result = preparing => result,
             () = jobs.clean_regularly() => Ok(()),
             () = pool.look_after() => Ok(()),
+            result = jobs.pass_agents_on() => result.context("pass SSH agents on"),
         };
         Ok((managed, result))
     };

@@ -152,6 +152,10 @@ pub(crate) struct BuildArgs {
     /// rotates=true another value builds nothing anew (repeatable)
     #[arg(long = "secret", value_name = "id=ID[,src=PATH|,env=NAME]")]
     pub(crate) secrets: Vec<String>,
+    /// Give an SSH agent to RUN steps that mount it: the one in SSH_AUTH_SOCK, the one with this socket, or one with these private
+    /// keys (repeatable)
+    #[arg(long = "ssh", value_name = "ID[=SOCKET|=KEY[,KEY]]")]
+    pub(crate) ssh: Vec<String>,
     /// The stage to build, instead of the manifest's, of every service built
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,

@@ -34,6 +34,7 @@ mod run;
 mod secrets;
 mod session;
 mod settings;
+mod ssh;
 mod submit;
 mod sync;
 mod watch;

@@ -11,7 +11,7 @@ use slipway_manifest::{ImageEnv, Plan, ServiceName};
 use slipway_proto::v1::{GetJobRequest, Job, JobState};
 
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
-use crate::error::{ExitStatus, Interrupted};
+use crate::error::{ExitStatus, Interrupted, Usage};
 use crate::exports::Exports;
 use crate::follow::{self, Followed, OnInterrupt, follow};
 use crate::interrupt::Interrupt;
@@ -22,6 +22,7 @@ use crate::roots::Roots;
 use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::ssh::Agents;
 use crate::submit::{self, Prepared, Submitted};
 use crate::sync::{Blobs, Memory, SyncError, sync};
 
@@ -45,8 +46,9 @@ pub(crate) struct Ending<'a> {
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let roots = Roots::new(project.scan_cache.clone());
     let secrets = secrets::values(&plan, project)?;
+    let agents = Agents::of(&plan, project)?;
     let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
-    Ok(Prepared { secrets, ..prepared })
+    Ok(Prepared { secrets, agents, ..prepared })
 }
 
 /// The same with whole contexts, and without the values of secrets.
@@ -60,7 +62,7 @@ fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepa
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);
     }
     let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
-    Ok(Prepared { plan, roots, builds, commands, secrets: Vec::new() })
+    Ok(Prepared { plan, roots, builds, commands, secrets: Vec::new(), agents: Agents::default() })
 }
 
 /// Makes a job of what was prepared.
@@ -72,6 +74,9 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
     let client = &session.client;
+    if ending.detach && !prepared.agents.is_empty() {
+        return Err(Usage::new("--detach leaves nobody here whose SSH agent builds could use").into());
+    }
     interrupt.claim();
     let (job, missing) = tokio::select! {
         submitted = submit_widened(client, &session.namespace, &mut prepared, interrupt) => submitted?,
@@ -81,6 +86,8 @@ pub(crate) async fn run(
         }
     };
     let job = job.id;
+    let agents = std::mem::take(&mut prepared.agents);
+    let _serving = agents.serve(client, &job);
     let memory = Memory::new(settings.environment.cache_dir(), client.url(), &session.namespace);
     let (mut blobs, mut there) = (Blobs::default(), Blobs::default());
     for tree in prepared.roots.trees() {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
 use crate::roots::{BuildRoots, Roots, is_dockerfile};
+use crate::ssh::Agents;
 use crate::sync::Inline;
 
 /// A plan, the trees that it reads, and which build reads which.
@@ -22,6 +23,8 @@ pub(crate) struct Prepared {
     pub(crate) commands: Option<String>,
     /// The values of the builds' secrets.
     pub(crate) secrets: Vec<SecretValue>,
+    /// The SSH agents that builds may use.
+    pub(crate) agents: Agents,
 }
 
 impl Prepared {

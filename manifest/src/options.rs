@@ -11,6 +11,7 @@ mod named_context;
 mod output;
 pub(crate) mod secret;
 mod shm;
+mod ssh;
 #[cfg(test)]
 mod tests;
 mod ulimit;
@@ -29,6 +30,7 @@ pub use key::OptionKey;
 pub use named_context::{NamedContext, familiar_name};
 pub use output::{Output, OutputKind};
 pub use secret::{MAX_SECRET, Secret, SecretFlag, SecretSource};
+pub use ssh::SshAgent;
 pub use ulimit::Ulimit;
 
 /// More of one kind than any build has.
@@ -83,6 +85,9 @@ pub struct BuildOptions {
     /// What the Dockerfile finds under a name instead of an image or a stage, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, NamedContext>,
+    /// SSH agents for RUN steps, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh: BTreeMap<String, SshAgent>,
     /// Secrets for RUN steps, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Secret>,
@@ -168,6 +173,10 @@ impl BuildOptions {
                 let (name, context) = named_context::parse(text)?;
                 self.contexts.insert(name, context);
             }
+            OptionKey::Ssh => {
+                let agent: SshAgent = text.parse()?;
+                self.ssh.insert(agent.id.clone(), agent);
+            }
             OptionKey::Secret => {
                 let secret: Secret = text.parse()?;
                 self.secrets.insert(secret.id.clone(), secret);
@@ -180,6 +189,7 @@ impl BuildOptions {
             self.no_cache_filter.len(),
             self.secrets.len(),
             self.contexts.len(),
+            self.ssh.len(),
         ];
         if most.into_iter().any(|count| count > MAX_OF_ONE) {
             return Err(InvalidOption(format!("more than {MAX_OF_ONE} of them")));
@@ -212,6 +222,7 @@ impl BuildOptions {
         }
         pairs.extend(self.outputs.iter().map(|one| (OptionKey::Export, one.to_string())));
         pairs.extend(self.contexts.iter().map(|(name, one)| (OptionKey::Context, format!("{name}={one}"))));
+        pairs.extend(self.ssh.values().map(|one| (OptionKey::Ssh, one.to_string())));
         pairs.extend(self.secrets.values().map(|one| (OptionKey::Secret, one.to_string())));
         pairs
     }
@@ -225,11 +236,11 @@ impl BuildOptions {
     }
 
     /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again and where results go, and without
-    /// secrets and named contexts, whose contents count and not where they come from.
+    /// secrets, agents and named contexts, whose contents count and not where they come from.
     pub fn of_the_image(&self) -> Vec<(OptionKey, String)> {
-        use OptionKey::{Context, NoCacheFilter, Pull, Push, Secret};
+        use OptionKey::{Context, NoCacheFilter, Pull, Push, Secret, Ssh};
         let mut pairs = Self { outputs: Vec::new(), ..self.clone() }.to_pairs();
-        pairs.retain(|(key, _)| !matches!(key, NoCacheFilter | Pull | Secret | Context | Push));
+        pairs.retain(|(key, _)| !matches!(key, NoCacheFilter | Pull | Secret | Ssh | Context | Push));
         pairs
     }
 

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt as _};
 use slipway_proto::v1 as api;
 use slipway_proto::v1::job_service_server::JobService;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::namespace;
 use super::status::from_jobs;
@@ -19,6 +20,8 @@ use crate::jobs::sync::Submitted;
 const QUEUE: usize = 4;
 /// Bytes of an archive in one message.
 const PIECE: usize = 256 << 10;
+/// The same of what passes between a step and an SSH agent.
+const AGENT_PIECE: usize = 32 << 10;
 
 pub(super) struct JobApi(pub(super) State);
 
@@ -93,6 +96,50 @@ impl JobService for JobApi {
         let forgotten = self.0.jobs.forget_export(&caller, &request.job, which).await;
         forgotten.map_err(|error| from_jobs(&error))?;
         Ok(Response::new(api::ForgetExportResponse {}))
+    }
+
+    type AttachAgentsStream = Pin<Box<dyn Stream<Item = Result<api::AgentConnection, Status>> + Send>>;
+
+    async fn attach_agents(
+        &self,
+        request: Request<api::AttachAgentsRequest>,
+    ) -> Result<Response<Self::AttachAgentsStream>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let asked = self.0.jobs.attach_agents(&caller, &request.job, request.ids).await;
+        let asked = ReceiverStream::new(asked.map_err(|error| from_jobs(&error))?);
+        let here = futures::stream::once(async { Ok(api::AgentConnection::default()) });
+        let asked = asked.map(|asked| Ok(api::AgentConnection { connection: asked.connection, id: asked.id }));
+        Ok(Response::new(Box::pin(here.chain(asked))))
+    }
+
+    type ServeAgentStream = Pin<Box<dyn Stream<Item = Result<api::AgentData, Status>> + Send>>;
+
+    async fn serve_agent(
+        &self,
+        request: Request<Streaming<api::AgentData>>,
+    ) -> Result<Response<Self::ServeAgentStream>, Status> {
+        let (caller, mut from_caller) = open(&self.0, request).await?;
+        let first = from_caller.message().await?.ok_or_else(|| Status::invalid_argument("no first message"))?;
+        let stream = self.0.jobs.take_agent(&caller, &first.job, first.connection).await;
+        let (from_step, mut to_step) = stream.map_err(|error| from_jobs(&error))?.into_split();
+        tokio::spawn(async move {
+            let mut data = first.data;
+            loop {
+                if to_step.write_all(&data).await.is_err() {
+                    return;
+                }
+                match from_caller.message().await {
+                    Ok(Some(message)) => data = message.data,
+                    _ => break,
+                }
+            }
+            let _ = to_step.shutdown().await;
+        });
+        let pieces = ReaderStream::with_capacity(from_step, AGENT_PIECE).map(|piece| match piece {
+            Ok(piece) => Ok(api::AgentData { data: piece.to_vec(), ..api::AgentData::default() }),
+            Err(error) => Err(Status::aborted(error.to_string())),
+        });
+        Ok(Response::new(Box::pin(pieces)))
     }
 
     async fn get(&self, request: Request<api::GetJobRequest>) -> Result<Response<api::Job>, Status> {

@@ -5,11 +5,13 @@ pub mod auth;
 pub mod exports;
 pub mod filesync;
 pub mod secrets;
+pub mod ssh;
 
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_server::FileSendServer;
+use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
@@ -19,7 +21,7 @@ use tonic::service::Routes;
 use super::{Engine, Error, MAX_MESSAGE, WINDOW};
 
 /// What BuildKit may call. Of these it looks up the two `DiffCopy` before it calls; the rest is listed for good measure.
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 10] = [
     "/grpc.health.v1.Health/Check",
     "/moby.filesync.v1.FileSync/DiffCopy",
     "/moby.filesync.v1.FileSend/DiffCopy",
@@ -28,6 +30,8 @@ const METHODS: [&str; 8] = [
     "/moby.filesync.v1.Auth/GetTokenAuthority",
     "/moby.filesync.v1.Auth/VerifyTokenAuthority",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/moby.sshforward.v1.SSH/CheckAgent",
+    "/moby.sshforward.v1.SSH/ForwardAgent",
 ];
 
 /// The services of one session.
@@ -39,6 +43,8 @@ pub struct Services {
     pub auth: auth::Auth,
     /// Secrets by id.
     pub secrets: secrets::Secrets,
+    /// SSH agents by id.
+    pub ssh: ssh::Agents,
     /// Where archives go that BuildKit sends.
     pub exports: exports::Exports,
 }
@@ -63,6 +69,7 @@ impl Session {
             .add_service(FileSendServer::new(services.exports).max_decoding_message_size(MAX_MESSAGE))
             .add_service(AuthServer::new(services.auth))
             .add_service(SecretsServer::new(services.secrets))
+            .add_service(SshServer::new(services.ssh))
             .prepare();
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .initial_connection_window_size(WINDOW)

@@ -30,6 +30,7 @@ use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
 use crate::buildkit::session::exports::Exports;
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
+use crate::buildkit::session::ssh::{Agents, Dial};
 use crate::buildkit::solve::{self, ImageBuild};
 use crate::jobs;
 use crate::private_file::create_private_dir;
@@ -113,7 +114,8 @@ impl Pipeline {
         let files = FileSync::new(self.blobs.clone(), locals, "context");
         let (auth, values) = (self.session_auth(engine, &targets), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build)?;
-        let services = Services { files: files.clone(), auth, secrets: values, exports: exports.clone() };
+        let services =
+            Services { files: files.clone(), auth, secrets: values, ssh: self.agents(build), exports: exports.clone() };
         let args = build.complete_args(&before.env).map_err(plan)?;
         for (name, _) in args.iter().filter(|(name, _)| attributes::is_ours(name)) {
             self.events.warn(format!("`{}`: the argument `{name}` is set by the service", build.service));
@@ -171,6 +173,16 @@ impl Pipeline {
             size,
         }));
         Ok((image, targets))
+    }
+
+    /// The SSH agents that the caller has for it.
+    fn agents(&self, build: &BuildPlan) -> Agents {
+        let (data_dir, job) = (self.data_dir.clone(), self.spec.job);
+        let dial: Dial = Arc::new(move |id, connect| {
+            let data_dir = data_dir.clone();
+            Box::pin(async move { jobs::agents::dial(&data_dir, job, &id, connect).await })
+        });
+        Agents::new(build.options.ssh.keys().cloned().collect(), dial)
     }
 
     /// Where the engine sends what the caller wants.
@@ -420,6 +432,7 @@ mod tests {
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),
+            data_dir: dir.to_owned(),
             exports: dir.join("exports"),
             max_export_bytes: 1 << 20,
             clipped: AtomicBool::default(),

@@ -13,6 +13,7 @@ use crate::project::Project;
 use crate::run::{self, Ending};
 use crate::secrets;
 use crate::settings::Settings;
+use crate::ssh;
 
 mod one_image;
 
@@ -30,6 +31,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.no_cache = args.no_cache;
     selection.options = secrets::with_absolute_contexts(args.options.to_pairs())?;
     selection.options.extend(secrets::options(&args.secrets, &project)?);
+    selection.options.extend(ssh::options(&args.ssh)?);
     let exports = Exports::new(args, settings.output)?;
     selection.options.extend(exports.options());
     if args.print {

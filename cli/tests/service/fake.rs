@@ -12,11 +12,12 @@ use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
 use slipway_proto::v1::server_service_server::{ServerService, ServerServiceServer};
 use slipway_proto::v1::{
-    CancelJobRequest, Event, ForgetExportRequest, ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job,
-    JobDone, JobState, JobStatus, ListJobsRequest, ListJobsResponse, ReadExportRequest, ReadExportResponse,
-    ResolveImagesRequest, ResolveImagesResponse, ResolvedImage, ServerInfo, SubmitRequest, SubmitResponse,
-    SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest, WatchResponse, WhoAmIRequest,
-    WhoAmIResponse, event::Kind, sync_request::Kind as Said, sync_response::Kind as Answer,
+    AgentConnection, AgentData, AttachAgentsRequest, CancelJobRequest, Event, ForgetExportRequest,
+    ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus, ListJobsRequest,
+    ListJobsResponse, ReadExportRequest, ReadExportResponse, ResolveImagesRequest, ResolveImagesResponse,
+    ResolvedImage, ServerInfo, SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse,
+    SyncStored, WatchRequest, WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said,
+    sync_response::Kind as Answer,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
@@ -373,6 +374,21 @@ impl JobService for Fake {
         authorize(&request)?;
         self.told().forgotten += 1;
         Ok(Response::new(ForgetExportResponse {}))
+    }
+
+    type AttachAgentsStream = Pin<Box<dyn Stream<Item = Result<AgentConnection, Status>> + Send>>;
+
+    async fn attach_agents(
+        &self,
+        _: Request<AttachAgentsRequest>,
+    ) -> Result<Response<Self::AttachAgentsStream>, Status> {
+        Err(Status::unimplemented("agents"))
+    }
+
+    type ServeAgentStream = Pin<Box<dyn Stream<Item = Result<AgentData, Status>> + Send>>;
+
+    async fn serve_agent(&self, _: Request<Streaming<AgentData>>) -> Result<Response<Self::ServeAgentStream>, Status> {
+        Err(Status::unimplemented("agents"))
     }
 
     async fn get(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {

@@ -34,6 +34,8 @@ pub enum OptionKey {
     Export,
     /// `true` or `false`.
     Push,
+    /// `ID`, or `ID=FILE[,FILE…]`.
+    Ssh,
     /// `id=ID,env=NAME` or `id=ID,src=PATH`.
     Secret,
     /// `NAME=CONTEXT`.
@@ -41,7 +43,7 @@ pub enum OptionKey {
 }
 
 impl OptionKey {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Label,
         Self::Annotation,
         Self::ExtraHost,
@@ -55,6 +57,7 @@ impl OptionKey {
         Self::Attest,
         Self::Export,
         Self::Push,
+        Self::Ssh,
         Self::Secret,
         Self::Context,
     ];
@@ -75,6 +78,7 @@ impl OptionKey {
             Self::Attest => "attest",
             Self::Export => "export",
             Self::Push => "push",
+            Self::Ssh => "ssh",
             Self::Secret => "secret",
             Self::Context => "build-context",
         }
@@ -93,9 +97,14 @@ impl OptionKey {
             Self::NoCacheFilter => "no_cache_filter",
             Self::Secret => "secrets",
             Self::Context => "additional_contexts",
-            Self::Network | Self::Pull | Self::Provenance | Self::Sbom | Self::Attest | Self::Export | Self::Push => {
-                self.as_str()
-            }
+            Self::Network
+            | Self::Pull
+            | Self::Provenance
+            | Self::Sbom
+            | Self::Attest
+            | Self::Export
+            | Self::Push
+            | Self::Ssh => self.as_str(),
         }
     }
 }

@@ -47,6 +47,8 @@ fn what_is_written_is_read_again() {
         (OptionKey::Export, "oci-mediatypes=1,type=oci"),
         (OptionKey::Context, "lib=../lib"),
         (OptionKey::Context, "base=docker-image://debian:12"),
+        (OptionKey::Ssh, "default"),
+        (OptionKey::Ssh, "deploy=~/.ssh/id_a,/b"),
         (OptionKey::Secret, "id=npm,env=OLD"),
         (OptionKey::Secret, "id=npm,env=NPM_TOKEN,rotates=true"),
         (OptionKey::Secret, "id=key,\"src=a,b\""),
@@ -77,6 +79,8 @@ fn what_is_written_is_read_again() {
     export type=oci,oci-mediatypes=true
     build-context base=docker-image://debian:12
     build-context lib=../lib
+    ssh default
+    ssh deploy=~/.ssh/id_a,/b
     secret id=key,"src=a,b"
     secret id=npm,env=NPM_TOKEN,rotates=true
     "#);

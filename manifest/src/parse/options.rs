@@ -9,7 +9,14 @@ use crate::{
 };
 
 pub(super) fn read(build: &mut Build, fields: &mut Fields<'_>, report: &mut Report) {
-    for key in [OptionKey::Label, OptionKey::Annotation, OptionKey::ExtraHost, OptionKey::Ulimit, OptionKey::Context] {
+    for key in [
+        OptionKey::Label,
+        OptionKey::Annotation,
+        OptionKey::ExtraHost,
+        OptionKey::Ulimit,
+        OptionKey::Context,
+        OptionKey::Ssh,
+    ] {
         let name = key.manifest_key();
         if let Some(entry) = fields.take(name) {
             let texts = assignments(key, &entry.value, &fields.name(name), report);

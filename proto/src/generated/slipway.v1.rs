@@ -2006,7 +2006,7 @@ pub struct BuildPlan {
     #[prost(bool, tag = "14")]
     pub no_skip: bool,
     /// What goes to BuildKit besides. Keys are the flags' names of `slipway build` (`label`, `annotation`, `add-host`,
-    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `push`, `secret`, `build-context`), values the texts
+    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `push`, `ssh`, `secret`, `build-context`), values the texts
     /// that they take; one pair for each time that a flag would be given. A key that the service does not know is an error. A
     /// `secret` says where its value is (`env=NAME` or `src=PATH`); the value is in SubmitRequest.secrets.
     #[prost(message, repeated, tag = "15")]
@@ -2221,6 +2221,33 @@ pub struct ForgetExportRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForgetExportResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachAgentsRequest {
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    /// As the builds' options `ssh` name them.
+    #[prost(string, repeated, tag = "2")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AgentConnection {
+    /// Names it in ServeAgent; 0 for the first message, which only says that the agents are there from now on.
+    #[prost(uint64, tag = "1")]
+    pub connection: u64,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AgentData {
+    /// In the first message of a client.
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub connection: u64,
+    /// At most 64 KiB.
+    #[prost(bytes = "vec", tag = "3")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJobRequest {
     #[prost(string, tag = "1")]
@@ -2520,6 +2547,58 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("slipway.v1.JobService", "ForgetExport"));
             self.inner.unary(req, path, codec).await
         }
+        /// The caller has SSH agents for the builds of its job; as long as this call goes on, they are there. Each connection that a
+        /// step makes to one of them is told, and served with ServeAgent.
+        pub async fn attach_agents(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AttachAgentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AgentConnection>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.JobService/AttachAgents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.JobService", "AttachAgents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// One connection to an agent: bytes from it, and for it. The first message says which; the end of either direction ends that
+        /// direction.
+        pub async fn serve_agent(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::AgentData>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AgentData>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.JobService/ServeAgent",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.JobService", "ServeAgent"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Asks the job to end; it has ended when job.done comes. A job that has ended stays as it is.
         pub async fn cancel(
             &mut self,
@@ -2604,6 +2683,33 @@ pub mod job_service_server {
             tonic::Response<super::ForgetExportResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the AttachAgents method.
+        type AttachAgentsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AgentConnection, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The caller has SSH agents for the builds of its job; as long as this call goes on, they are there. Each connection that a
+        /// step makes to one of them is told, and served with ServeAgent.
+        async fn attach_agents(
+            &self,
+            request: tonic::Request<super::AttachAgentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AttachAgentsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ServeAgent method.
+        type ServeAgentStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AgentData, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// One connection to an agent: bytes from it, and for it. The first message says which; the end of either direction ends that
+        /// direction.
+        async fn serve_agent(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::AgentData>>,
+        ) -> std::result::Result<tonic::Response<Self::ServeAgentStream>, tonic::Status>;
         /// Asks the job to end; it has ended when job.done comes. A job that has ended stays as it is.
         async fn cancel(
             &self,
@@ -2951,6 +3057,96 @@ pub mod job_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.JobService/AttachAgents" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachAgentsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::ServerStreamingService<super::AttachAgentsRequest>
+                    for AttachAgentsSvc<T> {
+                        type Response = super::AgentConnection;
+                        type ResponseStream = T::AttachAgentsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AttachAgentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::attach_agents(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachAgentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.JobService/ServeAgent" => {
+                    #[allow(non_camel_case_types)]
+                    struct ServeAgentSvc<T: JobService>(pub Arc<T>);
+                    impl<T: JobService> tonic::server::StreamingService<super::AgentData>
+                    for ServeAgentSvc<T> {
+                        type Response = super::AgentData;
+                        type ResponseStream = T::ServeAgentStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::AgentData>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::serve_agent(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ServeAgentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -27,6 +27,7 @@ mod scale;
 mod secrets;
 mod skip;
 mod skip_engine;
+mod ssh;
 mod start_up;
 mod sync;
 mod sync_faults;

@@ -1,0 +1,246 @@
+//! SSH agents for the steps of a job's builds: which there are here, and connections to them while the job runs.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use slipway_manifest::options::{OptionKey, SshAgent};
+use slipway_manifest::plan::{BuildPlan, Plan};
+use slipway_proto::v1::{AgentConnection, AgentData, AttachAgentsRequest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use crate::client::{Backoff, Client};
+use crate::error::Usage;
+use crate::output;
+use crate::project::Project;
+
+/// Where OpenSSH says that its agent is.
+const SOCKET: &str = "SSH_AUTH_SOCK";
+/// Bytes in one message.
+const PIECE: usize = 32 << 10;
+/// Messages on their way to the service.
+const QUEUE: usize = 8;
+/// How long an agent of our own may take to come up.
+const START: Duration = Duration::from_secs(5);
+
+/// The agents that a job's builds may use, by their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    sockets: BTreeMap<String, PathBuf>,
+    _own: Vec<OwnAgent>,
+}
+
+/// `--ssh` as options of a build: files are relative to where we are.
+pub(crate) fn options(flags: &[String]) -> Result<Vec<(OptionKey, String)>> {
+    let option = |flag: &String| {
+        let mut agent: SshAgent = flag.parse().map_err(|error| Usage::new(format!("--ssh {flag}: {error}")))?;
+        for file in &mut agent.files {
+            let path = std::path::absolute(&*file)?;
+            let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
+            path.clone_into(file);
+        }
+        Ok((OptionKey::Ssh, agent.to_string()))
+    };
+    flags.iter().map(option).collect()
+}
+
+impl Agents {
+    /// Those of the plan. One that isn't there is an error, unless its build may not be needed. Blocks.
+    pub(crate) fn of(plan: &Plan, project: &Project) -> Result<Self> {
+        let mut agents = Self::default();
+        let mut known = BTreeMap::<&str, &SshAgent>::new();
+        for build in &plan.builds {
+            for (id, agent) in &build.options.ssh {
+                match known.insert(id, agent) {
+                    Some(other) if other != agent => {
+                        let message = format!("the SSH agent `{id}` of `{}` is another one than before", build.service);
+                        return Err(Usage::new(message).hint("give them ids of their own").into());
+                    }
+                    Some(_) => {}
+                    None => agents.add(build, agent, project)?,
+                }
+            }
+        }
+        Ok(agents)
+    }
+
+    fn add(&mut self, build: &BuildPlan, agent: &SshAgent, project: &Project) -> Result<()> {
+        match self.find(agent, project) {
+            Ok(socket) => drop(self.sockets.insert(agent.id.clone(), socket)),
+            Err(error) if build.only_if_missing => {
+                let what = "where it has to be built, a step that uses it fails";
+                output::warn(format_args!("SSH agent `{}` of `{}`: {error:#}; {what}", agent.id, build.service));
+            }
+            Err(error) => {
+                let message = format!("SSH agent `{}` of `{}`: {error:#}", agent.id, build.service);
+                let hint = format!("start an agent, or name a private key: `--ssh {}=~/.ssh/id_ed25519`", agent.id);
+                return Err(Usage::new(message).hint(hint).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, agent: &SshAgent, project: &Project) -> Result<PathBuf> {
+        let home = project.variable("HOME").unwrap_or_default();
+        let path = |file: &String| match file.strip_prefix("~/") {
+            Some(below) if !home.is_empty() => Path::new(home).join(below),
+            _ => project.root.join(file),
+        };
+        let files: Vec<_> = agent.files.iter().map(path).collect();
+        let socket = match files.as_slice() {
+            [] => project.variable(SOCKET).filter(|path| !path.is_empty()).map(PathBuf::from),
+            [file] if std::fs::metadata(file).is_ok_and(|found| found.file_type().is_socket()) => Some(file.clone()),
+            keys => {
+                let own = OwnAgent::start(keys)?;
+                let socket = own.socket.clone();
+                self._own.push(own);
+                Some(socket)
+            }
+        };
+        let socket = socket.with_context(|| format!("variable `{SOCKET}` is not set"))?;
+        StdUnixStream::connect(&socket).with_context(|| format!("connect to {}", socket.display()))?;
+        Ok(socket)
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Serves them to the job's steps until the returned set is dropped.
+    pub(crate) fn serve(&self, client: &Client, job: &str) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        if !self.is_empty() {
+            serving.spawn(serve(client.clone(), job.to_owned(), self.sockets.clone()));
+        }
+        serving
+    }
+}
+
+/// As long as the service can be reached, over as many connections as it takes.
+async fn serve(client: Client, job: String, sockets: BTreeMap<String, PathBuf>) {
+    let mut backoff = Backoff::new();
+    loop {
+        let status = match attached(&client, &job, &sockets).await {
+            Ok(true) => {
+                backoff = Backoff::new();
+                continue;
+            }
+            Ok(false) => Status::unavailable("the service ended the call"),
+            Err(status) => status,
+        };
+        if matches!(status.code(), Code::Unimplemented | Code::NotFound | Code::InvalidArgument | Code::Unauthenticated)
+        {
+            output::warn(format_args!("builds can't use the SSH agents here: {}", client.error(&status)));
+            return;
+        }
+        tracing::info!(%status, "offering SSH agents again");
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// One call; whether it came about.
+async fn attached(client: &Client, job: &str, sockets: &BTreeMap<String, PathBuf>) -> Result<bool, Status> {
+    let request = AttachAgentsRequest { job: job.to_owned(), ids: sockets.keys().cloned().collect() };
+    let mut asked = client.jobs().attach_agents(request).await?.into_inner();
+    let (mut connections, mut here) = (JoinSet::new(), false);
+    loop {
+        let AgentConnection { connection, id } = match asked.message().await {
+            Ok(Some(asked)) => asked,
+            Ok(None) => return Ok(here),
+            Err(status) if here => {
+                tracing::info!(%status, "the service broke off");
+                return Ok(true);
+            }
+            Err(status) => return Err(status),
+        };
+        here = true;
+        while connections.try_join_next().is_some() {}
+        let Some(socket) = sockets.get(&id).cloned().filter(|_| connection > 0) else { continue };
+        let (client, job) = (client.clone(), job.to_owned());
+        connections.spawn(async move {
+            if let Err(error) = pass(&client, job, connection, &socket).await {
+                tracing::info!(%error, connection, "a connection to the SSH agent ended badly");
+            }
+        });
+    }
+}
+
+/// One connection of a step to an agent.
+async fn pass(client: &Client, job: String, connection: u64, socket: &Path) -> Result<()> {
+    let (mut from_agent, mut to_agent) = UnixStream::connect(socket).await?.into_split();
+    let (to_step, queue) = mpsc::channel(QUEUE);
+    to_step.send(AgentData { job, connection, data: Vec::new() }).await?;
+    let mut from_step = client.jobs().serve_agent(ReceiverStream::new(queue)).await?.into_inner();
+    let asking = async {
+        while let Some(message) = from_step.message().await? {
+            to_agent.write_all(&message.data).await?;
+        }
+        to_agent.shutdown().await?;
+        anyhow::Ok(())
+    };
+    let answering = async move {
+        let mut piece = vec![0; PIECE];
+        while let Ok(count @ 1..) = from_agent.read(&mut piece).await {
+            let data = piece.get(..count).unwrap_or_default().to_vec();
+            to_step.send(AgentData { data, ..AgentData::default() }).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(asking, answering)?;
+    Ok(())
+}
+
+/// OpenSSH's agent with some keys, for us alone. Dropping it ends it.
+#[derive(Debug)]
+struct OwnAgent {
+    socket: PathBuf,
+    child: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl OwnAgent {
+    fn start(keys: &[PathBuf]) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("slipway-").tempdir()?;
+        let socket = dir.path().join("agent");
+        let child = Command::new("ssh-agent")
+            .arg("-D")
+            .arg("-a")
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("run `ssh-agent`, which private keys need")?;
+        let own = Self { socket, child, _dir: dir };
+        let began = Instant::now();
+        while StdUnixStream::connect(&own.socket).is_err() {
+            anyhow::ensure!(began.elapsed() < START, "`ssh-agent` does not come up");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // It asks for passphrases itself, on the terminal.
+        let added =
+            Command::new("ssh-add").arg("-q").args(keys).env(SOCKET, &own.socket).stdout(Stdio::null()).status();
+        anyhow::ensure!(
+            added.context("run `ssh-add`, which private keys need")?.success(),
+            "`ssh-add` takes no such key"
+        );
+        Ok(own)
+    }
+}
+
+impl Drop for OwnAgent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
