@@ -36,7 +36,7 @@ const START: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
     sockets: BTreeMap<String, PathBuf>,
-    _own: Vec<OwnAgent>,
+    own: Vec<OwnAgent>,
 }
 
 /// `--ssh` as options of a build: files are relative to where we are.
@@ -102,7 +102,7 @@ impl Agents {
             keys => {
                 let own = OwnAgent::start(keys)?;
                 let socket = own.socket.clone();
-                self._own.push(own);
+                self.own.push(own);
                 Some(socket)
             }
         };
