@@ -51,6 +51,7 @@ use self::state::JobState;
 use self::sync::SyncSession;
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::pipeline::caches::ExternalCaches;
 use crate::pipeline::frontend::Frontends;
 use crate::pipeline::looking::Looking;
 use crate::stop::Stop;
@@ -74,6 +75,8 @@ pub struct Config {
     pub max_builds: usize,
     /// Which frontends may build a Dockerfile: `official` or `any`. Default `official`.
     pub frontends: Frontends,
+    /// Which caches outside of the engine builds may use: `write` or `any`. Default `write`.
+    pub external_caches: ExternalCaches,
     /// Bytes of one archive that a build sends back to its caller (`--export`, `--load`). Default 16 GiB.
     pub max_export_bytes: u64,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
@@ -88,6 +91,7 @@ impl Default for Config {
             max_running: 8,
             max_builds: 4,
             frontends: Frontends::Official,
+            external_caches: ExternalCaches::Write,
             max_export_bytes: 16 << 30,
             sync_timeout_s: 300,
             drain_s: 60,

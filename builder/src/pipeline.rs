@@ -9,6 +9,7 @@
 
 mod attributes;
 pub mod cache_scope;
+pub mod caches;
 pub mod commands;
 mod contexts;
 pub mod engines;
@@ -37,6 +38,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use self::cache_scope::CacheScope;
+use self::caches::ExternalCaches;
 use self::engines::Engines;
 use self::events::Events;
 use self::failure::Failure;
@@ -70,6 +72,8 @@ pub struct Pipeline {
     pub max_builds: usize,
     /// Which frontends may build a Dockerfile.
     pub frontends: Frontends,
+    /// Which caches outside of the engine builds may use.
+    pub external_caches: ExternalCaches,
     /// Where the locks are that jobs share.
     pub locks: PathBuf,
     /// Keeps what namespaces have in the engine's caches apart.

@@ -55,6 +55,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         engines: Engines::new(Pool::new(config.engines(), config.data_dir.join("engines"))),
         max_builds: config.jobs.max_builds,
         frontends: config.jobs.frontends,
+        external_caches: config.jobs.external_caches,
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,

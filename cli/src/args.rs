@@ -219,6 +219,12 @@ pub(crate) struct OptionArgs {
     /// Run the steps of these stages again (repeatable)
     #[arg(long = "no-cache-filter", value_name = "STAGE")]
     no_cache_filter: Vec<String>,
+    /// Take steps' results from this cache, where the service allows that: type=registry,ref=IMAGE, or an image (repeatable)
+    #[arg(long = "cache-from", value_name = "OPTIONS")]
+    cache_from: Vec<String>,
+    /// Leave steps' results there: type=registry,ref=IMAGE,mode=max, type=inline, or an image (repeatable)
+    #[arg(long = "cache-to", value_name = "OPTIONS")]
+    cache_to: Vec<String>,
     /// Resolve base images at their registries, whatever the engine has
     #[arg(long)]
     pull: bool,
@@ -242,7 +248,7 @@ impl OptionArgs {
     /// The options that were given, in an order in which later ones count more.
     pub(crate) fn to_pairs(&self) -> Vec<(OptionKey, String)> {
         let pull = self.pull.then(|| "true".to_owned());
-        let given: [(OptionKey, Vec<&String>); 12] = [
+        let given: [(OptionKey, Vec<&String>); 14] = [
             (OptionKey::Label, self.labels.iter().collect()),
             (OptionKey::Annotation, self.annotations.iter().collect()),
             (OptionKey::Context, self.contexts.iter().collect()),
@@ -251,6 +257,8 @@ impl OptionArgs {
             (OptionKey::ShmSize, self.shm_size.iter().collect()),
             (OptionKey::Ulimit, self.ulimits.iter().collect()),
             (OptionKey::NoCacheFilter, self.no_cache_filter.iter().collect()),
+            (OptionKey::CacheFrom, self.cache_from.iter().collect()),
+            (OptionKey::CacheTo, self.cache_to.iter().collect()),
             (OptionKey::Pull, pull.iter().collect()),
             (OptionKey::Attest, self.attestations.iter().collect()),
             (OptionKey::Provenance, self.provenance.iter().collect()),

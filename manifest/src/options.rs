@@ -4,6 +4,7 @@
 
 mod annotation;
 mod attest;
+mod cache;
 mod export;
 mod host;
 mod key;
@@ -24,6 +25,7 @@ use crate::names::ServiceName;
 
 pub use annotation::{Annotation, AnnotationLevel};
 pub use attest::{Provenance, ProvenanceMode, Sbom};
+pub use cache::{Cache, CacheKind};
 pub use export::{Compression, ImageExport};
 pub use host::ExtraHost;
 pub use key::OptionKey;
@@ -85,6 +87,12 @@ pub struct BuildOptions {
     /// What the Dockerfile finds under a name instead of an image or a stage, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, NamedContext>,
+    /// Caches outside of the engine that it may take steps' results from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_from: Vec<Cache>,
+    /// Where it leaves steps' results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_to: Vec<Cache>,
     /// SSH agents for RUN steps, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ssh: BTreeMap<String, SshAgent>,
@@ -173,6 +181,16 @@ impl BuildOptions {
                 let (name, context) = named_context::parse(text)?;
                 self.contexts.insert(name, context);
             }
+            OptionKey::CacheFrom => {
+                let cache: Cache = text.parse()?;
+                if cache.kind == CacheKind::Inline {
+                    return Err(InvalidOption::new(
+                        "an inline cache is taken from its image: `type=registry,ref=IMAGE`",
+                    ));
+                }
+                self.cache_from.push(cache);
+            }
+            OptionKey::CacheTo => self.cache_to.push(text.parse()?),
             OptionKey::Ssh => {
                 let agent: SshAgent = text.parse()?;
                 self.ssh.insert(agent.id.clone(), agent);
@@ -190,6 +208,8 @@ impl BuildOptions {
             self.secrets.len(),
             self.contexts.len(),
             self.ssh.len(),
+            self.cache_from.len(),
+            self.cache_to.len(),
         ];
         if most.into_iter().any(|count| count > MAX_OF_ONE) {
             return Err(InvalidOption(format!("more than {MAX_OF_ONE} of them")));
@@ -222,6 +242,8 @@ impl BuildOptions {
         }
         pairs.extend(self.outputs.iter().map(|one| (OptionKey::Export, one.to_string())));
         pairs.extend(self.contexts.iter().map(|(name, one)| (OptionKey::Context, format!("{name}={one}"))));
+        pairs.extend(self.cache_from.iter().map(|one| (OptionKey::CacheFrom, one.to_string())));
+        pairs.extend(self.cache_to.iter().map(|one| (OptionKey::CacheTo, one.to_string())));
         pairs.extend(self.ssh.values().map(|one| (OptionKey::Ssh, one.to_string())));
         pairs.extend(self.secrets.values().map(|one| (OptionKey::Secret, one.to_string())));
         pairs
@@ -238,9 +260,12 @@ impl BuildOptions {
     /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again and where results go, and without
     /// secrets, agents and named contexts, whose contents count and not where they come from.
     pub fn of_the_image(&self) -> Vec<(OptionKey, String)> {
-        use OptionKey::{Context, NoCacheFilter, Pull, Push, Secret, Ssh};
-        let mut pairs = Self { outputs: Vec::new(), ..self.clone() }.to_pairs();
-        pairs.retain(|(key, _)| !matches!(key, NoCacheFilter | Pull | Secret | Ssh | Context | Push));
+        use OptionKey::{CacheFrom, Context, NoCacheFilter, Pull, Push, Secret, Ssh};
+        let mut image = Self { outputs: Vec::new(), ..self.clone() };
+        // Only this one is in the image.
+        image.cache_to.retain(|cache| cache.kind == CacheKind::Inline);
+        let mut pairs = image.to_pairs();
+        pairs.retain(|(key, _)| !matches!(key, NoCacheFilter | Pull | Secret | Ssh | Context | Push | CacheFrom));
         pairs
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::moby::buildkit::v1::{
-    CacheOptions, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
+    CacheOptions, CacheOptionsEntry, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,10 @@ pub struct ImageBuild {
     pub shared_key: String,
     /// Options of the frontend, such as `filename`, `target`, `build-arg:K`.
     pub frontend_attrs: HashMap<String, String>,
+    /// Caches outside of the engine that steps' results may come from, and go to.
+    pub cache_imports: Vec<CacheEntry>,
+    /// See there.
+    pub cache_exports: Vec<CacheEntry>,
     /// Options of the image exporter, such as `compression`; names and push are added.
     pub exporter_attrs: HashMap<String, String>,
     /// Names (with tags) of the image.
@@ -42,6 +46,17 @@ pub struct ImageBuild {
     pub insecure: bool,
     /// Which images it may use.
     pub sources: Vec<SourceRule>,
+}
+
+/// A cache outside of the engine (BuildKit, `cache/remotecache`).
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CacheEntry {
+    /// Such as `registry`.
+    #[serde(rename = "Type")]
+    pub kind: &'static str,
+    /// Such as `ref`.
+    pub attrs: HashMap<String, String>,
 }
 
 /// Another form of the image.
@@ -107,12 +122,24 @@ pub async fn build(
         .collect();
     // The last one: of what several say under one key, such as the digest, BuildKit tells what the last one says.
     exporters.push(Exporter { r#type: "image".to_owned(), attrs: attrs.clone() });
+    let mut frontend_attrs = build.frontend_attrs.clone();
+    if !build.cache_imports.is_empty() {
+        // The frontend hands them on with what it makes of the Dockerfile.
+        let imports = serde_json::json!(build.cache_imports).to_string();
+        frontend_attrs.insert("cache-imports".to_owned(), imports);
+    }
+    let entry = |entry: &CacheEntry| CacheOptionsEntry { r#type: entry.kind.to_owned(), attrs: entry.attrs.clone() };
+    let cache = CacheOptions {
+        exports: build.cache_exports.iter().map(entry).collect(),
+        imports: build.cache_imports.iter().map(entry).collect(),
+        ..CacheOptions::default()
+    };
     let request = SolveRequest {
         r#ref: random_id(),
         session: session.id().to_owned(),
         frontend: FRONTEND.to_owned(),
-        frontend_attrs: build.frontend_attrs.clone(),
-        cache: Some(CacheOptions::default()),
+        frontend_attrs,
+        cache: Some(cache),
         exporters,
         // What engines before v0.13 read.
         exporter_deprecated: "image".to_owned(),

@@ -112,7 +112,9 @@ impl Pipeline {
         let named = roots.named.iter().map(|(name, root)| (contexts::local_name(name), Local::Tree(*root)));
         locals.extend(named);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
-        let (auth, values) = (self.session_auth(engine, &targets), Secrets::new(self.secrets.of(build)));
+        let caches = self.caches(build)?;
+        let pushed = [targets.as_slice(), &caches.pushed].concat();
+        let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build)?;
         let services =
             Services { files: files.clone(), auth, secrets: values, ssh: self.agents(build), exports: exports.clone() };
@@ -131,6 +133,8 @@ impl Pipeline {
         let request = ImageBuild {
             shared_key: key.name.clone(),
             frontend_attrs,
+            cache_imports: caches.imports,
+            cache_exports: caches.exports,
             exporter_attrs: attributes::exporter(build),
             names: targets.iter().map(ToString::to_string).collect(),
             push: !build.options.no_push,
@@ -429,6 +433,7 @@ mod tests {
             engines: Engines::new(Pool::new(vec![engine], dir.join("engines"))),
             max_builds: 4,
             frontends: Frontends::default(),
+            external_caches: crate::pipeline::caches::ExternalCaches::Write,
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),

@@ -34,6 +34,10 @@ pub enum OptionKey {
     Export,
     /// `true` or `false`.
     Push,
+    /// `type=registry,ref=IMAGE`, or an image.
+    CacheFrom,
+    /// `type=registry,ref=IMAGE,…`, `type=inline`, or an image.
+    CacheTo,
     /// `ID`, or `ID=FILE[,FILE…]`.
     Ssh,
     /// `id=ID,env=NAME` or `id=ID,src=PATH`.
@@ -43,7 +47,7 @@ pub enum OptionKey {
 }
 
 impl OptionKey {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 18] = [
         Self::Label,
         Self::Annotation,
         Self::ExtraHost,
@@ -57,6 +61,8 @@ impl OptionKey {
         Self::Attest,
         Self::Export,
         Self::Push,
+        Self::CacheFrom,
+        Self::CacheTo,
         Self::Ssh,
         Self::Secret,
         Self::Context,
@@ -78,6 +84,8 @@ impl OptionKey {
             Self::Attest => "attest",
             Self::Export => "export",
             Self::Push => "push",
+            Self::CacheFrom => "cache-from",
+            Self::CacheTo => "cache-to",
             Self::Ssh => "ssh",
             Self::Secret => "secret",
             Self::Context => "build-context",
@@ -95,6 +103,8 @@ impl OptionKey {
             Self::ShmSize => "shm_size",
             Self::Ulimit => "ulimits",
             Self::NoCacheFilter => "no_cache_filter",
+            Self::CacheFrom => "cache_from",
+            Self::CacheTo => "export_cache",
             Self::Secret => "secrets",
             Self::Context => "additional_contexts",
             Self::Network

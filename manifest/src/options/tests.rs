@@ -47,6 +47,9 @@ fn what_is_written_is_read_again() {
         (OptionKey::Export, "oci-mediatypes=1,type=oci"),
         (OptionKey::Context, "lib=../lib"),
         (OptionKey::Context, "base=docker-image://debian:12"),
+        (OptionKey::CacheFrom, "okteto.dev/cache:a"),
+        (OptionKey::CacheTo, "type=registry,ref=okteto.dev/cache:a,compression=zstd,ignore-error=1"),
+        (OptionKey::CacheTo, "type=inline"),
         (OptionKey::Ssh, "default"),
         (OptionKey::Ssh, "deploy=~/.ssh/id_a,/b"),
         (OptionKey::Secret, "id=npm,env=OLD"),
@@ -79,6 +82,9 @@ fn what_is_written_is_read_again() {
     export type=oci,oci-mediatypes=true
     build-context base=docker-image://debian:12
     build-context lib=../lib
+    cache-from type=registry,ref=okteto.dev/cache:a,mode=max
+    cache-to type=registry,ref=okteto.dev/cache:a,compression=zstd,ignore-error=true
+    cache-to type=inline
     ssh default
     ssh deploy=~/.ssh/id_a,/b
     secret id=key,"src=a,b"
@@ -128,6 +134,10 @@ fn what_makes_no_sense_is_named() {
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compresion=gzip"), @"`compresion` is no attribute of an image: did you mean `compression`?");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=gzip,compression-level=10"), @"`compression-level=10`: 0 to 9 are there");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=zstd,oci-mediatypes=false"), @"`compression=estargz` and `compression=zstd` need `oci-mediatypes=true`");
+    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=registry"), @"it lacks `ref=IMAGE`");
+    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=s3,bucket=x"), @"`type=s3` is not supported yet: `registry` and `inline` are");
+    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=registry,ref=x,mode=most"), @"`mode=most` says nothing about a cache");
+    insta::assert_snapshot!(refused(OptionKey::CacheFrom, "type=inline"), @"an inline cache is taken from its image: `type=registry,ref=IMAGE`");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=registry"), @"`type=registry`: `image`, `oci`, `docker`, `local` and `tar` are there");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=tar,compression=gzip"), @"`compression`: `type=tar` has no such attribute");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,name=x"), @"`name`: the image goes where its `image` in the manifest says");

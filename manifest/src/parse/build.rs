@@ -91,9 +91,6 @@ fn service_build(service: ServiceName, entry: &Entry, report: &mut Report) -> Op
             if let Some(entry) = fields.take("secrets") {
                 build.secrets = secrets::read(&entry.value, &fields.name("secrets"), report);
             }
-            for key in ["cache_from", "export_cache"] {
-                fields.not_yet(key, report);
-            }
             fields.finish(report);
         }
     }

@@ -32,6 +32,15 @@ pub(super) fn read(build: &mut Build, fields: &mut Fields<'_>, report: &mut Repo
             build.options.extend(switch(&entry.value, &fields.name(name), report).map(|text| (key, text)));
         }
     }
+    // Compose's name is taken, too.
+    let caches =
+        [("cache_from", OptionKey::CacheFrom), ("export_cache", OptionKey::CacheTo), ("cache_to", OptionKey::CacheTo)];
+    for (name, key) in caches {
+        if let Some(entry) = fields.take(name) {
+            let texts = list(&entry.value, &fields.name(name), report);
+            build.options.extend(texts.into_iter().map(|text| (key, text)));
+        }
+    }
     if let Some(entry) = fields.take("no_cache_filter") {
         let texts = list(&entry.value, &fields.name("no_cache_filter"), report);
         build.options.extend(texts.into_iter().map(|text| (OptionKey::NoCacheFilter, text)));

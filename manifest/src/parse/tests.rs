@@ -43,6 +43,9 @@ fn every_form_of_options() {
     sbom: generator=x
     export: type=image,compression=zstd
     platforms: [linux/amd64, linux/arm64]
+    cache_from: okteto.dev/cache:a
+    export_cache: [okteto.dev/cache:a, type=inline]
+    ssh: [default, key=~/.ssh/id]
   b:
     labels: [x=1, y]
     extra_hosts: ['one:10.0.0.1']
@@ -247,7 +250,7 @@ fn messages_of_single_mistakes() {
         "deploy: ['']",
         "deploy: {remote: maybe}",
         "deploy: {comands: []}",
-        "dev: {x: 1}\ntest: {}\nbuild: {a: {secrets: {}, cache_from: x}}\ndeploy: {compose: x}",
+        "dev: {x: 1}\ntest: {}\nbuild: {a: {secrets: {}, cache_from: {x: y}}}\ndeploy: {compose: x}",
         "build: {My_App: .}",
         "build: {My_App: ., my-app: .}",
         "a: *b",

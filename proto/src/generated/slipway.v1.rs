@@ -2006,7 +2006,7 @@ pub struct BuildPlan {
     #[prost(bool, tag = "14")]
     pub no_skip: bool,
     /// What goes to BuildKit besides. Keys are the flags' names of `slipway build` (`label`, `annotation`, `add-host`,
-    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `push`, `ssh`, `secret`, `build-context`), values the texts
+    /// `network`, `shm-size`, `ulimit`, `no-cache-filter`, `pull`, `provenance`, `sbom`, `export`, `push`, `cache-from`, `cache-to`, `ssh`, `secret`, `build-context`), values the texts
     /// that they take; one pair for each time that a flag would be given. A key that the service does not know is an error. A
     /// `secret` says where its value is (`env=NAME` or `src=PATH`); the value is in SubmitRequest.secrets.
     #[prost(message, repeated, tag = "15")]

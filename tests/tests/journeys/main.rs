@@ -5,6 +5,7 @@
 
 mod any_tree;
 mod builds;
+mod caches;
 mod cancel;
 mod cleaning;
 mod client;

@@ -1,0 +1,86 @@
+//! Caches outside of the engine.
+//!
+//! What is left in a registry is the namespace's own. What is taken from there is another matter: whoever wrote a cache says
+//! what a step gave, and the engine keeps it for everybody whose steps are the same, as COPY and FROM of all namespaces are. So
+//! a cache is taken only where an admin trusts all namespaces with that.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use slipway_manifest::options::{Cache, CacheKind};
+use slipway_manifest::plan::BuildPlan;
+use slipway_registry_client::ImageRef;
+
+use super::Pipeline;
+use super::failure::Failure;
+use crate::buildkit::solve::CacheEntry;
+
+/// Which caches outside of the engine builds may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExternalCaches {
+    /// They may be written, in the namespace's own repositories; none is taken.
+    #[default]
+    Write,
+    /// They may be taken, too.
+    Any,
+}
+
+/// The caches of one build.
+#[derive(Debug, Default)]
+pub(super) struct Caches {
+    pub(super) imports: Vec<CacheEntry>,
+    pub(super) exports: Vec<CacheEntry>,
+    /// Where exports go: the job needs the right to push there.
+    pub(super) pushed: Vec<ImageRef>,
+}
+
+impl Pipeline {
+    /// Those of the build, by names that the engine understands.
+    pub(super) fn caches(&self, build: &BuildPlan) -> Result<Caches, Failure> {
+        let mut caches = Caches::default();
+        let options = &build.options;
+        if self.external_caches == ExternalCaches::Any {
+            for cache in &options.cache_from {
+                let image = self.cache_image(build, cache)?;
+                caches.imports.push(entry(cache, image.as_ref()));
+            }
+        } else if !options.cache_from.is_empty() {
+            let service = &build.service;
+            self.events.warn_once(format!(
+                "`{service}`: `cache_from` is left out: this service takes no caches from elsewhere (its admin can allow it: \
+                 jobs.external_caches = \"any\")"
+            ));
+        }
+        for cache in &options.cache_to {
+            let image = self.cache_image(build, cache)?;
+            if let Some(image) = &image {
+                let refused = |source| Failure::Push { service: build.service.clone(), source: Box::new(source) };
+                self.registry.allowed_push(&self.spec.namespace, self.spec.admin, image).map_err(refused)?;
+                caches.pushed.push(image.clone());
+            }
+            let mut entry = entry(cache, image.as_ref());
+            if image.is_some_and(|image| self.registry.client().is_plain_http(image.registry())) {
+                entry.attrs.insert("registry.insecure".to_owned(), "true".to_owned());
+            }
+            caches.exports.push(entry);
+        }
+        Ok(caches)
+    }
+
+    fn cache_image(&self, build: &BuildPlan, cache: &Cache) -> Result<Option<ImageRef>, Failure> {
+        let Some(reference) = &cache.reference else { return Ok(None) };
+        let image = self.registry.image_ref(&self.spec.namespace, reference);
+        image.map(Some).map_err(|error| Failure::Image(format!("service `{}`: its cache: {error}", build.service)))
+    }
+}
+
+fn entry(cache: &Cache, image: Option<&ImageRef>) -> CacheEntry {
+    let mut attrs: HashMap<_, _> = cache.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
+    let kind = match cache.kind {
+        CacheKind::Registry => "registry",
+        CacheKind::Inline => "inline",
+    };
+    CacheEntry { kind, attrs }
+}
