@@ -87,6 +87,9 @@ impl Roots {
         earlier: &[BuildPlan],
     ) -> Result<BuildRoots, Usage> {
         let service = build.service.as_str();
+        if build.remote_context().is_some() {
+            return self.add_remote(root, build);
+        }
         let dir = directory(root, &build.context, format_args!("the context of `{service}`"))?;
         let path = dockerfile(root, &dir, build)?;
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -98,7 +101,22 @@ impl Roots {
         let only = if whole { Vec::new() } else { narrow::paths(&scanned, &file, build, earlier) };
         let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
         let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path, scanned);
-        let mut named = Vec::new();
+        let named = self.add_named(root, build)?;
+        Ok(BuildRoots { context, dockerfile, file, named })
+    }
+
+    /// A build whose context and Dockerfile the engine fetches: nothing of them is here.
+    fn add_remote(&mut self, root: &Path, build: &BuildPlan) -> Result<BuildRoots, Usage> {
+        let nothing = tempfile::tempdir().map_err(|error| Usage::new(format!("make a folder: {error}")))?;
+        let name = format!("context:{}", build.service);
+        let empty = Tree::scan(name.clone(), nothing.path().to_owned(), Rules::none(), Vec::new(), None)?;
+        self.trees.push(Arc::new(empty));
+        let (context, dockerfile, file) = (name.clone(), name, build.dockerfile.clone());
+        Ok(BuildRoots { context, dockerfile, file, named: self.add_named(root, build)? })
+    }
+
+    fn add_named(&mut self, root: &Path, build: &BuildPlan) -> Result<Vec<(String, String)>, Usage> {
+        let (mut named, service) = (Vec::new(), build.service.as_str());
         for (name, context) in &build.options.contexts {
             if let NamedContext::Directory(path) = context {
                 let dir = directory(root, path, format_args!("the context `{name}` of `{service}`"))?;
@@ -106,7 +124,7 @@ impl Roots {
                 named.push((name.clone(), self.add(format!("context:{service}:{name}"), &dir, &rules)?));
             }
         }
-        Ok(BuildRoots { context, dockerfile, file, named })
+        Ok(named)
     }
 
     /// The root that commands run in.
@@ -202,7 +220,7 @@ pub(crate) fn okteto_rules(dir: &Path, section: Section) -> Result<Rules, Usage>
 /// A directory that the manifest names. It may be outside the manifest's root: these are the caller's own files.
 pub(crate) fn directory(root: &Path, path: &str, what: fmt::Arguments<'_>) -> Result<PathBuf, Usage> {
     if path.contains("://") {
-        return Err(Usage::new(format!("{what} is `{path}`: contexts that are not folders are not supported yet")));
+        return Err(Usage::new(format!("{what} is `{path}`, which is no folder here")));
     }
     let dir = tidy(&root.join(path));
     if dir.is_dir() {

@@ -8,7 +8,7 @@ mod cache;
 mod export;
 mod host;
 mod key;
-mod named_context;
+pub(crate) mod named_context;
 mod output;
 pub(crate) mod secret;
 mod shm;

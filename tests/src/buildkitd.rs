@@ -24,8 +24,11 @@ impl Buildkitd {
     /// # Panics
     /// When it can't be started.
     pub fn start(dir: &Path, address: &str, args: &[&str]) -> Self {
-        let program = setup_tool("buildkitd").unwrap_or_else(|| PathBuf::from("buildkitd"));
-        let child = Command::new(program)
+        Self::start_by(Command::new(program()), dir, address, args)
+    }
+
+    fn start_by(mut command: Command, dir: &Path, address: &str, args: &[&str]) -> Self {
+        let child = command
             .args(["--addr", address, "--oci-worker-net", "host", "--root"])
             .arg(dir.join("root"))
             .args(args)
@@ -36,12 +39,30 @@ impl Buildkitd {
         Self { child, dir: dir.to_owned() }
     }
 
+    /// The same as [`Buildkitd::with_mirrors`], for which these names are this machine.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn with_names(dir: &Path, names: &str) -> (Self, String) {
+        let hosts = dir.join("hosts");
+        fs::write(&hosts, format!("127.0.0.1 localhost {names}\n")).expect("write names");
+        // Its own view of the file, and of nothing else.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"", "sh"]);
+        command.arg(hosts).arg(program());
+        Self::with_mirrors_by(command, dir)
+    }
+
     /// One on a socket in this folder that takes base images from where the machine's buildkitd takes them, and its address. It
     /// listens.
     ///
     /// # Panics
     /// When it does not come up.
     pub fn with_mirrors(dir: &Path) -> (Self, String) {
+        Self::with_mirrors_by(Command::new(program()), dir)
+    }
+
+    fn with_mirrors_by(command: Command, dir: &Path) -> (Self, String) {
         let config = fs::read_to_string(SETUP_CONFIG).expect("read buildkitd's configuration; `make setup` writes it");
         // Its registries only: the rest is the other one's.
         let registries = config.find("[registry").map(|at| config[at..].to_owned()).unwrap_or_default();
@@ -49,7 +70,7 @@ impl Buildkitd {
         fs::write(&path, registries).expect("write a configuration");
         let socket = dir.join("socket");
         let address = format!("unix://{}", socket.display());
-        let buildkitd = Self::start(dir, &address, &["--config", &path.display().to_string()]);
+        let buildkitd = Self::start_by(command, dir, &address, &["--config", &path.display().to_string()]);
         until("buildkitd listens", SOON, || UnixStream::connect(&socket).ok());
         (buildkitd, address)
     }
@@ -64,6 +85,10 @@ impl Buildkitd {
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process id")
     }
+}
+
+fn program() -> PathBuf {
+    setup_tool("buildkitd").unwrap_or_else(|| PathBuf::from("buildkitd"))
 }
 
 impl Drop for Buildkitd {

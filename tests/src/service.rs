@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -356,10 +356,19 @@ pub fn free_address() -> SocketAddr {
     loop {
         let port = 22_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 9000;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
+        if is_free(address).is_ok() {
             return address;
         }
     }
+}
+
+/// Bound, and not listened on: a process that is just being started may hold our descriptor until it runs its program, and
+/// would be in the way of whoever listens there next.
+fn is_free(address: SocketAddr) -> rustix::io::Result<()> {
+    use rustix::net;
+    let socket = net::socket_with(net::AddressFamily::INET, net::SocketType::STREAM, net::SocketFlags::CLOEXEC, None)?;
+    net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    net::bind(&socket, &address)
 }
 
 /// The end of a file, for a failure's text.

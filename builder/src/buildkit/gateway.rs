@@ -71,7 +71,7 @@ impl Gateway {
             r#ref: reference.clone(),
             session: session.id().to_owned(),
             cache: Some(control::CacheOptions::default()),
-            source_policy: policy(sources),
+            source_policy: Some(policy(sources)),
             // Keeps it out of the engine's build history.
             internal: true,
             ..control::SolveRequest::default()

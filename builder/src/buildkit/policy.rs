@@ -4,7 +4,7 @@
 //! session. The policy is checked before any of that.
 
 use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::{
-    MatchType, Policy, PolicyAction, Rule, Selector, Update,
+    AttrConstraint, AttrMatch, MatchType, Policy, PolicyAction, Rule, Selector, Update,
 };
 
 /// What to do with the sources that a pattern matches.
@@ -22,11 +22,22 @@ pub enum Decision {
 /// several that match, the last decides.
 pub type SourceRule = (Decision, String);
 
-/// The rules as BuildKit takes them.
-pub(super) fn policy(rules: &[SourceRule]) -> Option<Policy> {
-    if rules.is_empty() {
-        return None;
-    }
+/// The rules as BuildKit takes them, and one more: what the engine fetches with a caller's SSH agent (`ADD git@…`) it would keep
+/// for everybody who names the same commit.
+pub(super) fn policy(rules: &[SourceRule]) -> Policy {
+    let with_agent = Rule {
+        action: PolicyAction::Deny.into(),
+        selector: Some(Selector {
+            identifier: "^git://".to_owned(),
+            match_type: MatchType::Regex.into(),
+            constraints: vec![AttrConstraint {
+                key: "git.mountsshsock".to_owned(),
+                value: ".".to_owned(),
+                condition: AttrMatch::Matches.into(),
+            }],
+        }),
+        updates: None,
+    };
     let rules = rules.iter().map(|(decision, pattern)| Rule {
         action: match decision {
             Decision::Convert(_) => PolicyAction::Convert.into(),
@@ -43,5 +54,5 @@ pub(super) fn policy(rules: &[SourceRule]) -> Option<Policy> {
             _ => None,
         },
     });
-    Some(Policy { version: 1, rules: rules.collect() })
+    Policy { version: 1, rules: rules.chain([with_agent]).collect() }
 }

@@ -144,7 +144,7 @@ pub async fn build(
         // What engines before v0.13 read.
         exporter_deprecated: "image".to_owned(),
         exporter_attrs_deprecated: attrs,
-        source_policy: policy(&build.sources),
+        source_policy: Some(policy(&build.sources)),
         // The engine keeps no record of it, which others could read and which takes longer than a small push.
         internal: true,
         ..SolveRequest::default()

@@ -43,7 +43,14 @@ pub(super) fn frontend(
     let mut set = |key: &str, value: String| {
         attributes.insert(key.to_owned(), value);
     };
-    set("filename", skip::file_name(build).to_owned());
+    match build.remote_context() {
+        Some(url) => {
+            set("context", url.to_owned());
+            // Within what is fetched.
+            set("filename", build.dockerfile.clone());
+        }
+        None => set("filename", skip::file_name(build).to_owned()),
+    }
     for (name, value) in args {
         set(&format!("build-arg:{name}"), value.clone());
     }
@@ -52,7 +59,8 @@ pub(super) fn frontend(
     set(CACHE_MOUNTS, scope.mounts(namespace, name.repository()));
     // BuildKit's cache key knows neither contents of cache mounts, nor secrets, nor addresses of hosts and proxies: an equal
     // step of another namespace would give what theirs gave. Mounts of other repositories are others, too.
-    let repository = may_have_cache_mounts(dockerfile).then(|| name.repository());
+    let any = build.remote_context().is_some() || may_have_cache_mounts(dockerfile);
+    let repository = any.then(|| name.repository());
     // The name of a host counts in a step's key, its address doesn't. A hostname would do, too, but a buildkitd with CNI makes
     // a network of its own for each step that has one, which takes longer than most steps.
     let own = format!("{}={NOWHERE}", scope.host(namespace, repository, &options.extra_hosts, secrets));
@@ -156,6 +164,25 @@ mod tests {
         assert_eq!(found[HOSTS], format!("db=10.0.0.1,{own}={NOWHERE}"));
         let found = frontend(&plain_build("app"), &args, "FROM x\n", Reader::Engine, place);
         assert_eq!(found[HOSTS], format!("{}={NOWHERE}", scope.host(&namespace, None, &[], &[])));
+    }
+
+    #[test]
+    fn what_the_engine_fetches_may_have_any_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let scope = CacheScope::open(dir.path()).unwrap();
+        let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
+        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
+        let mut build = plain_build("app");
+        (build.context, build.dockerfile) =
+            ("https://git.example/app.git#main:sub".to_owned(), "docker/Dockerfile".to_owned());
+        let found = frontend(&build, &[], "", Reader::Engine, place);
+        assert_eq!(
+            (found["context"].as_str(), found["filename"].as_str()),
+            (build.context.as_str(), "docker/Dockerfile")
+        );
+        // As of a Dockerfile with cache mounts; and no frontend that it names reads it.
+        assert_eq!(found[HOSTS], format!("{}={NOWHERE}", scope.host(&namespace, Some(name.repository()), &[], &[])));
+        assert_eq!(found["cmdline"], FRONTEND);
     }
 
     #[test]

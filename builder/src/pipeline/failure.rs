@@ -230,6 +230,9 @@ fn no_secret(message: &str) -> Option<String> {
 fn build_hint(message: &str) -> Option<String> {
     let hint = if message.contains("no SSH agent `") {
         "give it one while you wait for the build: `slipway build --ssh default`, or `ssh: [default]` in the manifest"
+    } else if message.contains("denied by policy") && message.contains("git://") {
+        "what an engine fetches with an SSH agent would be everybody's, and its own host is out of reach: clone in a RUN step \
+         with `--mount=type=ssh`"
     } else if message.contains("denied by policy") {
         "a build may use images of its own namespace and of the global one only"
     } else if message.contains("failed to calculate checksum") || message.contains("not found: not found") {

@@ -120,6 +120,9 @@ pub enum NoDigest {
     /// A base image can't be looked at.
     #[error("base image: {0}")]
     Base(#[from] BaseError),
+    /// The engine fetches the context, which may be another one at any time.
+    #[error("its context is what the engine fetches")]
+    Remote,
     /// A named context that may be another at any time, or that can't be told.
     #[error("the context `{name}`: {reason}")]
     Context {
@@ -232,6 +235,9 @@ impl Inputs<'_> {
 
     /// The digest, asking registries for base images.
     pub async fn digest(&self, bases: &BaseImages) -> Result<Found, NoDigest> {
+        if self.build.remote_context().is_some() {
+            return Err(NoDigest::Remote);
+        }
         let dependencies = self.dependencies()?;
         // What names its platforms may be built by any engine, unless it asks for the engine's.
         let named = !self.build.platforms.is_empty();

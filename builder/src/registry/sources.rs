@@ -30,7 +30,8 @@ pub enum SourceEffect {
 const SCHEME: &str = r"^docker-image(\+[a-z]+)?://";
 /// Names and numbers that reach this machine: whatever ends in `localhost`, 127.0.0.0/8 and 0.0.0.0 in all the spellings that
 /// resolvers take (`127.1`, `2130706433`, `0x7f.1`), and IPv6 literals, whose spellings are too many to tell apart.
-const LOOPBACK_NAMES: &str = r"([^/:]*\.)?localhost\.?|127(\.[0-9]+)*|0[0-9a-fx.]*|[0-9]+|\[[^/\]]*\]";
+const LOOPBACK_NAMES: &str =
+    r"([^/:]*\.)?localhost\.?|ip6-(localhost|loopback)|127(\.[0-9]+)*|0[0-9a-fx.]*|[0-9]+|\[[^/\]]*\]";
 
 /// The rules for a job of this namespace: nothing of these hosts (all names of one registry, the one that images carry
 /// first) but the namespaces given.

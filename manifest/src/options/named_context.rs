@@ -17,8 +17,8 @@ const SERVICE: [&str; 2] = ["service:", "target:"];
 const FRONTENDS: [&str; 2] = ["docker/dockerfile", "dockerfile.v0"];
 /// Names that BuildKit gives another meaning.
 const RESERVED: [&str; 3] = ["scratch", "context", "dockerfile"];
-/// What BuildKit fetches by itself.
-const REMOTE: [&str; 3] = ["https://", "http://", "git://"];
+/// What BuildKit fetches by itself (`util/gitutil/git_ref.go`).
+const REMOTE: [&str; 4] = ["https://", "http://", "git://", "github.com/"];
 
 /// What a named context is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub enum NamedContext {
     Image(String),
     /// The image of a service of the same manifest, which is built before.
     Service(ServiceName),
-    /// The URL of a git repository that the engine fetches.
+    /// What the engine fetches: the URL of a git repository or of an archive.
     Remote(String),
     /// A folder of the client's.
     Directory(String),
@@ -57,7 +57,9 @@ impl FromStr for NamedContext {
             return Ok(Self::Remote(text.to_owned()));
         }
         if text.starts_with("git@") {
-            return Err(InvalidOption::new("git over ssh is not supported: write `https://…`"));
+            return Err(InvalidOption::new(
+                "git over ssh is not supported: write `https://…`, or clone in a RUN step with `--mount=type=ssh`",
+            ));
         }
         match text.split_once("://") {
             Some((scheme, _)) => Err(InvalidOption(format!(
@@ -90,6 +92,17 @@ impl TryFrom<String> for NamedContext {
 
     fn try_from(text: String) -> Result<Self, InvalidOption> {
         text.parse()
+    }
+}
+
+/// What the engine fetches as a build's context, if that is no folder of the client's.
+pub(crate) fn remote(context: &str) -> Result<Option<&str>, InvalidOption> {
+    match context.parse()? {
+        NamedContext::Directory(_) => Ok(None),
+        NamedContext::Remote(_) => Ok(Some(context)),
+        NamedContext::Image(_) | NamedContext::Service(_) => {
+            Err(InvalidOption(format!("`{}` can only be a named context", context.escape_debug())))
+        }
     }
 }
 
@@ -137,6 +150,7 @@ mod tests {
             ("base=service:Api", "service:api"),
             ("base=target:api", "service:api"),
             ("src=https://example.com/a.git#main:sub", "https://example.com/a.git#main:sub"),
+            ("src=github.com/org/repo.git#v1", "github.com/org/repo.git#v1"),
             ("src=../lib", "../lib"),
             ("docker.io/library/alpine:3=a=b", "a=b"),
         ] {

@@ -38,6 +38,13 @@ pub enum CompleteError {
 }
 
 impl BuildPlan {
+    /// What the engine fetches as the context, Dockerfile included, where it is no folder of the client's: the URL of a git
+    /// repository or of an archive.
+    pub fn remote_context(&self) -> Option<&str> {
+        // One that makes no sense is refused before.
+        crate::options::named_context::remote(&self.context).ok().flatten()
+    }
+
     /// The build arguments, sorted by name. From the weakest: `OKTETO_SMART_BUILDS_ENABLED=true`, the manifest's, the
     /// variables of all images built before, `--build-arg`.
     pub fn complete_args(&self, images: &ImageEnv) -> Result<Vec<(String, String)>, CompleteError> {

@@ -232,7 +232,7 @@ impl Planner<'_> {
         let build_args: BTreeMap<String, String> = selection.build_args.iter().cloned().collect();
         Ok(BuildPlan {
             service: build.service.clone(),
-            context: self.path(build.context.as_ref(), "context", "."),
+            context: self.context(build),
             dockerfile: self.path(build.dockerfile.as_ref(), "dockerfile", "Dockerfile"),
             target: selection.target.clone().or_else(|| build.target.as_ref().map(|target| target.value.clone())),
             args,
@@ -359,6 +359,16 @@ impl Planner<'_> {
     }
 
     /// A path: everything is expanded, and it must not be lost by that.
+    fn context(&mut self, build: &Build) -> String {
+        let context = self.path(build.context.as_ref(), "context", ".");
+        if let (Some(text), Err(error)) = (&build.context, crate::options::named_context::remote(&context))
+            && !context.is_empty()
+        {
+            self.report.error(text.place, format!("`build.{}.context`: {error}", build.service));
+        }
+        context
+    }
+
     fn path(&mut self, text: Option<&Text>, field: &str, default: &str) -> String {
         let Some(text) = text else { return default.to_owned() };
         let path = self.now(text);

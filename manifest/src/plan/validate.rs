@@ -118,6 +118,7 @@ fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> 
     let field = |field, reason: String| InvalidPlan::Field { owner: build.service.to_string(), field, reason };
     let plain = |name, text: &str, max| plain(text, max).map_err(|reason| field(name, reason));
     plain("context", &build.context, MAX_PATH)?;
+    crate::options::named_context::remote(&build.context).map_err(|error| field("context", error.to_string()))?;
     plain("dockerfile", &build.dockerfile, MAX_PATH)?;
     if let Some(target) = &build.target {
         plain("target", target, 256)?;

@@ -23,6 +23,7 @@ mod own_image;
 mod parallel;
 mod pool;
 mod registries;
+mod remote;
 mod runner_image;
 mod scale;
 mod secrets;
