@@ -156,6 +156,13 @@ pub enum AccessError {
     /// An external registry has a token server of its own.
     #[error("tokens of the external registry {0} come from its own token server")]
     External(RegistryHost),
+    /// The list of repositories.
+    #[error("list repositories")]
+    List {
+        /// The cause.
+        #[source]
+        source: RegistryError,
+    },
     /// The runner's image isn't there and can't be brought.
     #[error("the runner image `{image}` isn't in the registry, and runner.archive names no archive to import it from")]
     NoRunnerArchive {
@@ -310,6 +317,28 @@ impl Registry {
     pub fn client_auth(&self, image: &ImageRef, actions: &[Action]) -> Result<Auth, AccessError> {
         let access = Access { repository: image.repository().clone(), actions: actions.to_vec() };
         self.auth_for(image, &[access])
+    }
+
+    /// The namespace's repositories, by name; `None` if the registry doesn't list them to us.
+    pub async fn repositories(&self, namespace: &Namespace) -> Result<Option<Vec<ImageRef>>, AccessError> {
+        let auth = match &self.access {
+            RegistryAccess::Managed(signer) => {
+                let token = signer.sign_catalog("slipwayd", OWN_TOKEN_LIFETIME);
+                Auth::Bearer(token.map_err(|source| AccessError::Sign { source })?.token)
+            }
+            RegistryAccess::External(None) => Auth::Anonymous,
+            RegistryAccess::External(Some(Credentials { username, password })) => {
+                Auth::Basic { username: username.clone(), password: password.clone() }
+            }
+        };
+        let found = self.client.list_repositories(&self.host, &format!("{namespace}/"), &auth).await;
+        match found {
+            Ok(names) => Ok(Some(names.into_iter().map(|name| ImageRef::new(self.host.clone(), name)).collect())),
+            Err(RegistryError::Denied { .. } | RegistryError::NotFound { .. } | RegistryError::Status { .. }) => {
+                Ok(None)
+            }
+            Err(source) => Err(AccessError::List { source }),
+        }
     }
 
     /// Credentials for copying `from` to `to`.

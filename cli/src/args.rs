@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Files(FilesArgs),
     /// Print the OKTETO_BUILD_* variables of the images as they are now
     Env(EnvArgs),
+    /// Images in the namespace's registry
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Namespaces
     #[command(subcommand)]
     Namespace(NamespaceCommand),
@@ -332,6 +335,31 @@ pub(crate) enum EnvFormat {
     Shell,
     /// One object
     Json,
+}
+
+/// `image …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Images by their tags, of all repositories of the namespace or of one
+    List {
+        /// A repository, such as app-api, or a reference to it
+        repository: Option<String>,
+        /// Also tags that the service keeps for itself, to know what need not be built
+        #[arg(long)]
+        all: bool,
+    },
+    /// What an image is: digests, platforms, sizes and configurations
+    Show {
+        /// The image, such as okteto.dev/app-api:okteto
+        #[arg(value_name = "REF")]
+        image: String,
+    },
+    /// Remove images. By tag, the image goes when no other tag names it; by digest, with all its tags
+    Delete {
+        /// The images
+        #[arg(value_name = "REF", required = true)]
+        images: Vec<String>,
+    },
 }
 
 /// `namespace …`.

@@ -13,6 +13,7 @@ mod deploy;
 mod engine;
 mod env;
 mod files;
+mod image;
 mod job;
 mod login;
 mod namespace;
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Files(args) => files::run(&args, settings),
         Command::Env(args) => env::run(&args, settings).await,
         Command::Validate => validate::run(settings),
+        Command::Image(command) => image::run(command, settings).await,
         Command::Namespace(command) => namespace::run(command, settings).await,
         Command::Token(command) => token::run(command, settings).await,
         Command::Engine(command) => engine::run(command, settings).await,

@@ -16,10 +16,12 @@ mod blobs;
 mod challenge;
 mod copy;
 mod import;
+mod inspect;
 mod reach;
 mod transport;
 
 pub use import::Imported;
+pub use inspect::{Inspected, InspectedManifest};
 
 use transport::{Call, Transport};
 
@@ -168,6 +170,17 @@ impl RegistryClient {
             raw = child;
         }
         let manifest: ImageManifest = raw.parse().map_err(protocol)?;
+        self.config_of(image, &manifest, auth).await.map(Some)
+    }
+
+    /// The configuration that a manifest names.
+    async fn config_of(
+        &self,
+        image: &ImageRef,
+        manifest: &ImageManifest,
+        auth: &Auth,
+    ) -> Result<bytes::Bytes, RegistryError> {
+        let protocol = |problem| RegistryError::Protocol { operation: READ_CONFIG, target: image.to_string(), problem };
         let digest: Digest = manifest
             .config()
             .digest()
@@ -184,7 +197,7 @@ impl RegistryClient {
         if actual != digest {
             return Err(call.mismatch(digest, actual));
         }
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     /// A repository's tags, as the registry orders them; none if there is no such repository.
@@ -223,6 +236,49 @@ impl RegistryClient {
             }
             if tags.len() > MAX_TAGS {
                 return Err(call.protocol(format!("more than {MAX_TAGS} tags")));
+            }
+        }
+    }
+
+    /// The repositories whose names begin so (`namespace/`), in the registry's order.
+    pub async fn list_repositories(
+        &self,
+        registry: &RegistryHost,
+        prefix: &str,
+        auth: &Auth,
+    ) -> Result<Vec<RepositoryName>, RegistryError> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            repositories: Option<Vec<String>>,
+        }
+        // The list is sorted, so it is entered just before the first that may be meant, and left after the last.
+        let (mut last, mut found, mut read) = (prefix.to_owned(), Vec::new(), 0);
+        loop {
+            let call = Call {
+                operation: "list repositories of",
+                method: Method::GET,
+                target: registry.to_string(),
+                host: registry,
+                path: format!("_catalog?n={TAGS_PER_PAGE}&last={last}"),
+                accept: None,
+                scope: "registry:catalog:*".to_owned(),
+                auth,
+                body: None,
+            };
+            let answer = self.transport.fetch(&call, MANIFEST_LIMIT).await?;
+            let page: Page = serde_json::from_slice(&answer.bytes)
+                .map_err(|error| call.protocol(format!("malformed list: {error}")))?;
+            let page = page.repositories.unwrap_or_default();
+            let more = answer.headers.contains_key("link") && page.last().is_some_and(|name| *name > last);
+            read += page.len();
+            let done = !more || page.last().is_some_and(|name| !name.starts_with(prefix));
+            last = page.last().cloned().unwrap_or_default();
+            found.extend(page.iter().filter(|name| name.starts_with(prefix)).filter_map(|name| name.parse().ok()));
+            if done {
+                return Ok(found);
+            }
+            if read > MAX_TAGS {
+                return Err(call.protocol(format!("more than {MAX_TAGS} repositories")));
             }
         }
     }

@@ -49,6 +49,15 @@ pub struct Rights {
 // === impl Action ===
 
 impl Action {
+    /// As the token protocol calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "pull" => Some(Self::Pull),

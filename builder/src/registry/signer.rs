@@ -13,11 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::SecretString;
 use serde::Serialize;
-use slipway_registry_client::RepositoryName;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::rights::{Access, Action};
+use super::rights::Access;
 use crate::private_file::{create_private_dir, write_private};
 
 /// Who issues tokens, as the registry's configuration has it.
@@ -102,8 +101,8 @@ struct RegistryClaims<'a> {
 #[derive(Serialize)]
 struct ResourceActions<'a> {
     r#type: &'static str,
-    name: &'a RepositoryName,
-    actions: &'a [Action],
+    name: &'a str,
+    actions: Vec<&'static str>,
 }
 
 // === impl TokenSigner ===
@@ -164,9 +163,25 @@ impl TokenSigner {
     ) -> Result<SignedToken, SignerError> {
         let access = access.iter().map(|access| ResourceActions {
             r#type: "repository",
-            name: &access.repository,
-            actions: &access.actions,
+            name: access.repository.as_str(),
+            actions: access.actions.iter().map(|action| action.as_str()).collect(),
         });
+        self.sign_for(issued_at, subject, access.collect(), lifetime)
+    }
+
+    /// A registry token for the list of all repositories: for the service alone.
+    pub fn sign_catalog(&self, subject: &str, lifetime: Duration) -> Result<SignedToken, SignerError> {
+        let catalog = ResourceActions { r#type: "registry", name: "catalog", actions: vec!["*"] };
+        self.sign_for(OffsetDateTime::now_utc(), subject, vec![catalog], lifetime)
+    }
+
+    fn sign_for(
+        &self,
+        issued_at: OffsetDateTime,
+        subject: &str,
+        access: Vec<ResourceActions<'_>>,
+        lifetime: Duration,
+    ) -> Result<SignedToken, SignerError> {
         let claims = RegistryClaims {
             iss: ISSUER,
             sub: subject,
@@ -175,7 +190,7 @@ impl TokenSigner {
             nbf: issued_at.unix_timestamp(),
             iat: issued_at.unix_timestamp(),
             jti: Uuid::now_v7().to_string(),
-            access: access.collect(),
+            access,
         };
         let header = Header { x5c: Some(vec![self.certificate.clone()]), ..Header::new(Algorithm::ES256) };
         let token = jsonwebtoken::encode(&header, &claims, &self.key).map_err(|source| SignerError::Sign { source })?;

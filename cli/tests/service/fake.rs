@@ -12,11 +12,12 @@ use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
 use slipway_proto::v1::server_service_server::{ServerService, ServerServiceServer};
 use slipway_proto::v1::{
-    AgentConnection, AgentData, AttachAgentsRequest, CancelJobRequest, Event, ForgetExportRequest,
-    ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus, ListJobsRequest,
-    ListJobsResponse, ReadExportRequest, ReadExportResponse, ResolveImagesRequest, ResolveImagesResponse,
-    ResolvedImage, ServerInfo, SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse,
-    SyncStored, WatchRequest, WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said,
+    AgentConnection, AgentData, AttachAgentsRequest, CancelJobRequest, DeleteImageRequest, DeleteImageResponse, Event,
+    ForgetExportRequest, ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus,
+    ListImagesRequest, ListImagesResponse, ListJobsRequest, ListJobsResponse, ReadExportRequest, ReadExportResponse,
+    ResolveImagesRequest, ResolveImagesResponse, ResolvedImage, ServerInfo, ShowImageRequest, ShowImageResponse,
+    SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest,
+    WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said,
     sync_response::Kind as Answer,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -126,6 +127,18 @@ impl ServerService for Fake {
 
 #[tonic::async_trait]
 impl ImageService for Fake {
+    async fn list(&self, _: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
+        Err(Status::unimplemented("list"))
+    }
+
+    async fn show(&self, _: Request<ShowImageRequest>) -> Result<Response<ShowImageResponse>, Status> {
+        Err(Status::unimplemented("show"))
+    }
+
+    async fn delete(&self, _: Request<DeleteImageRequest>) -> Result<Response<DeleteImageResponse>, Status> {
+        Err(Status::unimplemented("delete"))
+    }
+
     async fn resolve(&self, request: Request<ResolveImagesRequest>) -> Result<Response<ResolveImagesResponse>, Status> {
         authorize(&request)?;
         let namespace = request.get_ref().namespace.clone();

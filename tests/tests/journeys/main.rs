@@ -16,6 +16,7 @@ mod deploy;
 mod deploy_output;
 mod example;
 mod exports;
+mod images;
 mod many_rules;
 mod network;
 mod options;
