@@ -1,5 +1,7 @@
 //! `slipway image …`
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
@@ -115,7 +117,8 @@ impl Manifest<'_> {
         );
         let mut line = |name: &str, value: Option<String>| {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
-                text.push_str(&format!("  {name:<10}  {value}\n"));
+                // Writing to a String can't fail.
+                let _ = writeln!(text, "  {name:<10}  {value}");
             }
         };
         let of = |name: &str| &self.config["config"][name];
