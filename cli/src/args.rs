@@ -58,10 +58,12 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum OutputArg {
     /// tty on a terminal, else plain
     Auto,
-    /// For people at a terminal (the same as plain for now)
+    /// For people at a terminal: what goes on now, below what has been done
     Tty,
     /// Lines of text
     Plain,
+    /// Only the images, each with its digest
+    Quiet,
     /// One event a line
     Json,
 }

@@ -5,12 +5,14 @@ use std::io::{self, BufWriter, Write};
 
 use slipway_proto::v1::{Event, JobError, event::Kind};
 
-use crate::settings::Output;
+use crate::settings::Show;
 
 mod json;
 pub(crate) mod line;
 mod plain;
+mod quiet;
 mod table;
+mod tty;
 mod units;
 
 pub(crate) use table::Table;
@@ -18,6 +20,9 @@ pub(crate) use units::{seconds, size, time};
 
 /// Shows a job's events.
 pub(crate) trait Renderer: Send {
+    /// These events come next. What is drawn can be taken away here, and not in [`Renderer::event`], which writes above it.
+    fn before(&mut self, _events: &[Event]) {}
+
     /// Shows one event: results to `out`, diagnostics to `err`.
     fn event(&mut self, event: &Event, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()>;
 
@@ -35,10 +40,12 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// A screen of this kind.
-    pub(crate) fn new(output: Output) -> Self {
-        let renderer: Box<dyn Renderer> = match output {
-            Output::Plain => Box::new(plain::Plain::default()),
-            Output::Json => Box::new(json::Json),
+    pub(crate) fn new(show: Show) -> Self {
+        let renderer: Box<dyn Renderer> = match show {
+            Show::Plain => Box::new(plain::Plain::default()),
+            Show::Tty => Box::new(tty::Tty::new()),
+            Show::Quiet => Box::new(quiet::Quiet),
+            Show::Json => Box::new(json::Json),
         };
         Self { renderer, out: BufWriter::new(Box::new(io::stdout())), without_progress: false }
     }
@@ -63,6 +70,7 @@ impl Screen {
         if events.iter().any(|event| matches!(event.kind, Some(Kind::SyncDone(_)))) {
             line::close();
         }
+        self.renderer.before(events);
         line::above(|| {
             for event in events {
                 self.event(event)?;

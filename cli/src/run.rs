@@ -103,7 +103,7 @@ pub(crate) async fn run(
     let syncing =
         async { if missing.is_empty() { Ok(()) } else { sync(client, &job, blobs, &memory, settings.bar).await } };
     let to_stdout = ending.exports.is_some_and(Exports::go_to_stdout);
-    let screen = Screen::new(settings.output).off_stdout(to_stdout).without_progress(settings.bar);
+    let screen = Screen::new(settings.show).off_stdout(to_stdout).without_progress(settings.bar);
     let following = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel);
     let followed = if ending.detach {
         let synced = tokio::select! {

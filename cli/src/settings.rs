@@ -60,7 +60,20 @@ pub(crate) fn secret(token: &str) -> SecretString {
     SecretString::from(token.trim())
 }
 
-/// How to show events.
+/// How to show a job's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Lines of text.
+    Plain,
+    /// What goes on now, on a terminal, below what has been done.
+    Tty,
+    /// Only the images.
+    Quiet,
+    /// JSON lines.
+    Json,
+}
+
+/// How to show results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     /// Text.
@@ -84,8 +97,10 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     /// It was named on the command line.
     pub(crate) file_flag: bool,
-    /// How to show events.
+    /// How to show results.
     pub(crate) output: Output,
+    /// How to show a job's events.
+    pub(crate) show: Show,
     /// Whether a bar on a terminal is welcome.
     pub(crate) bar: bool,
     /// Whether contexts are narrowed to what their Dockerfiles use.
@@ -124,6 +139,7 @@ impl Settings {
             Some(output) => output,
             None => output_from(environment.get(environment::SLIPWAY_OUTPUT))?,
         };
+        let redraw = environment.can_redraw() && io::stderr().is_terminal();
         Ok(Self {
             server,
             token: token.as_deref().map(secret),
@@ -131,10 +147,16 @@ impl Settings {
             namespaces: args.namespaces,
             file_flag: args.file.is_some(),
             file: args.file.or_else(|| environment.get(environment::SLIPWAY_FILE).map(PathBuf::from)),
-            output: resolve_output(output),
-            bar: matches!(output, OutputArg::Auto | OutputArg::Tty)
-                && environment.can_redraw()
-                && io::stderr().is_terminal(),
+            output: if output == OutputArg::Json { Output::Json } else { Output::Plain },
+            show: match output {
+                OutputArg::Json => Show::Json,
+                OutputArg::Quiet => Show::Quiet,
+                OutputArg::Tty if redraw => Show::Tty,
+                // Lines that go elsewhere would lack what is only drawn.
+                OutputArg::Auto if redraw && io::stdout().is_terminal() => Show::Tty,
+                OutputArg::Auto | OutputArg::Tty | OutputArg::Plain => Show::Plain,
+            },
+            bar: matches!(output, OutputArg::Auto | OutputArg::Tty) && redraw,
             narrow: narrow_from(environment.get(environment::SLIPWAY_NARROW))?,
             log_level: first(args.log_level, &[environment::SLIPWAY_LOG_LEVEL]).unwrap_or_else(|| "warn".to_owned()),
             environment,
@@ -161,7 +183,7 @@ fn load_contexts(args: &GlobalArgs, environment: &Environment) -> Result<Context
 fn output_from(value: Option<&str>) -> Result<OutputArg, Usage> {
     let Some(value) = value else { return Ok(OutputArg::Auto) };
     clap::ValueEnum::from_str(value, true).map_err(|_| {
-        Usage::new(format!("{}={value}: it is one of auto, tty, plain, json", environment::SLIPWAY_OUTPUT))
+        Usage::new(format!("{}={value}: it is one of auto, tty, plain, quiet, json", environment::SLIPWAY_OUTPUT))
     })
 }
 
@@ -173,14 +195,6 @@ fn narrow_from(value: Option<&str>) -> Result<bool, Usage> {
             let value = value.unwrap_or_default();
             Err(Usage::new(format!("{}={value}: it is true or false", environment::SLIPWAY_NARROW)))
         }
-    }
-}
-
-fn resolve_output(output: OutputArg) -> Output {
-    match output {
-        OutputArg::Json => Output::Json,
-        // Output for terminals is the plain one for now.
-        OutputArg::Auto | OutputArg::Tty | OutputArg::Plain => Output::Plain,
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn run(command: JobCommand, settings: &Settings, interrupt: &In
         }
         JobCommand::Cancel { job } => cancel(&client, &job, settings).await,
         JobCommand::Attach { job } => {
-            let screen = Screen::new(settings.output);
+            let screen = Screen::new(settings.show);
             Ok(follow(&client, &job, 0, Some(screen), interrupt, OnInterrupt::Leave).await?.status())
         }
     }
@@ -119,7 +119,7 @@ async fn show(client: &Client, job: String, settings: &Settings) -> Result<ExitS
 
 async fn logs(client: &Client, job: &str, follow: bool, after: u64, settings: &Settings) -> Result<ExitStatus> {
     let mut watch = Watch::new(client, job, after, follow);
-    let mut screen = Screen::new(settings.output);
+    let mut screen = Screen::new(settings.show);
     while let Some(events) = watch.next().await? {
         screen.show(&events)?;
     }

@@ -1,9 +1,10 @@
-//! The terminal's last line: a bar draws it again and again, and whatever else is written meanwhile goes above it.
+//! The terminal's last lines: a bar or a view draws them again and again, and whatever else is written meanwhile goes above.
 //!
-//! The line is shorter than the terminal is wide, and ends with its text: so there is room for the `^C` that the terminal
+//! A line is shorter than the terminal is wide, and ends with its text: so there is room for the `^C` that the terminal
 //! shows by itself, and a window that is made smaller has nothing to break in two.
 
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, TermLike};
@@ -19,41 +20,54 @@ const USUAL: u16 = 80;
 const HERTZ: u8 = 10;
 
 /// What is drawn now. There is one standard error, whoever writes to it.
-static LINE: Mutex<Line> = Mutex::new(Line::Free);
+static LINE: Mutex<Line> = Mutex::new(Line { drawn: None, closed: false });
 
 #[derive(Debug)]
-enum Line {
-    Free,
-    Drawn(ProgressBar),
-    /// What a bar would say has been said.
-    Closed,
+struct Line {
+    drawn: Option<(Kind, ProgressBar)>,
+    /// What the bar of a sync would say has been said.
+    closed: bool,
 }
 
-/// Draws this bar from now on, unless the line is closed.
-pub(crate) fn show(bar: &ProgressBar) {
+/// What can be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// How far a sync is.
+    Sync,
+    /// What a job does now; may be several lines.
+    View,
+}
+
+/// Draws this bar from now on, unless there is a view already, or the sync's has been closed.
+pub(crate) fn show(kind: Kind, bar: &ProgressBar) {
     let mut line = line();
-    if !matches!(*line, Line::Closed) {
-        bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(LastLine::default()), HERTZ));
-        *line = Line::Drawn(bar.clone());
+    let taken = line.closed || line.drawn.as_ref().is_some_and(|(drawn, _)| *drawn == Kind::View);
+    if kind == Kind::Sync && taken {
+        return;
     }
-}
-
-/// Clears the line, and draws nothing until there is another bar.
-pub(crate) fn hide() {
-    leave(Line::Free);
-}
-
-/// Clears the line for good. A bar that does not know yet that its work is done is not drawn either.
-pub(super) fn close() {
-    leave(Line::Closed);
-}
-
-fn leave(next: Line) {
-    let mut line = line();
-    let closed = matches!(*line, Line::Closed);
-    let before = std::mem::replace(&mut *line, if closed { Line::Closed } else { next });
+    let before = line.drawn.take();
+    bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(LastLine::default()), HERTZ));
+    line.drawn = Some((kind, bar.clone()));
     drop(line);
-    if let Line::Drawn(bar) = before {
+    clear(before);
+}
+
+/// Clears what is drawn of this kind, and draws nothing until there is another bar.
+pub(crate) fn hide(kind: Kind) {
+    let mut line = line();
+    let before = line.drawn.take_if(|(drawn, _)| *drawn == kind);
+    drop(line);
+    clear(before);
+}
+
+/// Clears the sync's bar for good. A bar that does not know yet that its work is done is not drawn either.
+pub(super) fn close() {
+    line().closed = true;
+    hide(Kind::Sync);
+}
+
+fn clear(drawn: Option<(Kind, ProgressBar)>) {
+    if let Some((_, bar)) = drawn {
         bar.finish_and_clear();
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
@@ -66,12 +80,15 @@ pub(crate) fn columns() -> u16 {
     columns.saturating_sub(FREE).clamp(SHORTEST, LONGEST)
 }
 
+/// How long lines may be, and how many rows there are.
+pub(super) fn size() -> (u16, u16) {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+    (columns(), size.map(|size| size.ws_row).filter(|rows| *rows > 0).unwrap_or(24))
+}
+
 /// Writes with the bar out of the way. It must not be called by what it calls.
 pub(super) fn above<T>(write: impl FnOnce() -> T) -> T {
-    let bar = match &*line() {
-        Line::Drawn(bar) => Some(bar.clone()),
-        Line::Free | Line::Closed => None,
-    };
+    let bar = line().drawn.as_ref().map(|(_, bar)| bar.clone());
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
@@ -86,6 +103,8 @@ fn line() -> MutexGuard<'static, Line> {
 #[derive(Debug, Default)]
 struct LastLine {
     written: Mutex<Vec<u8>>,
+    /// A line has been written, and another one may follow.
+    ended: AtomicBool,
 }
 
 impl LastLine {
@@ -124,7 +143,16 @@ impl TermLike for LastLine {
         self.put("\n")
     }
 
+    /// indicatif ends each line by filling it up with blanks, so that a terminal goes on in the next row by itself. This one
+    /// says that it is narrower than it is, so a line's end has to be written, when another one follows.
     fn write_str(&self, text: &str) -> io::Result<()> {
+        if text.chars().all(|character| character == ' ') {
+            self.ended.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        if self.ended.swap(false, Ordering::Relaxed) {
+            self.put("\x1b[K\n")?;
+        }
         self.put(text)
     }
 
@@ -134,9 +162,8 @@ impl TermLike for LastLine {
 
     fn flush(&self) -> io::Result<()> {
         let mut text = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
-        // The line before may have been longer, in a window that was larger; and blanks at its end would break, too.
-        let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
-        text.truncate(end);
+        self.ended.store(false, Ordering::Relaxed);
+        // The line before may have been longer, in a window that was larger.
         text.extend(b"\x1b[K");
         io::stderr().write_all(&text)
     }

@@ -63,7 +63,7 @@ impl Bar {
             self.drawn.set_style(style);
         }
         if std::mem::replace(&mut self.style, style).is_none() {
-            line::show(&self.drawn);
+            line::show(line::Kind::Sync, &self.drawn);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         if self.style.is_some() {
-            line::hide();
+            line::hide(line::Kind::Sync);
         }
     }
 }

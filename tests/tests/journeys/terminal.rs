@@ -157,3 +157,48 @@ fn without_a_terminal_or_where_it_is_not_wanted_there_is_no_bar() {
         }
     }
 }
+
+#[test]
+fn what_a_build_does_is_drawn_below_what_it_has_done() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let step = "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done";
+    app.manifest("build:\n  app: .\n  other: .\ndeploy:\n  - printf 'no end'; sleep 1; echo; echo over\n");
+    app.file(
+        "Dockerfile",
+        format!("FROM debian:trixie-slim\nRUN : {}; {step}\nRUN true\n", slipway_journeys::unique("m")),
+    );
+    let (status, screen) = start(&app, &["deploy"], 100).finish();
+    let shown = screen.text();
+    assert_eq!(status, 0, "{}", shown.join("\n"));
+    // While it ran: its time went on, and what it said was below it.
+    let drawn: BTreeSet<_> = screen.drawn.iter().map(|(_, text)| text.trim_end().to_owned()).collect();
+    let running = drawn.iter().filter(|text| text.starts_with("> app [2/3] RUN")).count();
+    assert!(running > 10, "{drawn:?}");
+    assert!(drawn.iter().any(|text| text.starts_with("    line 5")), "{drawn:?}");
+    // And afterwards nothing of that is left, but each step, both images and what the command said.
+    let begins = [
+        "job ",
+        "sync: ",
+        "app ",
+        "other ",
+        "images:",
+        "  app ",
+        "  other ",
+        "deploy #",
+        "no end",
+        "over",
+        "warning: ",
+    ];
+    for row in &shown {
+        assert!(begins.iter().any(|begin| row.starts_with(begin)), "{row:?} in\n{}", shown.join("\n"));
+    }
+    for expected in ["app [2/3] RUN", "other ", "images:", "no end", "over", "job succeeded"] {
+        assert!(shown.iter().any(|row| row.starts_with(expected)), "{expected} in\n{}", shown.join("\n"));
+    }
+
+    let (status, screen) = start(&app, &["build", "--output", "quiet"], 200).finish();
+    let shown = screen.text();
+    assert_eq!(status, 0, "{}", shown.join("\n"));
+    assert!(shown.len() == 2 && shown.iter().all(|row| row.contains("@sha256:")), "{}", shown.join("\n"));
+}
