@@ -68,6 +68,10 @@ pub enum Error {
     /// The engine, or the connection to it, went away.
     #[error("the engine went away: {0}")]
     Lost(String),
+    /// BuildKit fetches a layer that several builds need once, with any of their sessions: also with one that has no right to
+    /// the repository which another one has it from.
+    #[error("the engine mixed up who may fetch a layer: {0}")]
+    Mixed(String),
     /// We cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -90,7 +94,7 @@ pub struct SolveFailure {
 impl Error {
     /// Whether the same request may succeed on another try.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Unreachable { .. } | Self::Lost(_))
+        matches!(self, Self::Connect { .. } | Self::Unreachable { .. } | Self::Lost(_) | Self::Mixed(_))
     }
 
     /// What an engine's status means.
@@ -106,6 +110,9 @@ impl Error {
             }
             _ => false,
         };
+        if is_mixed_up(status.message()) {
+            return Self::Mixed(status.message().to_owned());
+        }
         // A process that ran and failed is never the connection's fault, whatever it printed.
         if lost && failure.exit_code.is_none() {
             Self::Lost(status.message().to_owned())
@@ -128,6 +135,12 @@ fn is_transport(status: &Status) -> bool {
         ]
         .iter()
         .any(|known| text.contains(known))
+}
+
+/// Whether a layer could not be fetched whose image had been found: who may read its manifest may read its layers.
+fn is_mixed_up(text: &str) -> bool {
+    text.contains("failed to copy: httpReadSeeker: failed open")
+        && (text.contains("insufficient_scope") || text.contains("failed to authorize"))
 }
 
 /// Whether the registry was away when the image was to be pushed.
@@ -272,6 +285,11 @@ mod tests {
         assert!(Error::from_status(Status::unavailable("EOF")).is_transient());
         assert!(Error::from_status(Status::unknown("failed to get session: no active session for x")).is_transient());
         assert!(!Error::from_status(Status::unknown("exit code: 1")).is_transient());
+        let layer =
+            "failed to copy: httpReadSeeker: failed open: server message: insufficient_scope: authorization failed";
+        assert!(Error::from_status(Status::unknown(layer)).is_transient());
+        let image = "failed to resolve source metadata for x: insufficient_scope: authorization failed";
+        assert!(!Error::from_status(Status::unknown(image)).is_transient());
         let push = "failed to push 127.0.0.1:1/a/b:c: dial tcp 127.0.0.1:1: connect: connection refused";
         assert!(Error::from_status(Status::unknown(push)).is_transient());
     }

@@ -17,6 +17,7 @@ mod deploy_output;
 mod example;
 mod exports;
 mod images;
+mod lazy;
 mod many_rules;
 mod network;
 mod options;
