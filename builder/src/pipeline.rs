@@ -32,9 +32,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::cache_scope::CacheScope;
@@ -49,8 +50,12 @@ use crate::jobs::spec::JobSpec;
 use crate::registry::Registry;
 use crate::store::Blobs;
 
-/// How long what may be tried again is tried again.
+/// How long what fails again and again is tried again.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// What went well for so long and then failed is a trouble of its own, and begins anew.
+const WENT_WELL: Duration = Duration::from_secs(30);
+/// How often it may.
+const MAX_TROUBLES: u32 = 5;
 /// The wait before the second try; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -121,16 +126,23 @@ impl Pipeline {
 
     /// Tries what may succeed another time, for a while: an engine that restarts, a connection that broke.
     async fn again<T, F: Future<Output = Result<T, Failure>>>(&self, run: impl Fn() -> F) -> Result<T, Failure> {
-        let began = Instant::now();
+        let (mut failing_since, mut troubles) = (None::<Instant>, 0);
         let mut wait = FIRST_WAIT;
         loop {
             if self.cancel.is_cancelled() {
                 return Err(Failure::Cancelled);
             }
+            let began = Instant::now();
             let failure = match run().await {
-                Err(failure) if failure.is_transient() && began.elapsed() < PATIENCE => failure,
+                Err(failure) if failure.is_transient() => failure,
                 result => return result,
             };
+            if began.elapsed() > WENT_WELL || failing_since.is_none() {
+                (failing_since, wait, troubles) = (Some(Instant::now()), FIRST_WAIT, troubles + 1);
+            }
+            if troubles > MAX_TROUBLES || failing_since.is_some_and(|since| since.elapsed() > PATIENCE) {
+                return Err(failure);
+            }
             let message = failure.cause();
             self.events.warn_once(format!("{message}; trying again"));
             if self.cancel.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {

@@ -53,6 +53,7 @@ impl Exports {
         if args.load {
             exports.wanted.push((Output::new(OutputKind::Docker), Sink::Docker));
         }
+        exports.check_places()?;
         if !exports.wanted.is_empty() && args.detach {
             return Err(Usage::new("--detach leaves nobody here to take what --export brings").into());
         }
@@ -64,6 +65,32 @@ impl Exports {
             return Err(Usage::new("--export: an archive is nothing for a terminal").hint("add dest=FILE").into());
         }
         Ok(exports)
+    }
+
+    /// What can be known of the places before a build takes its time.
+    fn check_places(&self) -> Result<()> {
+        for (_, sink) in &self.wanted {
+            match sink {
+                Sink::File(path) => {
+                    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    if !dir.is_dir() {
+                        return Err(Usage::new(format!("--export: there is no folder {}", dir.display())).into());
+                    }
+                }
+                Sink::Folder(path) if path.exists() && !path.is_dir() => {
+                    return Err(Usage::new(format!("--export: {} is no folder", path.display())).into());
+                }
+                Sink::Docker => {
+                    let found =
+                        Command::new("docker").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+                    if found.is_err() {
+                        return Err(Usage::new("--load needs the `docker` command, which is not here").into());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Options of every build.

@@ -75,7 +75,11 @@ pub(crate) async fn run(
 ) -> Result<ExitStatus> {
     let client = &session.client;
     if ending.detach && !prepared.agents.is_empty() {
-        return Err(Usage::new("--detach leaves nobody here whose SSH agent builds could use").into());
+        let without = "--detach leaves nobody here whose SSH agent builds could use";
+        if prepared.plan.builds.iter().any(|build| !build.options.ssh.is_empty() && !build.only_if_missing) {
+            return Err(Usage::new(without).into());
+        }
+        output::warn(format_args!("{without}: where one has to be built, a step that uses it fails"));
     }
     interrupt.claim();
     let (job, missing) = tokio::select! {

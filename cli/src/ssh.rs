@@ -43,7 +43,8 @@ pub(crate) struct Agents {
 pub(crate) fn options(flags: &[String]) -> Result<Vec<(OptionKey, String)>> {
     let option = |flag: &String| {
         let mut agent: SshAgent = flag.parse().map_err(|error| Usage::new(format!("--ssh {flag}: {error}")))?;
-        for file in &mut agent.files {
+        // Shells leave the tilde where it doesn't stand at the beginning.
+        for file in agent.files.iter_mut().filter(|file| !file.starts_with("~/")) {
             let path = std::path::absolute(&*file)?;
             let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
             path.clone_into(file);

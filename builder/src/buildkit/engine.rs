@@ -107,7 +107,7 @@ impl Engine {
 
     /// Whether it builds for all of these, by itself or with emulators. What it does not say is not held against it.
     pub fn builds_for(&self, platforms: &[String]) -> bool {
-        self.platforms.is_empty() || platforms.iter().all(|platform| self.platforms.contains(platform))
+        self.platforms.is_empty() || platforms.iter().all(|platform| self.platforms.contains(&normalised(platform)))
     }
 
     /// Asks it whether it is there.
@@ -206,7 +206,29 @@ impl Engine {
 
 fn platform(platform: &Platform) -> String {
     let parts = [&platform.os, &platform.architecture, &platform.variant];
-    parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("/")
+    let written = parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("/");
+    normalised(&written)
+}
+
+/// A platform in the one way that is meant by several (containerd, `platforms/database.go`).
+fn normalised(platform: &str) -> String {
+    let mut parts = platform.split('/');
+    let (os, architecture, variant) =
+        (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (architecture, variant) = match (architecture, variant) {
+        ("x86_64" | "x86-64" | "amd64", "" | "v1") => ("amd64", ""),
+        ("x86_64" | "x86-64", variant) => ("amd64", variant),
+        ("aarch64" | "arm64", "" | "8" | "v8") => ("arm64", ""),
+        ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+        ("armel", _) | ("arm", "6") => ("arm", "v6"),
+        ("i386", _) => ("386", ""),
+        other => other,
+    };
+    [os.unwrap_or_default(), architecture, variant]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// Refuses a Docker Engine on its old image store, which can't push from inside a build.
@@ -308,5 +330,15 @@ mod tests {
         };
         assert_eq!(of("linux", "amd64", ""), "linux/amd64");
         assert_eq!(of("linux", "arm", "v7"), "linux/arm/v7");
+        for (written, meant) in [
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/riscv64", "linux/riscv64"),
+        ] {
+            assert_eq!(normalised(written), meant);
+        }
     }
 }

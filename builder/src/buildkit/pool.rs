@@ -130,6 +130,10 @@ impl Pool {
     pub async fn lease(&self, repository: &str, platforms: &[String]) -> Result<Option<Lease>, Error> {
         let (mut failure, mut busy, mut unsuited) = (None, false, None);
         for member in self.in_order(repository) {
+            // One that may not answer is not waited for while another one will have room soon.
+            if busy && self.is_doubtful(member) {
+                continue;
+            }
             let Some(slot) = self.free_slot(member)? else {
                 busy = true;
                 continue;
@@ -140,11 +144,12 @@ impl Pool {
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        match failure {
+        match (busy, failure) {
+            (true, _) => Ok(None),
+            // One that could do it may be back soon.
+            (false, Some(error)) => Err(error),
             // It says itself which platform it can't build for, and what can be done.
-            _ if unsuited.is_some() && !busy => Ok(unsuited),
-            Some(error) if !busy => Err(error),
-            _ => Ok(None),
+            (false, None) => Ok(unsuited),
         }
     }
 
@@ -174,11 +179,15 @@ impl Pool {
 
     /// Those that take builds, the best one first.
     fn in_order(&self, key: &str) -> Vec<&Member> {
-        let mut members: Vec<_> = self.members.iter().filter(|member| !self.is_draining(member)).collect();
-        members.sort_by_cached_key(|member| {
-            (member.has_failed() || self.why_down(member).is_some(), Reverse(member.score(key)))
-        });
+        let takes = |member: &&Member| !self.is_draining(member) && self.why_odd(member).is_none();
+        let mut members: Vec<_> = self.members.iter().filter(takes).collect();
+        members.sort_by_cached_key(|member| (self.is_doubtful(member), Reverse(member.score(key))));
         members
+    }
+
+    /// Whether it did not answer just now, us or the service.
+    fn is_doubtful(&self, member: &Member) -> bool {
+        member.has_failed() || self.why_down(member).is_some()
     }
 
     fn free_slot(&self, member: &Member) -> Result<Option<File>, Error> {
@@ -218,8 +227,11 @@ impl Pool {
                 );
             }
             let platform = engine.as_ref().ok().map(|engine| engine.default_platform().map(str::to_owned));
-            let why = match (engine, platform, &common) {
-                (Err(error), ..) => Some(error.to_string()),
+            let away = engine.as_ref().err().map(ToString::to_string);
+            self.leave_word(member, "down", away.as_deref());
+            let odd = match (engine, platform, &common) {
+                // As it was when it answered last.
+                (Err(_), ..) => continue,
                 (Ok(engine), Some(platform), None) => {
                     common = Some((engine.address().clone(), platform));
                     None
@@ -232,16 +244,15 @@ impl Pool {
                 )),
                 _ => None,
             };
-            self.leave_word(member, why.as_deref());
+            self.leave_word(member, "odd", odd.as_deref());
         }
     }
 
-    fn leave_word(&self, member: &Member, why: Option<&str>) {
-        let (before, address) = (self.why_down(member), &member.config.address);
-        if before.as_deref() == why {
+    fn leave_word(&self, member: &Member, what: &str, why: Option<&str>) {
+        let (path, address) = (self.word(member, what), &member.config.address);
+        if fs::read_to_string(&path).ok().as_deref() == why {
             return;
         }
-        let path = self.word(member, "down");
         let result = if let Some(why) = why {
             tracing::warn!(engine = %address, error = %why, "engine {address} can't be used");
             fs::create_dir_all(&self.shared).and_then(|()| fs::write(path, why))
@@ -258,7 +269,7 @@ impl Pool {
     pub fn seen(&self) -> Vec<Seen> {
         let seen = |member: &Member| Seen {
             address: member.config.address.clone(),
-            down: self.why_down(member),
+            down: self.why_down(member).or_else(|| self.why_odd(member)),
             draining: self.is_draining(member),
             building: member.slots().filter(|slot| matches!(try_lock(&self.shared, slot), Ok(None))).count(),
             max_builds: member.config.max_builds,
@@ -285,6 +296,11 @@ impl Pool {
 
     fn is_draining(&self, member: &Member) -> bool {
         self.word(member, "draining").exists()
+    }
+
+    /// Why it must not be used although it answers.
+    fn why_odd(&self, member: &Member) -> Option<String> {
+        fs::read_to_string(self.word(member, "odd")).ok()
     }
 
     fn why_down(&self, member: &Member) -> Option<String> {
@@ -336,9 +352,12 @@ mod tests {
         let member = |id: &str| pool.members.iter().find(|member| member.id == id).unwrap();
         member(&one).set_failed(true);
         assert_eq!(order(), [two.as_str(), &three, &one]);
-        pool.leave_word(member(&two), Some("it is away"));
+        pool.leave_word(member(&two), "down", Some("it is away"));
         assert_eq!(order(), [three.as_str(), &one, &two]);
-        pool.leave_word(member(&two), None);
+        pool.leave_word(member(&two), "down", None);
+        pool.leave_word(member(&three), "odd", Some("it builds for another platform"));
+        assert_eq!(order(), [two.as_str(), &one]);
+        pool.leave_word(member(&three), "odd", None);
         member(&one).set_failed(false);
         assert!(pool.set_draining(&member(&one).config.address, true).unwrap());
         assert_eq!(order(), [two.as_str(), &three]);

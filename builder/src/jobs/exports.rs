@@ -78,8 +78,10 @@ impl Jobs {
                     let _ = fs::remove_file(file.path());
                 }
             }
-            // Only an empty one goes.
-            let _ = fs::remove_dir(job.path());
+            // Only an empty one goes, and not that of a build which is about to write.
+            if is_old(&job.path(), KEEP) {
+                let _ = fs::remove_dir(job.path());
+            }
         }
     }
 }
@@ -107,9 +109,15 @@ mod tests {
             path
         };
         let (old, new) = (write(old), write(new));
-        File::options().write(true).open(&old).unwrap().set_modified(SystemTime::now() - KEEP * 2).unwrap();
+        let soon = dir(&service.jobs.inner.data_dir, JobId::new());
+        fs::create_dir_all(&soon).unwrap();
+        let age = |path: &Path| File::open(path).unwrap().set_modified(SystemTime::now() - KEEP * 2).unwrap();
+        age(&old);
+        service.jobs.clean_exports();
+        assert!(new.exists() && !old.exists());
+        assert!(soon.exists(), "a build may be about to write there");
+        age(old.parent().unwrap());
         service.jobs.clean_exports();
         assert!(!old.parent().unwrap().exists());
-        assert!(new.exists());
     }
 }

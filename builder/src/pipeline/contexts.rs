@@ -47,6 +47,8 @@ pub(super) fn attributes(places: Vec<(String, Place)>) -> impl Iterator<Item = (
     places.into_iter().map(|(name, place)| {
         let value = match place {
             Place::Image(image) => format!("docker-image://{image}"),
+            // As a context's own name it is understood; here what stands before a colon has to be a protocol.
+            Place::Remote(url) if url.starts_with("github.com/") => format!("https://{url}"),
             Place::Remote(url) => url,
             Place::Local => format!("local:{}", local_name(&name)),
         };
@@ -72,7 +74,13 @@ mod tests {
     #[test]
     fn each_kind_is_found_where_it_is() {
         let mut build = plain_build("app");
-        for text in ["a=docker-image://x:1", "b=service:base", "c=https://git.example/c.git", "d=../lib"] {
+        for text in [
+            "a=docker-image://x:1",
+            "b=service:base",
+            "c=https://git.example/c.git",
+            "d=../lib",
+            "e=github.com/o/r.git#v1",
+        ] {
             build.options.set(OptionKey::Context, text).unwrap();
         }
         let reference = |name: &str| format!("reg.example/dev/{name}").parse::<ImageRef>();
@@ -87,6 +95,7 @@ mod tests {
             ("context:b", &format!("docker-image://{pinned}")),
             ("context:c", "https://git.example/c.git"),
             ("context:d", "local:named-d"),
+            ("context:e", "https://github.com/o/r.git#v1"),
         ];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     }

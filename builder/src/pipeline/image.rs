@@ -33,7 +33,6 @@ use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::session::ssh::{Agents, Dial};
 use crate::buildkit::solve::{self, ImageBuild};
 use crate::jobs;
-use crate::private_file::create_private_dir;
 use crate::registry::BaseImages;
 
 const CLIPPED: &str = "the engine cuts the output of steps: start it with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
@@ -115,7 +114,7 @@ impl Pipeline {
         let caches = self.caches(build)?;
         let pushed = [targets.as_slice(), &caches.pushed].concat();
         let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
-        let exports = self.exports(build)?;
+        let exports = self.exports(build);
         let services =
             Services { files: files.clone(), auth, secrets: values, ssh: self.agents(build), exports: exports.clone() };
         let args = build.complete_args(&before.env).map_err(plan)?;
@@ -190,15 +189,10 @@ impl Pipeline {
     }
 
     /// Where the engine sends what the caller wants.
-    fn exports(&self, build: &BuildPlan) -> Result<Exports, Failure> {
-        let outputs = &build.options.outputs;
-        if outputs.is_empty() {
-            return Ok(Exports::default());
-        }
-        create_private_dir(&self.exports).map_err(Failure::internal)?;
+    fn exports(&self, build: &BuildPlan) -> Exports {
         let path = |index| jobs::exports::file(&self.exports, build.service.as_str(), index);
-        let files = (0..outputs.len()).map(|index| (index, path(index)));
-        Ok(Exports::new(files.collect(), self.max_export_bytes))
+        let files = (0..build.options.outputs.len()).map(|index| (index, path(index)));
+        Exports::new(files.collect(), self.max_export_bytes)
     }
 
     /// Tells the caller what there is to be fetched.
@@ -390,6 +384,7 @@ mod tests {
     use crate::jobs::spec::{BuildRoots, JobSpec};
     use crate::jobs::state::JobState;
     use crate::names::JobId;
+    use crate::pipeline::MAX_TROUBLES;
     use crate::pipeline::cache_scope::CacheScope;
     use crate::pipeline::engines::Engines;
     use crate::pipeline::events::Events;
@@ -493,6 +488,32 @@ mod tests {
             () = cancelling => {}
         }
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_after_a_long_time_is_tried_again_and_what_fails_always_is_not() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (pipeline, _listener) = pipeline(dir.path(), &server);
+        let tries = std::cell::Cell::new(0_u32);
+        // Each takes so long; those up to the last one fail.
+        let attempts = |takes: Duration, last: u32| {
+            tries.set(0);
+            let (tries, pipeline) = (&tries, &pipeline);
+            async move {
+                let attempt = || async move {
+                    tries.set(tries.get() + 1);
+                    tokio::time::sleep(takes).await;
+                    if tries.get() < last { Err(Failure::Registry("away".to_owned())) } else { Ok(()) }
+                };
+                (pipeline.again(attempt).await.is_ok(), tries.get())
+            }
+        };
+        let (short, long) = (Duration::from_millis(10), Duration::from_mins(30));
+        assert_eq!(attempts(long, 2).await, (true, 2), "a build whose engine dies after half an hour");
+        assert_eq!(attempts(short, 10).await, (true, 10));
+        let (succeeded, times) = attempts(short, u32::MAX).await;
+        assert!(!succeeded && (20..40).contains(&times), "two minutes: {times}");
+        assert_eq!(attempts(long, u32::MAX).await, (false, MAX_TROUBLES + 1));
     }
 
     #[tokio::test]

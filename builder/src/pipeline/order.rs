@@ -28,6 +28,18 @@ pub(super) type Needs = Vec<BTreeSet<usize>>;
 impl Pipeline {
     /// What each build waits for.
     pub(super) fn needs(&self) -> Needs {
+        let (uses, names) = self.uses_and_names();
+        needs(&self.spec.plan.builds, &uses, &names)
+    }
+
+    /// The same, of those of whom it is known what they use: others may use nothing.
+    pub(super) fn known_needs(&self) -> Needs {
+        let (uses, names) = self.uses_and_names();
+        let uses: Vec<_> = uses.into_iter().map(|uses| Some(uses.unwrap_or_default())).collect();
+        needs(&self.spec.plan.builds, &uses, &names)
+    }
+
+    fn uses_and_names(&self) -> (Vec<Option<Uses>>, Vec<Vec<ImageRef>>) {
         let builds = &self.spec.plan.builds;
         let (mut env, mut uses, mut names) = (ImageEnv::default(), Vec::new(), Vec::new());
         for build in builds {
@@ -42,7 +54,7 @@ impl Pipeline {
             let place = place.unwrap_or_else(|| format!("{NOT_YET}/{}", build.service));
             let _ = env.extend(&build.service, &format!("{place}@{NO_DIGEST}"));
         }
-        needs(builds, &uses, &names)
+        (uses, names)
     }
 
     /// What its Dockerfile uses; none: that can't be told.

@@ -29,7 +29,9 @@ impl Pipeline {
     /// Makes all images of the plan; gives their variables, in the plan's order.
     pub(super) async fn build_all(&self) -> Result<ImageEnv, Failure> {
         let (builds, needs) = (&self.spec.plan.builds, self.needs());
-        for (build, needs) in builds.iter().zip(&needs) {
+        let any = builds.iter().any(|build| build.options.no_push);
+        let known = if any { self.known_needs() } else { Vec::new() };
+        for (build, needs) in builds.iter().zip(&known) {
             if let Some(used) = needs.iter().map(|index| &builds[*index]).find(|used| used.options.no_push) {
                 return Err(Failure::NotPushed { user: build.service.clone(), used: used.service.clone() });
             }

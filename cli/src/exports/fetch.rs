@@ -23,16 +23,20 @@ pub(super) async fn fetch(
     export: &BuildExported,
     take: impl FnOnce(&mut dyn Read) -> Result<()> + Send + 'static,
 ) -> Result<()> {
-    let (pieces, queue) = mpsc::channel(QUEUE);
-    let taking = tokio::task::spawn_blocking(move || take(&mut Archive { queue, piece: Vec::new(), read: 0 }));
+    let (pieces, queue) = mpsc::channel::<io::Result<Vec<u8>>>(QUEUE);
+    let taking =
+        tokio::task::spawn_blocking(move || take(&mut Archive { queue, piece: Vec::new(), read: 0, ended: false }));
     let sending = async {
-        let end = send(client, job, export, &pieces).await;
-        if let Err(error) = end {
-            let _ = pieces.send(Err(error)).await;
-        }
+        let sent = send(client, job, export, &pieces).await;
+        // Only this says that all of it has come; an interrupted command leaves it out.
+        let end = sent.as_ref().map(|()| Vec::new()).map_err(|error| io::Error::other(error.to_string()));
+        let _ = pieces.send(end).await;
         drop(pieces);
+        sent
     };
-    let (taken, ()) = tokio::join!(taking, sending);
+    let (taken, sent) = tokio::join!(taking, sending);
+    // Why it did not come says more than that it could not be taken.
+    sent?;
     taken.context("take the archive")??;
     let BuildExported { service, index, .. } = export.clone();
     let request = ForgetExportRequest { job: job.to_owned(), service, index };
@@ -49,7 +53,7 @@ async fn send(
     job: &str,
     export: &BuildExported,
     pieces: &mpsc::Sender<io::Result<Vec<u8>>>,
-) -> io::Result<()> {
+) -> Result<()> {
     let (mut offset, mut hash) = (0, Sha256::new());
     let (mut trouble, mut backoff) = (None, Backoff::new());
     while offset < export.bytes {
@@ -61,6 +65,9 @@ async fn send(
             while let Some(piece) = stream.message().await? {
                 offset += piece.data.len() as u64;
                 hash.update(&piece.data);
+                if piece.data.is_empty() {
+                    continue;
+                }
                 if pieces.send(Ok(piece.data)).await.is_err() {
                     return Ok(false);
                 }
@@ -68,7 +75,9 @@ async fn send(
             Ok::<_, Status>(true)
         };
         match reading.await {
-            Ok(true) if offset == before => return Err(cut(format_args!("it ends after {offset} bytes"))),
+            Ok(true) if offset == before => {
+                return Err(client.malformed("an archive that is shorter than announced").into());
+            }
             Ok(true) => {}
             // Who takes it knows why no more is wanted.
             Ok(false) => return Ok(()),
@@ -77,40 +86,63 @@ async fn send(
                     (trouble, backoff) = (None, Backoff::new());
                 }
                 if trouble.get_or_insert_with(Instant::now).elapsed() > Patience::RESTART.0 {
-                    return Err(cut(format_args!("{}", client.error(&status))));
+                    return Err(client.error(&status).into());
                 }
                 tracing::info!(%status, offset, "the connection broke; going on");
                 tokio::time::sleep(backoff.next()).await;
             }
-            Err(status) => return Err(cut(format_args!("{}", client.error(&status)))),
+            Err(status) => return Err(client.error(&status).into()),
         }
     }
     let digest = Digest::from_bytes(hash.finalize().into()).to_string();
-    if digest == export.digest { Ok(()) } else { Err(cut(format_args!("it came as {digest}, not {}", export.digest))) }
-}
-
-fn cut(why: std::fmt::Arguments<'_>) -> io::Error {
-    io::Error::other(why.to_string())
+    anyhow::ensure!(digest == export.digest, "it came as {digest}, not {}", export.digest);
+    Ok(())
 }
 
 /// What has come, as a file to be read.
 struct Archive {
+    /// An empty piece is the end.
     queue: mpsc::Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
     read: usize,
+    ended: bool,
 }
 
 impl Read for Archive {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.read == self.piece.len() {
-            match self.queue.blocking_recv() {
-                Some(piece) => (self.piece, self.read) = (piece?, 0),
-                None => return Ok(0),
+            if self.ended {
+                return Ok(0);
             }
+            // Whoever sends it was interrupted.
+            let cut = || Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            (self.piece, self.read) = (self.queue.blocking_recv().unwrap_or_else(cut)?, 0);
+            self.ended = self.piece.is_empty();
         }
         let count = (self.piece.len() - self.read).min(buffer.len());
         buffer[..count].copy_from_slice(&self.piece[self.read..self.read + count]);
         self.read += count;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_interrupted_is_no_end() {
+        let read = |pieces: Vec<io::Result<Vec<u8>>>| {
+            let (sender, queue) = mpsc::channel(8);
+            for piece in pieces {
+                sender.try_send(piece).unwrap();
+            }
+            drop(sender);
+            let mut text = String::new();
+            Archive { queue, piece: Vec::new(), read: 0, ended: false }.read_to_string(&mut text).map(|_| text)
+        };
+        assert_eq!(read(vec![Ok(b"a".to_vec()), Ok(b"bc".to_vec()), Ok(Vec::new())]).unwrap(), "abc");
+        assert_eq!(read(vec![Ok(b"a".to_vec())]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(read(vec![Ok(b"a".to_vec()), Err(io::Error::other("x"))]).is_err());
     }
 }

@@ -241,7 +241,10 @@ impl Planner<'_> {
             depends_on: build.depends_on.iter().map(|dependency| dependency.service.clone()).collect(),
             platforms,
             no_cache: selection.no_cache,
-            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false) || options.always_builds(),
+            // A cache that was asked for by hand is to be written, whatever the registry has.
+            no_skip: self.variables.get(SMART_BUILDS).is_some_and(is_false)
+                || options.always_builds()
+                || selection.options.iter().any(|(key, _)| *key == OptionKey::CacheTo),
             options,
             only_if_missing: selection.build == BuildMode::IfMissing,
         })

@@ -118,6 +118,19 @@ fn what_others_use_is_pushed() {
 }
 
 #[test]
+fn places_are_looked_at_before_anything_is_built() {
+    let service = Service::shared();
+    let (app, _) = app(&service);
+    app.file("file", "");
+    for (to, problem) in [("type=oci,dest=none/x.tar", "there is no folder none"), ("file", "file is no folder")] {
+        let run = app.events(&["build", "--export", to]).expect(2);
+        assert!(run.stderr.contains(problem), "{}", run.stderr);
+    }
+    let run = app.events_with(&["build", "--load"], &[("PATH", "/nonexistent")]).expect(2);
+    assert!(run.stderr.contains("`docker` command"), "{}", run.stderr);
+}
+
+#[test]
 fn a_large_archive_is_refused_and_nothing_is_written() {
     let service = Service::with(Options::default().set("SLIPWAYD_JOBS__MAX_EXPORT_BYTES", "1000"));
     let (app, _) = app(&service);

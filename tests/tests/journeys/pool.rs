@@ -46,10 +46,10 @@ fn built_on(run: &Run) -> Vec<String> {
     run.all("build.started").into_iter().map(engine).collect()
 }
 
-/// An image that holds `mark`, after a step that takes a while as long as `x` is not empty.
-fn slow(app: &Project, mark: &str) {
+/// An image that holds `mark`, after a step that takes so long where `x` is not empty.
+fn slow(app: &Project, mark: &str, seconds: u32) {
     app.image(&format!(
-        "FROM debian:trixie-slim AS made\nCOPY x /\nRUN echo {mark} >/mark; if [ -s /x ]; then sleep 5; fi\n\
+        "FROM debian:trixie-slim AS made\nCOPY x /\nRUN echo {mark} >/mark; if [ -s /x ]; then sleep {seconds}; fi\n\
          FROM scratch\nCOPY --from=made /mark /\n"
     ));
 }
@@ -72,7 +72,7 @@ fn a_build_whose_engine_is_killed_succeeds_on_the_other() {
     let mut pool = Pool::start("");
     let app = pool.service.team().project();
     let text = unique("m");
-    slow(&app, &text);
+    slow(&app, &text, 5);
     app.file("x", "1");
     let building = app.start(["build", "--output", "json"]);
     let first = step_runs(&building);
@@ -95,7 +95,7 @@ fn a_build_whose_engine_is_killed_succeeds_on_the_other() {
 fn a_build_whose_engine_hangs_goes_on_elsewhere() {
     let mut pool = Pool::start("");
     let app = pool.service.team().project();
-    slow(&app, &unique("m"));
+    slow(&app, &unique("m"), 5);
     app.file("x", "1");
     let building = app.start(["build", "--output", "json"]);
     let first = step_runs(&building);
@@ -146,15 +146,20 @@ fn a_full_engine_is_passed_over_and_builds_wait_when_all_are_full() {
     let team = pool.service.team();
     let apps: Vec<_> = (0..3).map(|_| team.project()).collect();
     for app in &apps {
-        slow(app, &unique("m"));
+        slow(app, &unique("m"), 120);
         app.file("x", "1");
     }
-    let mut running: Vec<_> = apps[..2].iter().map(|app| app.start(["build", "--output", "json"])).collect();
+    let running: Vec<_> = apps[..2].iter().map(|app| app.start(["build", "--output", "json"])).collect();
     let engines: HashSet<_> = running.iter().map(step_runs).collect();
     assert_eq!(engines.len(), 2, "one each");
     assert!(engines.iter().all(|engine| pool.seen(engine)["building"] == 1));
-    running.push(apps[2].start(["build", "--output", "json"]));
-    let runs: Vec<_> = running.into_iter().map(|running| running.finish().ok()).collect();
-    let told = runs[2].last("warning")["message"].as_str().unwrap();
-    assert_eq!(told, "`app` waits for an engine: those that could take it are full");
+    apps[2].file("x", "");
+    let third = apps[2].start(["build", "--output", "json"]);
+    third.event("it waits", |event| event["message"] == "`app` waits for an engine: those that could take it are full");
+    running[0].signal(Signal::INT);
+    assert_eq!(built_on(&third.finish().ok()).len(), 1);
+    running[1].signal(Signal::INT);
+    for running in running {
+        running.finish().expect(130);
+    }
 }

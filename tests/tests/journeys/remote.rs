@@ -128,6 +128,11 @@ fn the_engine_fetches_repositories_and_archives() {
     app.manifest(&format!("build:\n  app:\n    context: {}/app.tar.gz\n", server.url));
     assert_eq!(built(&app, &["build"]), format!("{mark} other"));
 
+    // Nobody can tell what it uses: not that it uses what isn't pushed.
+    app.file("beside/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    app.manifest(&format!("build:\n  beside: beside\n  app:\n    context: {}/app.tar.gz\n", server.url));
+    app.events(&["build", "--push=false"]).ok();
+
     // As a named context, and beside a folder.
     app.manifest(&format!(
         "build:\n  app:\n    context: .\n    additional_contexts:\n      theirs: {}/app.git#main:sub\n",

@@ -12,7 +12,7 @@ use slipway_context::Digest;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::private_file::create_private;
+use crate::private_file::{create_private, create_private_dir};
 
 /// Which exporter an archive is of: its index among the solve's.
 const EXPORTER_ID: &str = "buildkit-attachable-exporter-id";
@@ -37,8 +37,8 @@ pub struct Written {
 }
 
 impl Exports {
-    /// The archive of each exporter, by its index among the solve's, goes to a file of at most `limit` bytes. Its folder is
-    /// there.
+    /// The archive of each exporter, by its index among the solve's, goes to a file of at most `limit` bytes, whose
+    /// folder is made.
     pub fn new(files: BTreeMap<usize, PathBuf>, limit: u64) -> Self {
         Self { files: Arc::new(files), limit, written: Arc::default() }
     }
@@ -63,23 +63,32 @@ impl api::file_send_server::FileSend for Exports {
         let found = id.or_else(only).and_then(|id| Some((id, self.files.get(&id)?.clone())));
         let Some((id, path)) = found else { return Err(Status::not_found("nobody asked for that archive")) };
         let (pieces, queue) = mpsc::channel(QUEUE);
-        let limit = self.limit;
-        let writing = tokio::task::spawn_blocking(move || write(&path, limit, queue));
+        let (limit, file) = (self.limit, path.clone());
+        let writing = tokio::task::spawn_blocking(move || write(&file, limit, queue));
         let mut stream = request.into_inner();
-        while let Some(message) = stream.message().await? {
-            if pieces.send(message.data).await.is_err() {
-                break; // It says below why it takes no more.
+        let received = async {
+            while let Some(message) = stream.message().await? {
+                if pieces.send(message.data).await.is_err() {
+                    break; // It says below why it takes no more.
+                }
             }
-        }
-        drop(pieces);
+            drop(pieces);
+            Ok::<_, Status>(())
+        };
+        let received = received.await;
         let written = writing.await.map_err(|error| Status::internal(error.to_string()))?;
-        let written = written.map_err(|error| Status::resource_exhausted(format!("keep the archive: {error}")))?;
+        let written = written.map_err(|error| Status::resource_exhausted(format!("keep the archive: {error}")));
+        let written = received.and(written).inspect_err(|_| {
+            // A part of it is of no use, and may be large.
+            let _ = std::fs::remove_file(&path);
+        })?;
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(id, written);
         Ok(Response::new(tokio_stream::empty()))
     }
 }
 
 fn write(path: &std::path::Path, limit: u64, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<Written> {
+    path.parent().map_or(Ok(()), create_private_dir)?;
     let mut file: File = create_private(path)?;
     let (mut bytes, mut hash) = (0, Sha256::new());
     while let Some(piece) = queue.blocking_recv() {
