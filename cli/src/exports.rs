@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::error::Usage;
 use crate::output;
 use crate::settings;
+use crate::whole_file;
 
 mod fetch;
 
@@ -203,26 +204,12 @@ impl Sink {
             Self::Stdout => {
                 io::copy(archive, &mut io::stdout().lock())?;
             }
-            Self::File(path) => to_file(&path, archive)?,
+            Self::File(path) => whole_file::write(&path, archive)?,
             Self::Folder(path) => to_folder(&path, archive)?,
             Self::Docker => to_docker(archive)?,
         }
         Ok(())
     }
-}
-
-/// Complete or not at all; what is there and is no plain file is written to.
-fn to_file(path: &Path, archive: &mut dyn Read) -> Result<()> {
-    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        io::copy(archive, &mut fs::OpenOptions::new().write(true).open(path)?)?;
-        return Ok(());
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(dir)?;
-    io::copy(archive, &mut file)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Its files belong to who runs this, as those of buildx. Nothing is written outside of the folder, wherever links lead.
@@ -315,26 +302,5 @@ mod tests {
         let _ = to_folder(&folder, &mut archive.as_slice());
         assert_eq!(fs::read_to_string(folder.join("a")).unwrap(), "a");
         assert!(!beside.exists());
-    }
-
-    #[test]
-    fn a_file_is_there_when_it_is_complete() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.tar");
-        fs::write(&path, "before").unwrap();
-        let cut = io::Read::chain(&b"half"[..], Broken);
-        assert!(to_file(&path, &mut { cut }).is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
-        to_file(&path, &mut &b"all"[..]).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "all");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    struct Broken;
-
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::Error::other("cut"))
-        }
     }
 }

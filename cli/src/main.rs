@@ -38,6 +38,7 @@ mod ssh;
 mod submit;
 mod sync;
 mod watch;
+mod whole_file;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();

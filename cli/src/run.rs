@@ -1,7 +1,5 @@
 //! `build` and `deploy`: prepare, submit, sync, and show the job until it ends.
 
-use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +23,7 @@ use crate::settings::Settings;
 use crate::ssh::Agents;
 use crate::submit::{self, Prepared, Submitted};
 use crate::sync::{Blobs, Memory, SyncError, sync};
+use crate::whole_file;
 
 /// How long a sync may take to end after its job.
 const REMEMBER: Duration = Duration::from_secs(5);
@@ -164,7 +163,7 @@ pub(crate) async fn run(
         }
         if let Some(path) = ending.metadata_file {
             let text = metadata::text(&followed.images)?;
-            write_file(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
+            whole_file::write(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
         }
     }
     Ok(status)
@@ -237,22 +236,7 @@ fn image_env(followed: &Followed, order: &[ServiceName]) -> Result<ImageEnv> {
 /// Writes `OKTETO_BUILD_*`: complete or not at all.
 pub(crate) fn write_env_file(path: &Path, env: &ImageEnv) -> Result<()> {
     let text = env.to_dotenv().context("write variables")?;
-    write_file(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What is there and is no plain file (/dev/stdout, a link, a pipe) is written to, not replaced.
-    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return fs::write(path, bytes);
-    }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Nothing in it is secret, and other steps of a pipeline may run as other users.
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = builder.permissions(permissions).tempfile_in(dir)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    whole_file::write(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
 /// Prepares and connects at the same time, since both take a while; with several things wrong, those of the project come

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use slipway_manifest::options::{Cache, CacheKind};
+use slipway_manifest::options::Cache;
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
@@ -78,9 +78,5 @@ impl Pipeline {
 fn entry(cache: &Cache, image: Option<&ImageRef>) -> CacheEntry {
     let mut attrs: HashMap<_, _> = cache.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
-    let kind = match cache.kind {
-        CacheKind::Registry => "registry",
-        CacheKind::Inline => "inline",
-    };
-    CacheEntry { kind, attrs }
+    CacheEntry { kind: cache.kind.as_str(), attrs }
 }
