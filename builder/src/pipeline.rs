@@ -22,6 +22,7 @@ mod locks;
 pub mod looking;
 mod missing;
 mod order;
+pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;

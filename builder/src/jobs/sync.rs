@@ -179,6 +179,7 @@ impl Jobs {
                 context_roots: &context_roots,
                 inline: &inline,
                 secrets: &secrets,
+                explain: false,
             };
             ahead = self.look_ahead(caller, &namespace, asked).await?;
         }
@@ -345,7 +346,7 @@ impl Jobs {
         self.syncs().entry(job).or_default().clone()
     }
 
-    fn blobs(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {
+    pub(super) fn blobs(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {
         Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))
     }
 }

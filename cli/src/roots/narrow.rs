@@ -13,7 +13,7 @@ use slipway_manifest::plan::BuildPlan;
 /// snapshot of the Dockerfile of that name.
 pub(super) fn paths(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &[BuildPlan]) -> Vec<String> {
     let ignore_file = format!("{name}{DOCKERIGNORE}");
-    let Some(text) = text(dockerfile, &ignore_file) else {
+    let Some(text) = text(dockerfile, name) else {
         tracing::info!(build.service = %build.service, "the whole context is sent: the Dockerfile is not UTF-8");
         return Vec::new();
     };
@@ -42,7 +42,7 @@ pub(super) fn paths(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &
 }
 
 /// The arguments, as far as they are known before the service completes them.
-fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Option<String>> {
+pub(crate) fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Option<String>> {
     let mut args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.complete())).collect();
     args.entry("OKTETO_SMART_BUILDS_ENABLED".to_owned()).or_insert_with(|| Some("true".to_owned()));
     let made = earlier.iter().flat_map(|build| variable_names(&build.service));
@@ -51,8 +51,9 @@ fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Opti
     args
 }
 
-/// The text of the Dockerfile in its snapshot; none if it is no text.
-fn text(dockerfile: &Scan, ignore_file: &str) -> Option<String> {
+/// The text of the Dockerfile of that name in its snapshot; none if it is no text.
+pub(crate) fn text(dockerfile: &Scan, name: &str) -> Option<String> {
+    let ignore_file = format!("{name}{DOCKERIGNORE}");
     let entry = dockerfile.paths().find(|entry| entry.path != ignore_file)?;
     let PathNode::File { digest, .. } = entry.node else { return None };
     let mut text = String::new();
