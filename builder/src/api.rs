@@ -8,6 +8,7 @@ mod images;
 mod job_service;
 mod server_info;
 mod status;
+mod variables;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use slipway_proto::v1::context_service_server::ContextServiceServer;
 use slipway_proto::v1::image_service_server::ImageServiceServer;
 use slipway_proto::v1::job_service_server::JobServiceServer;
 use slipway_proto::v1::server_service_server::ServerServiceServer;
+use slipway_proto::v1::variable_service_server::VariableServiceServer;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Status};
@@ -25,8 +27,10 @@ use tonic::{Request, Status};
 use crate::auth::{self, Caller};
 use crate::buildkit::Pool;
 use crate::jobs::Jobs;
+use crate::pipeline::cache_mounts::CacheMounts;
 use crate::registry::Registry;
 use crate::store::Db;
+use crate::variables::Variables;
 
 /// The largest request: a plan with all its roots.
 const MAX_REQUEST: usize = 8 << 20;
@@ -42,6 +46,10 @@ pub struct State {
     pub registry: Arc<Registry>,
     /// The engines.
     pub pool: Arc<Pool>,
+    /// The namespaces' cache mounts on the engines.
+    pub mounts: CacheMounts,
+    /// What the service keeps for its users.
+    pub variables: Variables,
 }
 
 impl State {
@@ -77,6 +85,7 @@ pub fn routes(state: State) -> anyhow::Result<axum::Router> {
         .add_service(ServerServiceServer::new(server_info::ServerInfoService(state.clone())))
         .add_service(AdminServiceServer::new(admin::Admin(state.clone())))
         .add_service(BuildServiceServer::new(builds::Builds(state.clone())).max_decoding_message_size(MAX_REQUEST))
+        .add_service(VariableServiceServer::new(variables::VariableApi(state.clone())))
         .add_service(ImageServiceServer::new(images::Images(state.clone())).max_decoding_message_size(MAX_REQUEST))
         .add_service(
             ContextServiceServer::new(contexts::Contexts(state.clone())).max_decoding_message_size(MAX_REQUEST),

@@ -17,6 +17,7 @@
 //! | [`llb`] | definitions that we write ourselves |
 //! | [`gateway`] | a container whose processes we start |
 //! | [`mirrors`] | the mirrors that it takes images from |
+//! | [`usage`] | what lies in its cache |
 //! | [`policy`] | which images a namespace may use as sources |
 
 pub mod address;
@@ -32,6 +33,7 @@ pub mod progress;
 pub mod session;
 pub mod solve;
 pub mod transport;
+pub mod usage;
 
 pub use address::Address;
 pub use engine::Engine;

@@ -63,6 +63,7 @@ use crate::store::snapshots::SnapshotError;
 use crate::store::trees::TreeError;
 use crate::store::upload::UploadError;
 use crate::store::{self, BlobError, Db};
+use crate::variables::VariableError;
 
 /// Bytes of events in one batch.
 const BATCH: usize = 256 << 10;
@@ -163,6 +164,9 @@ pub enum JobsError {
     /// It can't be told whether a tree is complete.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A variable that the service keeps can't be read.
+    #[error(transparent)]
+    Variable(#[from] VariableError),
     /// A blob can't be read or written.
     #[error(transparent)]
     Blob(#[from] BlobError),

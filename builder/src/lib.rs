@@ -24,6 +24,7 @@
 //! | [`buildkit`] | engines, sessions, solves |
 //! | [`registry`] | names, rights, tokens, the managed registry |
 //! | [`runner`] | commands in a container |
+//! | [`variables`] | variables that the service keeps |
 //! | [`names`] | identifiers |
 //!
 //! Dependencies go one way: `api → jobs → pipeline → {store, buildkit, registry, runner}`, and `runner → buildkit`. Events
@@ -42,6 +43,8 @@ mod private_file;
 pub mod registry;
 pub mod run_job;
 pub mod runner;
+pub mod seal;
 pub mod server;
 pub mod stop;
 pub mod store;
+pub mod variables;

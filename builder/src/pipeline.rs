@@ -8,6 +8,7 @@
 //! ```
 
 mod attributes;
+pub mod cache_mounts;
 pub mod cache_scope;
 pub mod caches;
 pub mod commands;
@@ -16,6 +17,7 @@ pub mod engines;
 pub mod events;
 pub mod failure;
 pub mod frontend;
+mod held_keys;
 pub mod image;
 pub mod input;
 mod locks;

@@ -267,6 +267,12 @@ impl Registry {
             .map_err(|problem| InvalidReference { reference, problem })
     }
 
+    /// A repository as a user names it: within the namespace (`app`), or with a host.
+    pub fn repository(&self, namespace: &Namespace, name: &str) -> Result<ImageRef, InvalidReference> {
+        let has_host = name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+        if has_host { self.image_ref(namespace, name) } else { self.repository_for(namespace, name) }
+    }
+
     /// Parses an image reference, `okteto.dev` and `okteto.global` resolved for this namespace.
     pub fn image_ref(&self, namespace: &Namespace, reference: &str) -> Result<ImageRef, InvalidReference> {
         self.hosts(namespace).resolve(reference)

@@ -20,8 +20,9 @@ use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::engines::Engines;
 use crate::pipeline::events::Events;
 use crate::pipeline::looking::Looking;
-use crate::pipeline::secrets::{Secrets, SecretsKey};
+use crate::pipeline::secrets::Secrets;
 use crate::registry::Registry;
+use crate::seal::Key;
 use crate::store::Blobs;
 
 /// Runs the job of this folder, whose lock is our standard input, and writes down how it ended.
@@ -44,7 +45,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let looking = Looking::new(config, registry.clone());
     let runner_image = config.runner.image();
     let secrets = match dir.secrets()? {
-        Some(sealed) => Secrets::unseal(&sealed, &SecretsKey::open(&config.data_dir)?, spec.job)?,
+        Some(sealed) => Secrets::unseal(&sealed, &Key::open(&config.data_dir)?, spec.job)?,
         None => Secrets::default(),
     };
     let pipeline = Pipeline {

@@ -20,12 +20,14 @@ use tokio_util::task::TaskTracker;
 use crate::buildkit::{Engine, Pool};
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::pipeline::cache_mounts::CacheMounts;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::looking::Looking;
 use crate::registry::{self, ManagedRegistry, Registry};
 use crate::stop::Stop;
 use crate::store::Db;
 use crate::store::db::tenants::Token;
+use crate::variables::Variables;
 use crate::{api, auth, http, store};
 
 /// HTTP/2 windows for a sync over a long and fat link: of one call, and of a connection.
@@ -71,7 +73,14 @@ pub async fn run(
     let shutdown = CancellationToken::new();
     let (ready, is_ready) = watch::channel(false);
     let pool = Arc::new(Pool::new(config.engines(), data_dir.join("engines")));
-    let state = api::State { db: db.clone(), jobs: jobs.clone(), registry: registry.clone(), pool: pool.clone() };
+    let state = api::State {
+        db: db.clone(),
+        jobs: jobs.clone(),
+        registry: registry.clone(),
+        pool: pool.clone(),
+        mounts: CacheMounts::new(pool.clone(), data_dir),
+        variables: Variables::open(db.clone(), data_dir).context("read the key of variables")?,
+    };
     let app = http::routes(http::Shared { db, registry: registry.clone(), ready: is_ready }).merge(api::routes(state)?);
     let serving = tokio::spawn(serve(listener, app, shutdown.clone()));
     tracing::info!(listen = %config.listen, data_dir = %data_dir.display(), "slipwayd listens on {}", config.listen);

@@ -8,6 +8,7 @@
 )]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use slipway_manifest::options::OptionKey;
@@ -90,6 +91,12 @@ pub(crate) enum Command {
     /// Namespaces
     #[command(subcommand)]
     Namespace(NamespaceCommand),
+    /// Folders that RUN steps keep from build to build (--mount=type=cache)
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Variables that the service keeps
+    #[command(subcommand)]
+    Variable(VariableCommand),
     /// Tokens, for admins
     #[command(subcommand)]
     Token(TokenCommand),
@@ -153,13 +160,13 @@ pub(crate) struct BuildArgs {
     /// Set a build argument of every service built; without `=V`, to its value in the environment (repeatable)
     #[arg(long = "build-arg", value_name = "K[=V]")]
     pub(crate) build_args: Vec<String>,
-    /// Give a secret to RUN steps that mount it; without src and env it is the variable of the id's name, else the file. With
-    /// rotates=true another value builds nothing anew (repeatable)
-    #[arg(long = "secret", value_name = "id=ID[,src=PATH|,env=NAME]")]
+    /// Give a secret to RUN steps that mount it: a file, a variable here, or (variable=) one that the service keeps; without these
+    /// the variable of the id's name, else the file. With rotates=true another value builds nothing anew (repeatable)
+    #[arg(long = "secret", value_name = "id=ID[,src=PATH|,env=NAME|,variable=NAME]")]
     pub(crate) secrets: Vec<String>,
-    /// Give an SSH agent to RUN steps that mount it: the one in SSH_AUTH_SOCK, the one with this socket, or one with these private
-    /// keys (repeatable)
-    #[arg(long = "ssh", value_name = "ID[=SOCKET|=KEY[,KEY]]")]
+    /// Give an SSH agent to RUN steps that mount it: the one in SSH_AUTH_SOCK, the one with this socket, one with these private
+    /// keys, or one with the key in a variable that the service keeps (repeatable)
+    #[arg(long = "ssh", value_name = "ID[=SOCKET|=KEY[,KEY]|=variable:NAME]")]
     pub(crate) ssh: Vec<String>,
     /// The stage to build, instead of the manifest's, of every service built
     #[arg(long, value_name = "STAGE")]
@@ -377,6 +384,74 @@ pub(crate) enum NamespaceCommand {
     },
     /// Namespaces that you may use
     List,
+}
+
+/// `cache …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// The cache mounts of the namespace's builds, on all engines
+    List {
+        /// A repository, such as app or okteto.dev/app [default: all]
+        repository: Option<String>,
+    },
+    /// Remove cache mounts that no step has now
+    Prune {
+        /// A repository, such as app or okteto.dev/app
+        #[arg(required_unless_present = "all")]
+        repository: Option<String>,
+        /// Those of all repositories of the namespace
+        #[arg(long, conflicts_with = "repository")]
+        all: bool,
+        /// Only those that no step has had for so long, such as 12h or 7d
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        older_than: Option<Duration>,
+    },
+}
+
+/// `variable …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VariableCommand {
+    /// The variables of a scope; values of plain ones only
+    List {
+        /// Whose
+        #[arg(long, value_enum, default_value_t = ScopeArg::Namespace)]
+        scope: ScopeArg,
+    },
+    /// Set a variable, in the place of one of the same name
+    Set {
+        /// Whose
+        #[arg(long, value_enum)]
+        scope: ScopeArg,
+        /// Its value is shown in lists, and not masked in logs
+        #[arg(long, conflicts_with = "secret")]
+        plain: bool,
+        /// Its value is for builds and commands only: no client gets it
+        #[arg(long)]
+        secret: bool,
+        /// Its name and value; with - as the value it comes from standard input
+        #[arg(value_name = "KEY=VALUE|KEY=-")]
+        variable: String,
+    },
+    /// Remove variables
+    Unset {
+        /// Whose
+        #[arg(long, value_enum)]
+        scope: ScopeArg,
+        /// Their names
+        #[arg(value_name = "KEY", required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// Values of `--scope`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// Everybody's; admins only
+    Admin,
+    /// Those of a namespace
+    Namespace,
+    /// Your own, in all namespaces
+    User,
 }
 
 /// `token …`.

@@ -10,6 +10,7 @@ use slipway_proto::v1::context_service_client::ContextServiceClient;
 use slipway_proto::v1::image_service_client::ImageServiceClient;
 use slipway_proto::v1::job_service_client::JobServiceClient;
 use slipway_proto::v1::server_service_client::ServerServiceClient;
+use slipway_proto::v1::variable_service_client::VariableServiceClient;
 use slipway_proto::v1::{GetServerInfoRequest, ServerInfo, WhoAmIRequest, WhoAmIResponse};
 use tonic::codegen::InterceptedService;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -159,6 +160,10 @@ impl Client {
     service!(
         /// Namespaces and tokens.
         admin, AdminServiceClient
+    );
+    service!(
+        /// Variables that the service keeps.
+        variables, VariableServiceClient
     );
     service!(
         /// The service itself.

@@ -8,6 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 
 mod build;
+mod cache;
 mod context;
 mod deploy;
 mod engine;
@@ -19,6 +20,7 @@ mod login;
 mod namespace;
 mod token;
 mod validate;
+mod variable;
 mod version;
 
 /// Runs a command.
@@ -33,6 +35,8 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Validate => validate::run(settings),
         Command::Image(command) => image::run(command, settings).await,
         Command::Namespace(command) => namespace::run(command, settings).await,
+        Command::Cache(command) => cache::run(command, settings).await,
+        Command::Variable(command) => variable::run(command, settings).await,
         Command::Token(command) => token::run(command, settings).await,
         Command::Engine(command) => engine::run(command, settings).await,
         Command::Job(command) => job::run(command, settings, interrupt).await,

@@ -20,7 +20,7 @@ use crate::roots::Roots;
 use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::ssh::Agents;
+use crate::ssh::{self, Agents};
 use crate::submit::{self, Prepared, Submitted};
 use crate::sync::{Blobs, Memory, SyncError, sync};
 use crate::whole_file;
@@ -75,7 +75,7 @@ pub(crate) async fn run(
     let client = &session.client;
     if ending.detach && !prepared.agents.is_empty() {
         let without = "--detach leaves nobody here whose SSH agent builds could use";
-        if prepared.plan.builds.iter().any(|build| !build.options.ssh.is_empty() && !build.only_if_missing) {
+        if prepared.plan.builds.iter().any(|build| ssh::needs_us(build) && !build.only_if_missing) {
             return Err(Usage::new(without).into());
         }
         output::warn(format_args!("{without}: where one has to be built, a step that uses it fails"));

@@ -14,7 +14,7 @@ use crate::error::Usage;
 use crate::output;
 use crate::project::Project;
 
-/// `--secret` as options of a build. Without `src` and `env` it is the variable of the id's name, else the file, as in buildx;
+/// `--secret` as options of a build. Without `src`, `env` and `variable` it is the variable of the id's name, else the file, as in buildx;
 /// files are relative to where we are.
 pub(crate) fn options(flags: &[String], project: &Project) -> Result<Vec<(OptionKey, String)>> {
     let option = |flag: &String| {
@@ -31,7 +31,7 @@ pub(crate) fn options(flags: &[String], project: &Project) -> Result<Vec<(Option
                 let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
                 SecretSource::file(path).map_err(wrong)?
             }
-            env @ SecretSource::Env(_) => env,
+            named @ (SecretSource::Env(_) | SecretSource::Variable(_)) => named,
         };
         Ok((OptionKey::Secret, Secret { id, source, rotates }.to_string()))
     };
@@ -63,7 +63,7 @@ pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>>
                 continue;
             }
             let value = match (value(&secret.source, project), build.only_if_missing) {
-                (Ok(value), _) => Some(value),
+                (Ok(value), _) => value,
                 // Nothing may have to be built.
                 (Err(problem), true) | (Err(problem @ Problem::NotSet(_)), false) => {
                     output::warn(problem.warning(project, build, secret));
@@ -105,7 +105,8 @@ impl Problem {
     }
 }
 
-fn value(source: &SecretSource, project: &Project) -> Result<Vec<u8>, Problem> {
+/// Nothing: the service adds it.
+fn value(source: &SecretSource, project: &Project) -> Result<Option<Vec<u8>>, Problem> {
     let (value, name) = match source {
         SecretSource::Env(name) => {
             let value = project.variable(name).ok_or_else(|| Problem::NotSet(name.clone()))?;
@@ -116,8 +117,9 @@ fn value(source: &SecretSource, project: &Project) -> Result<Vec<u8>, Problem> {
             let named = || path.display().to_string();
             (read(&path).map_err(|error| Problem::Unreadable(named(), error))?, named())
         }
+        SecretSource::Variable(_) => return Ok(None),
     };
-    if value.len() > MAX_SECRET { Err(Problem::TooLarge(name)) } else { Ok(value) }
+    if value.len() > MAX_SECRET { Err(Problem::TooLarge(name)) } else { Ok(Some(value)) }
 }
 
 /// One byte more than a secret may have says that it is too large.

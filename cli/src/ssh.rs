@@ -54,6 +54,11 @@ pub(crate) fn options(flags: &[String]) -> Result<Vec<(OptionKey, String)>> {
     flags.iter().map(option).collect()
 }
 
+/// Whether it uses an agent that is here.
+pub(crate) fn needs_us(build: &BuildPlan) -> bool {
+    build.options.ssh.values().any(|agent| agent.variable.is_none())
+}
+
 impl Agents {
     /// Those of the plan. One that isn't there is an error, unless its build may not be needed. Blocks.
     pub(crate) fn of(plan: &Plan, project: &Project) -> Result<Self> {
@@ -66,6 +71,8 @@ impl Agents {
                         let message = format!("the SSH agent `{id}` of `{}` is another one than before", build.service);
                         return Err(Usage::new(message).hint("give them ids of their own").into());
                     }
+                    // The service has its key.
+                    None if agent.variable.is_some() => {}
                     Some(_) => {}
                     None => agents.add(build, agent, project)?,
                 }

@@ -41,7 +41,7 @@ mod yaml;
 
 pub use image_env::ImageEnv;
 pub use manifest::Manifest;
-pub use names::ServiceName;
+pub use names::{ServiceName, is_variable_name};
 pub use options::BuildOptions;
 pub use parse::Parsed;
 pub use plan::{Plan, Selection};

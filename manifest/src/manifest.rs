@@ -76,6 +76,8 @@ pub enum BuildSecretSource {
     File(Text),
     /// `env`, the name of a variable.
     Env(Text),
+    /// `variable`, the name of one that the service keeps.
+    Variable(Text),
 }
 
 /// One build argument of the manifest.

@@ -22,5 +22,15 @@ impl std::fmt::Debug for v1::SecretValue {
     }
 }
 
+/// Nor is this one's.
+impl std::fmt::Debug for v1::SetVariableRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SetVariableRequest")
+            .field("scope", &self.scope)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The last bytes of what a call's frames held that a `zstd_frame` may refer to (`SyncRequest` in `context.proto`).
 pub const SYNC_HISTORY: usize = 1 << 20;

@@ -1,17 +1,22 @@
 //! `BuildService`: what is known of builds besides their jobs.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use slipway_context::tree::Directory;
 use slipway_proto::v1 as api;
 use slipway_proto::v1::build_service_server::BuildService;
+use slipway_registry_client::RepositoryName;
 use tonic::{Request, Response, Status};
 
 use super::convert::{digest, namespace, time};
-use super::status::from_jobs;
+use super::status::{from_db, from_jobs, internal};
 use super::{State, open};
+use crate::auth::Caller;
 use crate::jobs::explain::{Explained, Explanation, Last};
+use crate::names::Namespace;
+use crate::pipeline::cache_mounts::{Mount, MountsError};
 use crate::pipeline::input::pieces::{PieceChange, PieceKind};
 
 /// Directory nodes in one request.
@@ -58,6 +63,69 @@ impl BuildService for Builds {
             }
         });
         Ok(Response::new(Box::pin(nodes.filter_map(futures::future::ready))))
+    }
+
+    async fn list_cache_mounts(
+        &self,
+        request: Request<api::ListCacheMountsRequest>,
+    ) -> Result<Response<api::ListCacheMountsResponse>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let (namespace, repository) = self.place(&caller, &request.namespace, &request.repository).await?;
+        let mounts = self.0.mounts.list(&namespace, repository.as_ref()).await.map_err(|error| from_mounts(&error))?;
+        Ok(Response::new(api::ListCacheMountsResponse { mounts: mounts.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn prune_cache_mounts(
+        &self,
+        request: Request<api::PruneCacheMountsRequest>,
+    ) -> Result<Response<api::PruneCacheMountsResponse>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let (namespace, repository) = self.place(&caller, &request.namespace, &request.repository).await?;
+        let unused_for = Duration::from_secs(request.unused_for_s);
+        let pruned = self.0.mounts.prune(&namespace, repository.as_ref(), unused_for).await;
+        let (mounts, bytes) = pruned.map_err(|error| from_mounts(&error))?;
+        Ok(Response::new(api::PruneCacheMountsResponse { mounts, bytes }))
+    }
+}
+
+impl Builds {
+    /// The namespace, if the caller may use it, and a repository of it, if one is named.
+    async fn place(
+        &self,
+        caller: &Caller,
+        name: &str,
+        repository: &str,
+    ) -> Result<(Namespace, Option<RepositoryName>), Status> {
+        let namespace = namespace(name)?;
+        let known = self.0.db.has_namespace(&namespace).await.map_err(|error| from_db(&error))?;
+        if !known || !caller.may_use(&namespace) {
+            return Err(Status::not_found(format!("no namespace {namespace}, or no right to use it")));
+        }
+        if repository.is_empty() {
+            return Ok((namespace, None));
+        }
+        let image = self.0.registry.repository(&namespace, repository);
+        let image = image.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok((namespace, Some(image.repository().clone())))
+    }
+}
+
+fn from_mounts(error: &MountsError) -> Status {
+    match error {
+        // Which engine it is, is for admins to know.
+        MountsError::Engine { .. } => {
+            tracing::warn!(%error, "can't see to cache mounts");
+            Status::unavailable("an engine does not answer: try again later")
+        }
+        MountsError::Io(_) => internal(error),
+    }
+}
+
+impl From<Mount> for api::CacheMount {
+    fn from(mount: Mount) -> Self {
+        let Mount { repository, id, bytes, used, in_use } = mount;
+        let repository = repository.map(|name| name.to_string()).unwrap_or_default();
+        Self { repository, id, bytes, used: used.map(|seconds| time(seconds.saturating_mul(1000))), in_use }
     }
 }
 

@@ -68,12 +68,7 @@ impl ImageService for Images {
                 )
             })?
         } else {
-            // `app`, or a reference with a host.
-            let name = &request.repository;
-            let has_host =
-                name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
-            let image =
-                if has_host { registry.image_ref(&namespace, name) } else { registry.repository_for(&namespace, name) };
+            let image = registry.repository(&namespace, &request.repository);
             vec![image.map_err(|error| Status::invalid_argument(error.to_string()))?]
         };
         let mut names = Vec::new();

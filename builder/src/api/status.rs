@@ -10,6 +10,7 @@ use crate::store::BlobError;
 use crate::store::db::DbError;
 use crate::store::trees::TreeError;
 use crate::store::upload::UploadError;
+use crate::variables::VariableError;
 
 /// What a client is told about a failed request.
 pub(super) fn from_jobs(error: &JobsError) -> Status {
@@ -35,8 +36,22 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         JobsError::Upload(UploadError::Blob(_))
         | JobsError::Tree(_)
         | JobsError::Snapshot(_)
+        | JobsError::Variable(_)
         | JobsError::Blob(_)
         | JobsError::Io { .. } => internal(error),
+    }
+}
+
+/// What a client is told about a variable that can't be set or read.
+pub(super) fn from_variables(error: &VariableError) -> Status {
+    match error {
+        VariableError::Name(_)
+        | VariableError::Reserved(_)
+        | VariableError::TooLarge(_)
+        | VariableError::NotText(_) => Status::invalid_argument(error.to_string()),
+        VariableError::TooMany => Status::resource_exhausted(error.to_string()),
+        VariableError::Db(error) => from_db(error),
+        VariableError::Seal { .. } => internal(error),
     }
 }
 

@@ -165,6 +165,16 @@ impl Pool {
         failure.map_or(Ok(None), Err)
     }
 
+    /// All engines, those that take no builds too; which one can't be reached, and why.
+    pub async fn all(&self) -> Result<Vec<Engine>, (String, Error)> {
+        let mut engines = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            let failed = |error| (member.config.address.to_string(), error);
+            engines.push(member.connect().await.map_err(failed)?);
+        }
+        Ok(engines)
+    }
+
     /// After something on it failed that may have been its fault: whether it is still there. One that isn't is avoided.
     pub async fn still_there(&self, engine: &Engine) -> bool {
         let there = tokio::time::timeout(STILL_THERE, engine.answers()).await.is_ok_and(|answer| answer.is_ok());

@@ -58,12 +58,13 @@ impl Jobs {
         self.check_namespace(caller, &namespace).await?;
         let plan = &submission.plan;
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
+        let secrets = self.with_variables(caller, &namespace, plan, submission.secrets).await?;
         let asked = Asked {
             plan,
             builds: &submission.builds,
             context_roots: &submission.context_roots,
             inline: &submission.inline,
-            secrets: &submission.secrets,
+            secrets: &secrets,
             explain: true,
         };
         let ahead = self.look_ahead(caller, &namespace, asked).await?;

@@ -31,11 +31,13 @@ use super::state::JobState;
 use super::{Jobs, JobsError, io};
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
-use crate::pipeline::secrets::{Secrets, SecretsKey};
+use crate::pipeline::secrets::{Secrets, needed};
+use crate::seal::Key;
 use crate::store::db::jobs::JobRow;
 use crate::store::db::now_ms;
 use crate::store::snapshots::snapshot_is_complete;
 use crate::store::{Blobs, trees};
+use crate::variables::Variables;
 
 mod call;
 mod inbox;
@@ -155,7 +157,35 @@ impl Jobs {
         if secrets.is_empty() {
             return Ok(None);
         }
-        secrets.seal(&SecretsKey::open(&self.inner.data_dir)?, job).map(Some)
+        secrets.seal(&Key::open(&self.inner.data_dir)?, job).map(Some)
+    }
+
+    /// The values that come with a request, and those that the service keeps.
+    pub(super) async fn with_variables(
+        &self,
+        caller: &Caller,
+        namespace: &Namespace,
+        plan: &Plan,
+        mut secrets: Secrets,
+    ) -> Result<Secrets, JobsError> {
+        let needed = needed(plan);
+        if needed.is_empty() {
+            return Ok(secrets);
+        }
+        let variables =
+            Variables::open(self.inner.db.clone(), &self.inner.data_dir).map_err(io("read the key of variables"))?;
+        let names = needed.iter().map(|needed| needed.variable.clone()).collect();
+        let values = variables.values(&caller.user, namespace, names).await?;
+        if let Some(missing) = needed.iter().find(|needed| !needed.perhaps && !values.contains_key(&needed.variable)) {
+            return Err(JobsError::Invalid(format!(
+                "{}: there is no variable `{name}` of yours, of namespace {namespace} or of the admins: \
+                 `slipway variable set --scope namespace --secret {name}=-` sets it",
+                missing.by,
+                name = missing.variable
+            )));
+        }
+        secrets.add_variables(values);
+        Ok(secrets)
     }
 
     /// Creates a job, or gives the one that the same request created.
@@ -171,6 +201,7 @@ impl Jobs {
             return Err(JobsError::Invalid("request_id: expected 1 to 128 characters".to_owned()));
         }
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
+        let secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
         let mut ahead = Ahead::default();
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
             let asked = Asked {

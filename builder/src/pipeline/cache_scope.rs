@@ -43,6 +43,11 @@ impl CacheScope {
         format!("{}-{own}", self.hash("mounts", &[namespace]))
     }
 
+    /// What the ids of all cache mounts of a namespace begin with.
+    pub fn mounts_of(&self, namespace: &Namespace) -> String {
+        format!("{}-", self.hash("mounts", &[namespace.as_str()]))
+    }
+
     /// The name of a host that every step gets: those of other namespaces, repositories where one is given, hosts and secrets
     /// are other steps. Nobody has it otherwise (RFC 6761).
     pub fn host(
@@ -122,7 +127,8 @@ mod tests {
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
         assert_eq!(mounts(&again, "a", "a/app"), all[0]);
         assert!(all.iter().all(|name| !name.contains('/')));
-        assert_eq!(all[0][..20], all[2][..20], "of one namespace");
+        let of_a = here.mounts_of(&"a".parse().unwrap());
+        assert!(all[0].starts_with(&of_a) && all[2].starts_with(&of_a) && !all[1].starts_with(&of_a));
         assert!(!format!("{here:?}").contains(&format!("{:?}", here.key)));
     }
 }

@@ -57,13 +57,25 @@ pub enum Failure {
         /// The image.
         frontend: String,
     },
-    /// A secret's file could not be read by the client, which did not know that it would be needed.
-    #[error("build of service `{service}` failed: the file of its secret `{id}` was not there, or can't be read")]
+    /// A secret's file could not be read by the client, or its variable is not set; nobody knew that it would be needed.
+    #[error(
+        "build of service `{service}` failed: the file or variable of its secret `{id}` was not there, or can't be read"
+    )]
     Secret {
         /// Which.
         service: ServiceName,
         /// The secret's id.
         id: String,
+    },
+    /// A variable that the service keeps is no SSH key, or there is no agent for it.
+    #[error("build of service `{service}` failed: SSH agent `{id}`: {message}")]
+    SshKey {
+        /// Which.
+        service: ServiceName,
+        /// The agent's id.
+        id: String,
+        /// Why.
+        message: String,
     },
     /// The engine did not send what the caller asked for.
     #[error(
@@ -194,7 +206,9 @@ impl Failure {
                 "invalid_plan",
                 Some(format!("name the services that need no pushing: `slipway build --push=false {user}`")),
             ),
-            Self::Context { .. } | Self::Secret { .. } | Self::Export { .. } => ("build_failed", None),
+            Self::Context { .. } | Self::Secret { .. } | Self::SshKey { .. } | Self::Export { .. } => {
+                ("build_failed", None)
+            }
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),

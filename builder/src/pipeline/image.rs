@@ -1,6 +1,7 @@
 //! One build of the plan: skipped where that is allowed, else built and pushed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use slipway_proto::v1::{
     BuildDone, BuildExported, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning,
 };
 use slipway_registry_client::ImageRef;
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::Pipeline;
@@ -19,6 +21,7 @@ use super::attributes;
 use super::contexts;
 use super::failure::Failure;
 use super::frontend;
+use super::held_keys::HeldKey;
 use super::input::pieces::Piece;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
@@ -102,7 +105,7 @@ impl Pipeline {
             Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
             Decision::Build(found) => found,
         };
-        if let Some(id) = self.secrets.without_file(build) {
+        if let Some(id) = self.secrets.without_value(build) {
             return Err(Failure::Secret { service: build.service.clone(), id: id.to_owned() });
         }
         self.events
@@ -119,8 +122,8 @@ impl Pipeline {
         let pushed = [targets.as_slice(), &caches.pushed].concat();
         let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build);
-        let services =
-            Services { files: files.clone(), auth, secrets: values, ssh: self.agents(build), exports: exports.clone() };
+        let (ssh, _held) = self.agents(build).await?;
+        let services = Services { files: files.clone(), auth, secrets: values, ssh, exports: exports.clone() };
         let args = build.complete_args(&before.env).map_err(plan)?;
         for (name, _) in args.iter().filter(|(name, _)| attributes::is_ours(name)) {
             self.events.warn(format!("`{}`: the argument `{name}` is set by the service", build.service));
@@ -195,14 +198,32 @@ impl Pipeline {
         }
     }
 
-    /// The SSH agents that the caller has for it.
-    fn agents(&self, build: &BuildPlan) -> Agents {
+    /// The SSH agents for it: the caller's, and those of keys that the service keeps, as long as these are not dropped.
+    async fn agents(&self, build: &BuildPlan) -> Result<(Agents, BTreeMap<String, HeldKey>), Failure> {
+        let mut held = BTreeMap::new();
+        for agent in build.options.ssh.values() {
+            let Some(name) = &agent.variable else { continue };
+            let (service, id) = (build.service.clone(), agent.id.clone());
+            let missing = || Failure::Secret { service: service.clone(), id: id.clone() };
+            let key = self.secrets.variable(name).ok_or_else(missing)?;
+            let started = self.unless_cancelled(HeldKey::start(key.expose_secret())).await?;
+            let message = |error| format!("variable `{name}`: {error}");
+            let key = started.map_err(|error| Failure::SshKey { service, id, message: message(error) })?;
+            held.insert(agent.id.clone(), key);
+        }
+        let sockets: BTreeMap<String, PathBuf> =
+            held.iter().map(|(id, key)| (id.clone(), key.socket().to_owned())).collect();
         let (data_dir, job) = (self.data_dir.clone(), self.spec.job);
         let dial: Dial = Arc::new(move |id, connect| {
-            let data_dir = data_dir.clone();
-            Box::pin(async move { jobs::agents::dial(&data_dir, job, &id, connect).await })
+            let (data_dir, socket) = (data_dir.clone(), sockets.get(&id).cloned());
+            Box::pin(async move {
+                match socket {
+                    Some(socket) => UnixStream::connect(socket).await,
+                    None => jobs::agents::dial(&data_dir, job, &id, connect).await,
+                }
+            })
         });
-        Agents::new(build.options.ssh.keys().cloned().collect(), dial)
+        Ok((Agents::new(build.options.ssh.keys().cloned().collect(), dial), held))
     }
 
     /// Where the engine sends what the caller wants.

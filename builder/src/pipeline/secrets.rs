@@ -1,15 +1,10 @@
 //! The secrets of a job's builds: kept encrypted until the job ends, and known in keys by hashes only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead as _, Payload};
-use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
-use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use slipway_manifest::options::SecretSource;
 use slipway_manifest::plan::{BuildPlan, Plan};
@@ -18,12 +13,8 @@ use zeroize::Zeroizing;
 use super::cache_scope::CacheScope;
 use crate::buildkit::session::secrets::MAX_SECRET;
 use crate::names::{JobId, Namespace};
-use crate::private_file::read_or_create;
+use crate::seal::Key;
 
-/// The key's file under the data directory.
-const KEY_FILE: &str = "secrets.key";
-/// Of `XChaCha20`, in bytes: long enough to be chosen at random.
-const NONCE: usize = 24;
 /// Bytes of all values of a job.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -35,9 +26,6 @@ pub struct Secrets {
 
 /// The secrets of one build as they count in keys: each id, and what stands for its value. Sorted by id.
 pub type SecretKeys = Vec<(String, String)>;
-
-/// What encrypts secrets on the disk.
-pub struct SecretsKey(XChaCha20Poly1305);
 
 /// Why these can't be the secrets of a job.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,8 +49,9 @@ pub enum InvalidSecrets {
 impl Secrets {
     /// The values that came with a plan.
     pub fn new(values: impl IntoIterator<Item = (SecretSource, Vec<u8>)>, plan: &Plan) -> Result<Self, InvalidSecrets> {
-        let used: BTreeSet<&SecretSource> =
-            plan.builds.iter().flat_map(|build| build.options.secrets.values()).map(|secret| &secret.source).collect();
+        let used = plan.builds.iter().flat_map(|build| build.options.secrets.values()).map(|secret| &secret.source);
+        // What the service keeps, no client has.
+        let used: BTreeSet<_> = used.filter(|source| !matches!(source, SecretSource::Variable(_))).collect();
         let (mut found, mut bytes) = (BTreeMap::new(), 0);
         for (source, value) in values {
             bytes += value.len();
@@ -82,6 +71,16 @@ impl Secrets {
         Ok(Self { values: found })
     }
 
+    /// Adds the values of variables that the service keeps.
+    pub fn add_variables(&mut self, values: BTreeMap<String, SecretSlice<u8>>) {
+        self.values.extend(values.into_iter().map(|(name, value)| (SecretSource::Variable(name), value)));
+    }
+
+    /// The value of a variable that the service keeps.
+    pub fn variable(&self, name: &str) -> Option<&SecretSlice<u8>> {
+        self.values.get(&SecretSource::Variable(name.to_owned()))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
@@ -94,11 +93,11 @@ impl Secrets {
         secrets.filter_map(|secret| Some((secret.id.clone(), value(&secret.source)?))).collect()
     }
 
-    /// The id of a secret of the build that comes from a file and has no value. A variable need not be set, as with buildx.
-    pub fn without_file<'b>(&self, build: &'b BuildPlan) -> Option<&'b str> {
+    /// The id of a secret of the build that has no value. A variable of the client's need not be set, as with buildx.
+    pub fn without_value<'b>(&self, build: &'b BuildPlan) -> Option<&'b str> {
         let mut secrets = build.options.secrets.values();
         let missing = secrets
-            .find(|secret| matches!(secret.source, SecretSource::File(_)) && !self.values.contains_key(&secret.source));
+            .find(|secret| !matches!(secret.source, SecretSource::Env(_)) && !self.values.contains_key(&secret.source));
         missing.map(|secret| secret.id.as_str())
     }
 
@@ -114,45 +113,54 @@ impl Secrets {
     }
 
     /// Encrypted for the job's folder: nonce and ciphertext, which belong to this job.
-    pub fn seal(&self, key: &SecretsKey, job: JobId) -> io::Result<Vec<u8>> {
+    pub fn seal(&self, key: &Key, job: JobId) -> io::Result<Vec<u8>> {
         let texts = self.values.iter().map(|(source, value)| (source, STANDARD.encode(value.expose_secret())));
         let plain = Zeroizing::new(serde_json::to_vec(&texts.collect::<BTreeMap<_, _>>())?);
-        let nonce: [u8; NONCE] = rand::rng().random();
-        let job = job.to_string();
-        let payload = Payload { msg: &plain, aad: job.as_bytes() };
-        let sealed = key.0.encrypt(&XNonce::from(nonce), payload);
-        let sealed = sealed.map_err(|_| io::Error::other("secrets can't be encrypted"))?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        Ok(key.seal(&plain, &job.to_string())?)
     }
 
     /// What was sealed for the job.
-    pub fn unseal(sealed: &[u8], key: &SecretsKey, job: JobId) -> io::Result<Self> {
+    pub fn unseal(sealed: &[u8], key: &Key, job: JobId) -> io::Result<Self> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the job's secrets are damaged, or not this job's");
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
-        let job = job.to_string();
-        let payload = Payload { msg: sealed, aad: job.as_bytes() };
-        let plain = Zeroizing::new(key.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| damaged())?);
-        let texts: BTreeMap<SecretSource, Zeroizing<String>> = serde_json::from_slice(&plain).map_err(|_| damaged())?;
+        let plain = key.unseal(sealed, &job.to_string()).map_err(|_| damaged())?;
+        let texts: BTreeMap<SecretSource, Zeroizing<String>> =
+            serde_json::from_slice(plain.expose_secret()).map_err(|_| damaged())?;
         let value = |text: &str| STANDARD.decode(text).map(SecretSlice::from).map_err(|_| damaged());
         let values = texts.into_iter().map(|(source, text)| Ok((source, value(&text)?))).collect::<io::Result<_>>()?;
         Ok(Self { values })
     }
 }
 
-// === impl SecretsKey ===
-
-impl SecretsKey {
-    /// With the key under the data directory, which is made where it is not there.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
-        let key = Zeroizing::new(read_or_create(&data_dir.join(KEY_FILE), || rand::rng().random::<[u8; 32]>())?);
-        Ok(Self(XChaCha20Poly1305::new((&*key).into())))
-    }
+/// A variable that the service keeps, and what of a plan needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// Its name.
+    pub variable: String,
+    /// For people.
+    pub by: String,
+    /// Its build may turn out not to be needed.
+    pub perhaps: bool,
 }
 
-impl fmt::Debug for SecretsKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretsKey").finish_non_exhaustive()
+/// The variables that the service keeps and that the plan's builds name.
+pub fn needed(plan: &Plan) -> Vec<Needed> {
+    let mut needed = Vec::new();
+    for build in &plan.builds {
+        let (service, perhaps) = (&build.service, build.only_if_missing);
+        for secret in build.options.secrets.values() {
+            if let SecretSource::Variable(name) = &secret.source {
+                let by = format!("secret `{}` of service `{service}`", secret.id);
+                needed.push(Needed { variable: name.clone(), by, perhaps });
+            }
+        }
+        for agent in build.options.ssh.values() {
+            if let Some(name) = &agent.variable {
+                let by = format!("SSH agent `{}` of service `{service}`", agent.id);
+                needed.push(Needed { variable: name.clone(), by, perhaps });
+            }
+        }
     }
+    needed
 }
 
 #[cfg(test)]
@@ -178,7 +186,7 @@ mod tests {
     #[test]
     fn what_is_sealed_is_read_by_its_job_only_and_by_nobody_without_the_key() {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let [key, other] = [0, 1].map(|n: usize| SecretsKey::open(dirs[n].path()).unwrap());
+        let [key, other] = [0, 1].map(|n: usize| Key::open(dirs[n].path()).unwrap());
         let (plan, job) = (plan(&["id=a,env=A", "id=b,src=./b"]), JobId::new());
         let values = [env("A", "open sesame"), (SecretSource::file("./b").unwrap(), vec![0, 255, 10])];
         let secrets = Secrets::new(values, &plan).unwrap();
@@ -188,7 +196,7 @@ mod tests {
             assert!(!sealed.windows(word.len()).any(|found| found == word.as_bytes()));
         }
         assert!(!format!("{secrets:?}").contains("sesame"));
-        let key_again = SecretsKey::open(dirs[0].path()).unwrap();
+        let key_again = Key::open(dirs[0].path()).unwrap();
         let read = Secrets::unseal(&sealed, &key_again, job).unwrap().of(&plan.builds[0]);
         let expected = [("a".to_owned(), b"open sesame".to_vec()), ("b".to_owned(), vec![0, 255, 10])];
         assert_eq!(read, BTreeMap::from(expected));

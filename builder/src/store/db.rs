@@ -4,6 +4,7 @@ pub mod environments;
 pub mod jobs;
 pub mod snapshots;
 pub mod tenants;
+pub mod variables;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -28,14 +28,16 @@ pub struct Secret {
     pub rotates: bool,
 }
 
-/// Where a client finds the value of a secret. As text: `env:NAME` or `file:PATH`.
+/// Where the value of a secret is. As text: `env:NAME`, `file:PATH` or `variable:NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum SecretSource {
-    /// A variable.
+    /// A variable of the client's environment.
     Env(String),
-    /// A file.
+    /// A file of the client's.
     File(String),
+    /// A variable that the service keeps: of the user, the namespace or the admins.
+    Variable(String),
 }
 
 /// A secret as a flag has it: where its value is may be left open.
@@ -58,6 +60,11 @@ impl SecretSource {
         Ok(Self::Env(name.to_owned()))
     }
 
+    /// A variable of the service's, if there can be one of that name.
+    pub fn variable(name: &str) -> Result<Self, InvalidOption> {
+        Self::env(name).map(|_| Self::Variable(name.to_owned()))
+    }
+
     /// A file, if there can be one of that path.
     pub fn file(path: &str) -> Result<Self, InvalidOption> {
         if path.is_empty() || path.len() > MAX_PATH || path.contains('\0') {
@@ -72,6 +79,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
+            Self::Variable(name) => write!(f, "variable:{name}"),
         }
     }
 }
@@ -97,7 +105,11 @@ impl FromStr for SecretSource {
         match text.split_once(':') {
             Some(("env", name)) => Self::env(name),
             Some(("file", path)) => Self::file(path),
-            _ => Err(InvalidOption(format!("`{}` is neither `env:NAME` nor `file:PATH`", text.escape_debug()))),
+            Some(("variable", name)) => Self::variable(name),
+            _ => {
+                let problem = "is none of `env:NAME`, `file:PATH` and `variable:NAME`";
+                Err(InvalidOption(format!("`{}` {problem}", text.escape_debug())))
+            }
         }
     }
 }
@@ -105,21 +117,23 @@ impl FromStr for SecretSource {
 impl FromStr for SecretFlag {
     type Err = InvalidOption;
 
-    /// `id=ID[,src=PATH|,env=NAME][,rotates=true]`; with commas in a path, the field in double quotes (RFC 4180).
+    /// `id=ID[,src=PATH|,env=NAME|,variable=NAME][,rotates=true]`; with commas in a path, the field in double quotes (RFC 4180).
     fn from_str(text: &str) -> Result<Self, InvalidOption> {
-        let (mut id, mut env, mut file, mut is_env, mut rotates) = (None, None, None, false, false);
+        let (mut id, mut env, mut file, mut variable) = (None, None, None, None);
+        let (mut is_env, mut rotates) = (false, false);
         for field in quoted_fields(text)? {
             let (key, value) = field.split_once('=').unwrap_or((&field, ""));
             match key.to_ascii_lowercase().as_str() {
                 "id" => id = Some(value.to_owned()),
                 "env" => env = Some(value.to_owned()),
                 "src" | "source" => file = Some(value.to_owned()),
+                "variable" => variable = Some(value.to_owned()),
                 "rotates" => rotates = value.is_empty() || boolean(value)?,
                 "type" if value == "env" => is_env = true,
                 "type" if value == "file" => {}
                 "type" => return Err(InvalidOption(format!("`type={value}`: `env` and `file` are known"))),
                 _ => {
-                    let problem = "is none of `id`, `src`, `env`, `type` and `rotates`";
+                    let problem = "is none of `id`, `src`, `env`, `variable`, `type` and `rotates`";
                     return Err(InvalidOption(format!("`{}` {problem}", key.escape_debug())));
                 }
             }
@@ -130,11 +144,12 @@ impl FromStr for SecretFlag {
         if is_env && env.is_none() {
             env = file.take();
         }
-        let source = match (env, file) {
-            (Some(_), Some(_)) => return Err(InvalidOption::new("it has a file (`src`) and a variable (`env`)")),
-            (Some(name), None) => Some(SecretSource::env(&name)?),
-            (None, Some(path)) => Some(SecretSource::file(&path)?),
-            (None, None) => None,
+        let source = match (env, file, variable) {
+            (Some(name), None, None) => Some(SecretSource::env(&name)?),
+            (None, Some(path), None) => Some(SecretSource::file(&path)?),
+            (None, None, Some(name)) => Some(SecretSource::variable(&name)?),
+            (None, None, None) => None,
+            _ => return Err(InvalidOption::new("it has more than one of `src`, `env` and `variable`")),
         };
         Ok(Self { id, source, rotates })
     }
@@ -146,7 +161,7 @@ impl FromStr for Secret {
     /// As [`SecretFlag`], and it says where the value is.
     fn from_str(text: &str) -> Result<Self, InvalidOption> {
         let SecretFlag { id, source, rotates } = text.parse()?;
-        let source = source.ok_or_else(|| InvalidOption::new("it lacks `src=…` or `env=…`"))?;
+        let source = source.ok_or_else(|| InvalidOption::new("it lacks `src=…`, `env=…` or `variable=…`"))?;
         Ok(Self { id, source, rotates })
     }
 }
@@ -156,6 +171,7 @@ impl fmt::Display for Secret {
         let source = match &self.source {
             SecretSource::Env(name) => format!("env={name}"),
             SecretSource::File(path) => format!("src={path}"),
+            SecretSource::Variable(name) => format!("variable={name}"),
         };
         write!(f, "id={},{}", self.id, quoted(&source))?;
         if self.rotates { f.write_str(",rotates=true") } else { Ok(()) }
@@ -216,6 +232,7 @@ mod tests {
             ("type=file,id=a,src=x=y", "a", file("x=y")),
             ("id=a,env=TOKEN", "a", env("TOKEN")),
             ("type=env,id=a,src=TOKEN", "a", env("TOKEN")),
+            ("id=a,variable=TOKEN", "a", Some(SecretSource::Variable("TOKEN".to_owned()))),
             ("id=a", "a", None),
             ("id=a,\"src=with,comma\"", "a", file("with,comma")),
         ] {
@@ -233,7 +250,9 @@ mod tests {
             ("id=GIT_AUTH_TOKEN,env=X", "is not supported"),
             ("id=GIT_AUTH_HEADER.github.com,env=X", "is not supported"),
             ("id=http_auth_token_example.com,env=X", "is not supported"),
-            ("id=a,env=X,src=y", "and a variable"),
+            ("id=a,env=X,src=y", "more than one of"),
+            ("id=a,env=X,variable=Y", "more than one of"),
+            ("id=a,variable=1X", "name of a variable"),
             ("id=a,env=1X", "name of a variable"),
             ("id=a,path=y", "`path` is none of"),
             ("id=a,type=ssh", "`type=ssh`"),

@@ -300,6 +300,7 @@ impl Planner<'_> {
     fn secret_source(&mut self, secret: &BuildSecret, build: &Build) -> Option<SecretSource> {
         let (text, source) = match &secret.source {
             BuildSecretSource::Env(text) => (text, SecretSource::env(&text.value)),
+            BuildSecretSource::Variable(text) => (text, SecretSource::variable(&text.value)),
             BuildSecretSource::File(text) => {
                 let path = self.now(text);
                 let home = self.variables.get("HOME").filter(|home| !home.is_empty());

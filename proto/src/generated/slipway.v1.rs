@@ -2599,6 +2599,54 @@ pub struct DirectoryNode {
     #[prost(bytes = "vec", tag = "2")]
     pub content: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCacheMountsRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// A repository within the namespace, or a reference to it; empty: all.
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCacheMountsResponse {
+    /// By repository and id.
+    #[prost(message, repeated, tag = "1")]
+    pub mounts: ::prost::alloc::vec::Vec<CacheMount>,
+}
+/// A folder of `RUN --mount=type=cache`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CacheMount {
+    /// Empty where no build of it is remembered.
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    /// As the Dockerfile calls it: its `id`, else its target.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// On all engines that have it.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    #[prost(message, optional, tag = "4")]
+    pub used: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(bool, tag = "5")]
+    pub in_use: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneCacheMountsRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+    /// Only what no step has had for so long.
+    #[prost(uint64, tag = "3")]
+    pub unused_for_s: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneCacheMountsResponse {
+    #[prost(uint64, tag = "1")]
+    pub mounts: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum InputKind {
@@ -2792,6 +2840,56 @@ pub mod build_service_client {
                 .insert(GrpcMethod::new("slipway.v1.BuildService", "ReadDirectories"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The cache mounts of the namespace's builds, on all engines.
+        pub async fn list_cache_mounts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCacheMountsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCacheMountsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.BuildService/ListCacheMounts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.BuildService", "ListCacheMounts"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes those that no step has now.
+        pub async fn prune_cache_mounts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PruneCacheMountsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PruneCacheMountsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.BuildService/PruneCacheMounts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.BuildService", "PruneCacheMounts"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2825,6 +2923,22 @@ pub mod build_service_server {
             request: tonic::Request<super::ReadDirectoriesRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::ReadDirectoriesStream>,
+            tonic::Status,
+        >;
+        /// The cache mounts of the namespace's builds, on all engines.
+        async fn list_cache_mounts(
+            &self,
+            request: tonic::Request<super::ListCacheMountsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCacheMountsResponse>,
+            tonic::Status,
+        >;
+        /// Removes those that no step has now.
+        async fn prune_cache_mounts(
+            &self,
+            request: tonic::Request<super::PruneCacheMountsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PruneCacheMountsResponse>,
             tonic::Status,
         >;
     }
@@ -2993,6 +3107,98 @@ pub mod build_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.BuildService/ListCacheMounts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCacheMountsSvc<T: BuildService>(pub Arc<T>);
+                    impl<
+                        T: BuildService,
+                    > tonic::server::UnaryService<super::ListCacheMountsRequest>
+                    for ListCacheMountsSvc<T> {
+                        type Response = super::ListCacheMountsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCacheMountsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BuildService>::list_cache_mounts(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCacheMountsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.BuildService/PruneCacheMounts" => {
+                    #[allow(non_camel_case_types)]
+                    struct PruneCacheMountsSvc<T: BuildService>(pub Arc<T>);
+                    impl<
+                        T: BuildService,
+                    > tonic::server::UnaryService<super::PruneCacheMountsRequest>
+                    for PruneCacheMountsSvc<T> {
+                        type Response = super::PruneCacheMountsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PruneCacheMountsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BuildService>::prune_cache_mounts(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PruneCacheMountsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -4464,6 +4670,582 @@ pub mod server_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "slipway.v1.ServerService";
     impl<T> tonic::server::NamedService for ServerServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Variable {
+    #[prost(enumeration = "VariableScope", tag = "1")]
+    pub scope: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "VariableKind", tag = "3")]
+    pub kind: i32,
+    /// Of plain ones only.
+    #[prost(string, optional, tag = "4")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "5")]
+    pub updated: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListVariablesRequest {
+    #[prost(enumeration = "VariableScope", tag = "1")]
+    pub scope: i32,
+    /// Of the scope of that name.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListVariablesResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub variables: ::prost::alloc::vec::Vec<Variable>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SetVariableRequest {
+    #[prost(enumeration = "VariableScope", tag = "1")]
+    pub scope: i32,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// At most 500 KiB; UTF-8 unless it is secret.
+    #[prost(bytes = "vec", tag = "4")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "VariableKind", tag = "5")]
+    pub kind: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsetVariableRequest {
+    #[prost(enumeration = "VariableScope", tag = "1")]
+    pub scope: i32,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnsetVariableResponse {}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VariableScope {
+    Unspecified = 0,
+    /// For everybody. Admins only.
+    Admin = 1,
+    /// For those who may use the namespace, who may also change them.
+    Namespace = 2,
+    /// The caller's own.
+    User = 3,
+}
+impl VariableScope {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VARIABLE_SCOPE_UNSPECIFIED",
+            Self::Admin => "VARIABLE_SCOPE_ADMIN",
+            Self::Namespace => "VARIABLE_SCOPE_NAMESPACE",
+            Self::User => "VARIABLE_SCOPE_USER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VARIABLE_SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VARIABLE_SCOPE_ADMIN" => Some(Self::Admin),
+            "VARIABLE_SCOPE_NAMESPACE" => Some(Self::Namespace),
+            "VARIABLE_SCOPE_USER" => Some(Self::User),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VariableKind {
+    Unspecified = 0,
+    /// Masked where it is shown.
+    Masked = 1,
+    Plain = 2,
+    /// Write-only: builds and commands get it, no client does.
+    Secret = 3,
+}
+impl VariableKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VARIABLE_KIND_UNSPECIFIED",
+            Self::Masked => "VARIABLE_KIND_MASKED",
+            Self::Plain => "VARIABLE_KIND_PLAIN",
+            Self::Secret => "VARIABLE_KIND_SECRET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VARIABLE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "VARIABLE_KIND_MASKED" => Some(Self::Masked),
+            "VARIABLE_KIND_PLAIN" => Some(Self::Plain),
+            "VARIABLE_KIND_SECRET" => Some(Self::Secret),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod variable_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Variables that the service keeps for its users, encrypted at rest. Where one of a name is in several scopes, the user's counts,
+    /// then the namespace's, then the admins'.
+    #[derive(Debug, Clone)]
+    pub struct VariableServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl VariableServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> VariableServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> VariableServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            VariableServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn list_variables(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListVariablesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVariablesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.VariableService/ListVariables",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.VariableService", "ListVariables"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the place of one of the same name.
+        pub async fn set_variable(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetVariableRequest>,
+        ) -> std::result::Result<tonic::Response<super::Variable>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.VariableService/SetVariable",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.VariableService", "SetVariable"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn unset_variable(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnsetVariableRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnsetVariableResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.VariableService/UnsetVariable",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.VariableService", "UnsetVariable"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod variable_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with VariableServiceServer.
+    #[async_trait]
+    pub trait VariableService: std::marker::Send + std::marker::Sync + 'static {
+        async fn list_variables(
+            &self,
+            request: tonic::Request<super::ListVariablesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVariablesResponse>,
+            tonic::Status,
+        >;
+        /// Takes the place of one of the same name.
+        async fn set_variable(
+            &self,
+            request: tonic::Request<super::SetVariableRequest>,
+        ) -> std::result::Result<tonic::Response<super::Variable>, tonic::Status>;
+        async fn unset_variable(
+            &self,
+            request: tonic::Request<super::UnsetVariableRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnsetVariableResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Variables that the service keeps for its users, encrypted at rest. Where one of a name is in several scopes, the user's counts,
+    /// then the namespace's, then the admins'.
+    #[derive(Debug)]
+    pub struct VariableServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> VariableServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for VariableServiceServer<T>
+    where
+        T: VariableService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/slipway.v1.VariableService/ListVariables" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListVariablesSvc<T: VariableService>(pub Arc<T>);
+                    impl<
+                        T: VariableService,
+                    > tonic::server::UnaryService<super::ListVariablesRequest>
+                    for ListVariablesSvc<T> {
+                        type Response = super::ListVariablesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListVariablesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VariableService>::list_variables(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListVariablesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.VariableService/SetVariable" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetVariableSvc<T: VariableService>(pub Arc<T>);
+                    impl<
+                        T: VariableService,
+                    > tonic::server::UnaryService<super::SetVariableRequest>
+                    for SetVariableSvc<T> {
+                        type Response = super::Variable;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetVariableRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VariableService>::set_variable(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetVariableSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.VariableService/UnsetVariable" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnsetVariableSvc<T: VariableService>(pub Arc<T>);
+                    impl<
+                        T: VariableService,
+                    > tonic::server::UnaryService<super::UnsetVariableRequest>
+                    for UnsetVariableSvc<T> {
+                        type Response = super::UnsetVariableResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnsetVariableRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VariableService>::unset_variable(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnsetVariableSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for VariableServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "slipway.v1.VariableService";
+    impl<T> tonic::server::NamedService for VariableServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -5,6 +5,7 @@
 
 mod any_tree;
 mod builds;
+mod cache_mounts;
 mod caches;
 mod cancel;
 mod cleaning;
@@ -41,3 +42,4 @@ mod tenancy_registry;
 mod terminal;
 mod tls_engine;
 mod trees;
+mod variables;

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Project, Run, Service, files, image, unique};
 
+use crate::variables::{holds, set};
+
 /// An agent with a key. Dropping it ends it.
 struct Agent {
     child: Child,
@@ -88,6 +90,30 @@ fn steps_use_the_callers_agent_and_keys() {
     let secret = fs::read_to_string(&other).unwrap();
     let secret = secret.lines().nth(1).unwrap();
     assert!(!run.out().contains(secret) && !service.log().contains(secret), "a private key stays where it is");
+}
+
+#[test]
+fn a_key_that_the_service_keeps_is_an_agent_for_detached_builds_too() {
+    let service = Service::shared();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, public) = key(dir.path(), "kept");
+    let app = self::app(&service, "type=ssh,id=deploy", "");
+    let mut setting = app.team.command(["variable", "set", "--scope", "namespace", "--secret", "DEPLOY_KEY=-"]);
+    assert!(setting.stdin(fs::File::open(&path).unwrap()).stderr(Stdio::null()).status().unwrap().success());
+    app.manifest("build:\n  app:\n    context: .\n    ssh: ['deploy=variable:DEPLOY_KEY']\n");
+    let job = app.detach(&["build"]);
+    let run = app.team.attach(&job).ok();
+    assert!(keys(&app, &run).contains(&public));
+    let secret = fs::read_to_string(&path).unwrap();
+    let secret = secret.lines().nth(1).unwrap();
+    assert!(!holds(&service.data_dir(), secret) && !service.log().contains(secret) && !run.out().contains(secret));
+
+    set(&app.team, "namespace", "DEPLOY_KEY=no key");
+    let run = app.events(&["build", "--no-cache"]).expect(1);
+    let error = run.last("job.done")["error"]["message"].as_str().unwrap().to_owned();
+    assert!(error.contains("SSH agent `deploy`: variable `DEPLOY_KEY`") && error.contains("no private key"), "{error}");
+    app.team.slipway(["variable", "unset", "--scope", "namespace", "DEPLOY_KEY"]).ok();
+    assert!(app.events(&["build"]).expect(2).stderr.contains("there is no variable `DEPLOY_KEY`"));
 }
 
 #[test]

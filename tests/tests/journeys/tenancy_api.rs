@@ -146,13 +146,14 @@ fn a_jobs_own_token_ends_with_the_job_and_opens_its_namespace_only() {
     let app = team.project();
     app.deploy(&[&format!(
         "echo token=$OKTETO_TOKEN; slipway job list --output json | grep -c running; slipway -n {} job list >/dev/null 2>&1; \
-         echo other=$?; slipway namespace create stolen >/dev/null 2>&1; echo admin=$?",
+         echo other=$?; slipway namespace create stolen >/dev/null 2>&1; echo admin=$?; slipway variable list >/dev/null 2>&1; \
+         echo variables=$?",
         other.namespace
     )]);
     let run = app.events(&["deploy"]).ok();
     let said = run.said();
     let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines[1..], ["1", "other=3", "admin=3"], "{said}");
+    assert_eq!(lines[1..], ["1", "other=3", "admin=3", "variables=3"], "{said}");
     let late = team.with_token(lines[0].strip_prefix("token=").unwrap());
     slipway_journeys::wait::until("the job's token ends with it", slipway_journeys::wait::SOON, || {
         (late.slipway(["job", "list"]).status == 3).then_some(())

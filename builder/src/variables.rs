@@ -1,0 +1,307 @@
+//! Variables that the service keeps for its users, encrypted on the disk: of the admins for everybody, of a namespace, of a
+//! user.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use secrecy::SecretSlice;
+
+use crate::names::Namespace;
+use crate::seal::{Key, SealError};
+use crate::store::Db;
+use crate::store::db::DbError;
+use crate::store::db::variables::VariableRow;
+
+/// Variables of one owner.
+const MAX_VARIABLES: u32 = 1000;
+/// The longest name and the largest value, in bytes.
+const MAX_NAME: usize = 256;
+/// As large as a build's secret.
+const MAX_VALUE: usize = slipway_manifest::options::MAX_SECRET;
+/// What only the service may say (Okteto, `pkg/env`).
+const RESERVED: [&str; 4] = ["OKTETO_CONTEXT", "OKTETO_NAMESPACE", "OKTETO_URL", "OKTETO_TOKEN"];
+
+/// Whose a variable is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// The admins', for everybody.
+    Admin,
+    /// A namespace's.
+    Namespace(Namespace),
+    /// A user's.
+    User(String),
+}
+
+/// Who gets to see a variable's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VariableKind {
+    /// Whoever may use it; it is masked in what is shown.
+    Masked,
+    /// The same, and it is not masked.
+    Plain,
+    /// Nobody: only builds and commands get it.
+    Secret,
+}
+
+/// One variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Who sees its value.
+    pub kind: VariableKind,
+    /// Its value, if it is plain.
+    pub value: Option<String>,
+    /// When it was set, in milliseconds since 1970.
+    pub updated: i64,
+}
+
+/// Why a variable can't be set or read.
+#[derive(Debug, thiserror::Error)]
+pub enum VariableError {
+    /// Its name is none.
+    #[error("`{0}` can't be the name of a variable: expected letters, digits and _, and no digit first")]
+    Name(String),
+    /// Its name is the service's own.
+    #[error("`{0}` is set by the service")]
+    Reserved(String),
+    /// Its value is too large.
+    #[error("the value of `{0}` is larger than {MAX_VALUE} bytes")]
+    TooLarge(String),
+    /// A value that is shown has to be text.
+    #[error("the value of `{0}` is not UTF-8, which only a secret one need not be")]
+    NotText(String),
+    /// There are too many.
+    #[error("there are {MAX_VARIABLES} variables already")]
+    TooMany,
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// It can't be encrypted or read.
+    #[error("variable `{name}`: {source}")]
+    Seal {
+        /// Which.
+        name: String,
+        /// Why.
+        source: SealError,
+    },
+}
+
+/// All of them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Variables {
+    db: Db,
+    key: Arc<Key>,
+}
+
+// === impl Variables ===
+
+impl Variables {
+    /// In this database, encrypted with the key under this data directory.
+    pub fn open(db: Db, data_dir: &Path) -> io::Result<Self> {
+        Ok(Self { db, key: Arc::new(Key::open(data_dir)?) })
+    }
+
+    /// Sets one, in the place of another of its name.
+    pub async fn set(&self, scope: &Scope, name: &str, value: &[u8], kind: VariableKind) -> Result<(), VariableError> {
+        if name.len() > MAX_NAME || !slipway_manifest::is_variable_name(name) {
+            return Err(VariableError::Name(name.chars().take(MAX_NAME).collect()));
+        }
+        if RESERVED.contains(&name) {
+            return Err(VariableError::Reserved(name.to_owned()));
+        }
+        if value.len() > MAX_VALUE {
+            return Err(VariableError::TooLarge(name.to_owned()));
+        }
+        if kind != VariableKind::Secret && std::str::from_utf8(value).is_err() {
+            return Err(VariableError::NotText(name.to_owned()));
+        }
+        let sealed = self.key.seal(value, &belongs(scope, name));
+        let sealed = sealed.map_err(|source| VariableError::Seal { name: name.to_owned(), source })?;
+        let set = self.db.set_variable(scope.row(), name, &sealed, kind.as_str(), MAX_VARIABLES).await?;
+        if set { Ok(()) } else { Err(VariableError::TooMany) }
+    }
+
+    /// Removes one; whether it was there.
+    pub async fn unset(&self, scope: &Scope, name: &str) -> Result<bool, VariableError> {
+        Ok(self.db.unset_variable(scope.row(), name).await?)
+    }
+
+    /// Those of a scope, by name.
+    pub async fn list(&self, scope: &Scope) -> Result<Vec<Variable>, VariableError> {
+        let rows = self.db.variables(scope.row()).await?;
+        rows.into_iter().map(|row| self.shown(scope, row)).collect()
+    }
+
+    /// The value that a job of this user in this namespace gets: the user's, else the namespace's, else the admins'.
+    pub async fn value(
+        &self,
+        user: &str,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<Option<SecretSlice<u8>>, VariableError> {
+        for scope in [Scope::User(user.to_owned()), Scope::Namespace(namespace.clone()), Scope::Admin] {
+            if let Some(row) = self.db.variable(scope.row(), name).await? {
+                return self.value_of(&scope, &row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same for several names; those that are nowhere are left out.
+    pub async fn values(
+        &self,
+        user: &str,
+        namespace: &Namespace,
+        names: Vec<String>,
+    ) -> Result<BTreeMap<String, SecretSlice<u8>>, VariableError> {
+        let mut values = BTreeMap::new();
+        for name in names {
+            if let Some(value) = self.value(user, namespace, &name).await? {
+                values.insert(name, value);
+            }
+        }
+        Ok(values)
+    }
+
+    fn shown(&self, scope: &Scope, row: VariableRow) -> Result<Variable, VariableError> {
+        use secrecy::ExposeSecret as _;
+        let kind = VariableKind::of(&row)?;
+        let value = match kind {
+            VariableKind::Plain => {
+                Some(String::from_utf8_lossy(self.value_of(scope, &row)?.expose_secret()).into_owned())
+            }
+            VariableKind::Masked | VariableKind::Secret => None,
+        };
+        Ok(Variable { kind, value, name: row.name, updated: row.updated })
+    }
+
+    fn value_of(&self, scope: &Scope, row: &VariableRow) -> Result<SecretSlice<u8>, VariableError> {
+        let opened = self.key.unseal(&row.sealed, &belongs(scope, &row.name));
+        opened.map_err(|source| VariableError::Seal { name: row.name.clone(), source })
+    }
+}
+
+/// What a sealed value belongs to: it opens nowhere else.
+fn belongs(scope: &Scope, name: &str) -> String {
+    let (scope, owner) = scope.row();
+    format!("variable\0{scope}\0{owner}\0{name}")
+}
+
+// === impl Scope ===
+
+impl Scope {
+    fn row(&self) -> (&str, &str) {
+        match self {
+            Self::Admin => ("admin", ""),
+            Self::Namespace(namespace) => ("namespace", namespace.as_str()),
+            Self::User(user) => ("user", user),
+        }
+    }
+}
+
+// === impl VariableKind ===
+
+impl VariableKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Masked => "masked",
+            Self::Plain => "plain",
+            Self::Secret => "secret",
+        }
+    }
+
+    fn of(row: &VariableRow) -> Result<Self, DbError> {
+        match row.kind.as_str() {
+            "masked" => Ok(Self::Masked),
+            "plain" => Ok(Self::Plain),
+            "secret" => Ok(Self::Secret),
+            other => Err(DbError::Invalid(format!("a variable is `{other}`"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    async fn variables(dir: &Path) -> Variables {
+        Variables::open(Db::open(dir).await.unwrap(), dir).unwrap()
+    }
+
+    fn dev() -> Namespace {
+        "dev".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_nearest_scope_counts_and_nobody_gets_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let variables = variables(dir.path()).await;
+        let get = async |user: &str, namespace: &str| {
+            let value = variables.value(user, &namespace.parse().unwrap(), "A").await.unwrap();
+            value.map(|value| String::from_utf8(value.expose_secret().to_vec()).unwrap())
+        };
+        let (user, namespace) = (Scope::User("ann".to_owned()), Scope::Namespace(dev()));
+        assert_eq!(get("ann", "dev").await, None);
+        for (scope, value) in [(&Scope::Admin, "everybody's"), (&namespace, "dev's"), (&user, "ann's")] {
+            variables.set(scope, "A", value.as_bytes(), VariableKind::Secret).await.unwrap();
+            assert_eq!(get("ann", "dev").await.as_deref(), Some(value));
+        }
+        assert_eq!(get("bob", "dev").await.as_deref(), Some("dev's"));
+        assert_eq!(get("bob", "ops").await.as_deref(), Some("everybody's"));
+        variables.set(&user, "A", b"another", VariableKind::Secret).await.unwrap();
+        assert_eq!(get("ann", "ops").await.as_deref(), Some("another"));
+        assert!(variables.unset(&user, "A").await.unwrap() && !variables.unset(&user, "A").await.unwrap());
+        assert_eq!(get("ann", "dev").await.as_deref(), Some("dev's"));
+    }
+
+    #[tokio::test]
+    async fn only_plain_values_are_shown_and_none_is_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let variables = variables(dir.path()).await;
+        let scope = Scope::Namespace(dev());
+        for (name, kind) in [("M", VariableKind::Masked), ("P", VariableKind::Plain), ("S", VariableKind::Secret)] {
+            variables.set(&scope, name, b"open sesame", kind).await.unwrap();
+        }
+        let found = variables.list(&scope).await.unwrap();
+        let found: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.kind, one.value.as_deref())).collect();
+        let expected = [
+            ("M", VariableKind::Masked, None),
+            ("P", VariableKind::Plain, Some("open sesame")),
+            ("S", VariableKind::Secret, None),
+        ];
+        assert_eq!(found, expected);
+        assert!(variables.list(&Scope::Admin).await.unwrap().is_empty());
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let content = std::fs::read(file.unwrap().path()).unwrap();
+            assert!(!content.windows(6).any(|bytes| bytes == b"sesame"));
+        }
+        assert!(!format!("{variables:?}").contains("sesame"));
+        // A value belongs to its name and owner: one that was moved in the database opens nowhere.
+        let row = variables.db.variable(scope.row(), "S").await.unwrap().unwrap();
+        variables.db.set_variable(scope.row(), "T", &row.sealed, "secret", 10).await.unwrap();
+        assert!(variables.value("ann", &dev(), "T").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_can_be_no_variable_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let variables = variables(dir.path()).await;
+        let set = async |name: &str, value: &[u8], kind| {
+            variables.set(&Scope::Admin, name, value, kind).await.unwrap_err().to_string()
+        };
+        assert!(set("1A", b"", VariableKind::Plain).await.contains("can't be the name"));
+        assert!(set("OKTETO_TOKEN", b"", VariableKind::Plain).await.contains("set by the service"));
+        assert!(set("A", &vec![0; MAX_VALUE + 1], VariableKind::Secret).await.contains("is larger than"));
+        assert!(set("A", &[0xff], VariableKind::Masked).await.contains("not UTF-8"));
+        for n in 0..MAX_VARIABLES {
+            variables.db.set_variable(("admin", ""), &format!("V{n}"), b"", "secret", MAX_VARIABLES).await.unwrap();
+        }
+        assert!(set("A", b"", VariableKind::Secret).await.contains("1000 variables already"));
+        variables.set(&Scope::Admin, "V1", b"again", VariableKind::Secret).await.unwrap();
+    }
+}
