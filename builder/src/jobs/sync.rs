@@ -31,7 +31,9 @@ use super::state::JobState;
 use super::{Jobs, JobsError, io};
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::pipeline::logins;
 use crate::pipeline::secrets::{Secrets, SecretsKey};
+use crate::registry::Logins;
 use crate::store::db::jobs::JobRow;
 use crate::store::db::now_ms;
 use crate::store::snapshots::snapshot_is_complete;
@@ -74,6 +76,8 @@ pub struct Submission {
     pub commands: Option<Digest>,
     /// The values of the builds' secrets.
     pub secrets: Secrets,
+    /// The caller's logins for registries.
+    pub logins: Logins,
 }
 
 /// What came of a submission.
@@ -158,10 +162,18 @@ impl Jobs {
         secrets.seal(&SecretsKey::open(&self.inner.data_dir)?, job).map(Some)
     }
 
+    fn keep_logins(&self, logins: &Logins, job: JobId) -> std::io::Result<()> {
+        if logins.is_empty() {
+            return Ok(());
+        }
+        self.dir(job).keep_logins(&logins::seal(logins, &SecretsKey::open(&self.inner.data_dir)?, job)?)
+    }
+
     /// Creates a job, or gives the one that the same request created.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
-        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands, secrets } =
+        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands, secrets, logins } =
             submission;
+        let logins = logins.elsewhere(self.inner.bases.registry());
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -179,6 +191,7 @@ impl Jobs {
                 context_roots: &context_roots,
                 inline: &inline,
                 secrets: &secrets,
+                logins: &logins,
             };
             ahead = self.look_ahead(caller, &namespace, asked).await?;
         }
@@ -211,6 +224,7 @@ impl Jobs {
         // The folder comes first: a row without one could never run.
         let sealed = self.seal(&secrets, row.id).map_err(io("encrypt the job's secrets"))?;
         self.dir(row.id).create(&spec, sealed.as_deref()).map_err(io("write the job's specification"))?;
+        self.keep_logins(&logins, row.id).map_err(io("encrypt the caller's logins"))?;
         let inserting = self.inner.db.insert_job(&row, &request_id).await;
         if inserting.is_err() {
             // What nobody will run keeps no secrets.

@@ -117,21 +117,13 @@ impl Secrets {
     pub fn seal(&self, key: &SecretsKey, job: JobId) -> io::Result<Vec<u8>> {
         let texts = self.values.iter().map(|(source, value)| (source, STANDARD.encode(value.expose_secret())));
         let plain = Zeroizing::new(serde_json::to_vec(&texts.collect::<BTreeMap<_, _>>())?);
-        let nonce: [u8; NONCE] = rand::rng().random();
-        let job = job.to_string();
-        let payload = Payload { msg: &plain, aad: job.as_bytes() };
-        let sealed = key.0.encrypt(&XNonce::from(nonce), payload);
-        let sealed = sealed.map_err(|_| io::Error::other("secrets can't be encrypted"))?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        key.seal(&plain, &job.to_string())
     }
 
     /// What was sealed for the job.
     pub fn unseal(sealed: &[u8], key: &SecretsKey, job: JobId) -> io::Result<Self> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the job's secrets are damaged, or not this job's");
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
-        let job = job.to_string();
-        let payload = Payload { msg: sealed, aad: job.as_bytes() };
-        let plain = Zeroizing::new(key.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| damaged())?);
+        let plain = key.unseal(sealed, &job.to_string()).ok_or_else(damaged)?;
         let texts: BTreeMap<SecretSource, Zeroizing<String>> = serde_json::from_slice(&plain).map_err(|_| damaged())?;
         let value = |text: &str| STANDARD.decode(text).map(SecretSlice::from).map_err(|_| damaged());
         let values = texts.into_iter().map(|(source, text)| Ok((source, value(&text)?))).collect::<io::Result<_>>()?;
@@ -146,6 +138,21 @@ impl SecretsKey {
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let key = Zeroizing::new(read_or_create(&data_dir.join(KEY_FILE), || rand::rng().random::<[u8; 32]>())?);
         Ok(Self(XChaCha20Poly1305::new((&*key).into())))
+    }
+
+    /// Nonce and ciphertext, which belong to this place.
+    pub(super) fn seal(&self, plain: &[u8], place: &str) -> io::Result<Vec<u8>> {
+        let nonce: [u8; NONCE] = rand::rng().random();
+        let sealed = self.0.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: place.as_bytes() });
+        let sealed = sealed.map_err(|_| io::Error::other("secrets can't be encrypted"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// What was sealed for this place; none where it is damaged, or another's.
+    pub(super) fn unseal(&self, sealed: &[u8], place: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
+        let payload = Payload { msg: sealed, aad: place.as_bytes() };
+        self.0.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).ok()
     }
 }
 

@@ -22,6 +22,8 @@ const TOKEN_LIMIT: usize = 1 << 20;
 const ERROR_LIMIT: usize = 64 << 10;
 const MAX_MESSAGE: usize = 300;
 const MAX_REDIRECTS: usize = 5;
+/// What token servers know us as.
+const CLIENT_ID: &str = "slipway";
 
 /// The HTTP client and what it must know of hosts.
 #[derive(Debug)]
@@ -218,20 +220,28 @@ impl Transport {
             return Err(call.protocol("its token server is not reached over TLS".to_owned()));
         }
         self.check_reach(call, &url)?;
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = service {
-                query.append_pair("service", service);
+        let request = if let Auth::Identity(token) = call.auth {
+            let mut form = vec![("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("scope", &call.scope)];
+            form.extend(service.map(|service| ("service", service)));
+            form.push(("refresh_token", token.expose_secret()));
+            self.http.post(url).form(&form)
+        } else {
+            {
+                let mut query = url.query_pairs_mut();
+                if let Some(service) = service {
+                    query.append_pair("service", service);
+                }
+                for scope in call.scope.split(' ').filter(|scope| !scope.is_empty()) {
+                    query.append_pair("scope", scope);
+                }
             }
-            for scope in call.scope.split(' ').filter(|scope| !scope.is_empty()) {
-                query.append_pair("scope", scope);
+            let request = self.http.get(url);
+            match call.auth {
+                Auth::Basic { username, password } => request.basic_auth(username, Some(password.expose_secret())),
+                _ => request,
             }
-        }
-        let mut request = self.http.get(url).timeout(CALL_TIMEOUT);
-        if let Auth::Basic { username, password } = call.auth {
-            request = request.basic_auth(username, Some(password.expose_secret()));
-        }
-        let response = request.send().await.map_err(|source| call.failed(source))?;
+        };
+        let response = request.timeout(CALL_TIMEOUT).send().await.map_err(|source| call.failed(source))?;
         let status = response.status();
         if !status.is_success() {
             return Err(call.refused(status, error_message(response).await));
