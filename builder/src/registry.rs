@@ -263,9 +263,9 @@ impl Registry {
 
     /// Whether a name leads to this registry: one of its own, or another spelling of the loopback that it listens on.
     pub fn is_ours(&self, host: &RegistryHost) -> bool {
-        self.names.iter().any(|name| {
-            name == host || name.is_loopback() && host.is_loopback() && name.port() == host.port()
-        })
+        self.names
+            .iter()
+            .any(|name| name == host || name.is_loopback() && host.is_loopback() && name.port() == host.port())
     }
 
     /// `<host>/<namespace>/<name>`, untagged.

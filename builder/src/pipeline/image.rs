@@ -279,7 +279,8 @@ impl Pipeline {
     pub(super) fn session_auth(&self, engine: &Engine, push: &[ImageRef]) -> Auth {
         let host = self.registry.host().to_string();
         // Ours first: no login of a caller's stands for it.
-        let with = |ours: Option<(String, Access)>| Auth::new(ours.into_iter().chain(logins::access(&self.logins)).collect());
+        let with =
+            |ours: Option<(String, Access)>| Auth::new(ours.into_iter().chain(logins::access(&self.logins)).collect());
         let access = if let Some(credentials) = self.registry.credentials() {
             Access::Credentials {
                 username: credentials.username.clone(),
