@@ -18,6 +18,7 @@ mod example;
 mod exports;
 mod images;
 mod lazy;
+mod logins;
 mod many_rules;
 mod network;
 mod options;
