@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use slipway_registry_client::{Auth, Digest, ImageRef, InvalidReference, Platform, RegistryClient, RegistryError, Tag};
+use slipway_registry_client::{
+    Auth, Digest, ImageRef, InvalidReference, Patience, Platform, RegistryClient, RegistryError, Tag,
+};
 
 use super::mirrors::Mirrors;
 use super::{AccessError, Action, Logins, Registry};
@@ -15,6 +17,8 @@ use crate::names::Namespace;
 
 /// For all base images of a build together.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Of each question: what is not known after that is built.
+const PATIENCE: Patience = Patience { attempts: 2, total: Duration::from_secs(2) };
 /// Tags that are worth naming instead of one that isn't there.
 const NEAREST: usize = 5;
 /// Configurations remembered.
@@ -113,7 +117,7 @@ impl BaseImages {
     pub fn new(registry: Arc<Registry>, mirrors: Mirrors) -> Result<Self, RegistryError> {
         let plain = || registry.plain_http().iter().cloned().chain(mirrors.plain_http());
         let named = mirrors.hosts().chain(plain());
-        let client = RegistryClient::builder().plain_http(plain()).public_or(named).build()?;
+        let client = RegistryClient::builder().plain_http(plain()).public_or(named).patience(PATIENCE).build()?;
         Ok(Self { registry, mirrors, client, logins: Logins::default(), triggers: Mutex::default() })
     }
 

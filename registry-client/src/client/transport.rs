@@ -1,4 +1,5 @@
-//! One HTTP exchange with a registry, the token exchange included; every answer bounded in time and size.
+//! One HTTP exchange with a registry, the token exchange included, tried again where that may help; every answer bounded in
+//! time and size.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::challenge::Challenge;
 use super::reach::Reach;
+use super::retry::{Patience, retry_after};
 use crate::auth::Auth;
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -32,6 +34,7 @@ pub(super) struct Transport {
     plain_http: HashSet<RegistryHost>,
     /// What requests are limited to, if they are.
     reach: Option<Reach>,
+    patience: Patience,
 }
 
 /// One call to a registry.
@@ -73,6 +76,7 @@ impl Transport {
     pub(super) fn new(
         plain_http: HashSet<RegistryHost>,
         named: Option<HashSet<RegistryHost>>,
+        patience: Patience,
     ) -> Result<Self, RegistryError> {
         let reach = named.map(|hosts| Reach::new(hosts, |host| is_plain(&plain_http, host)));
         // Blobs are often served from elsewhere, so redirects are followed, but never from TLS to plain text.
@@ -97,7 +101,7 @@ impl Transport {
             http = http.no_proxy().dns_resolver(reach.clone());
         }
         let http = http.build().map_err(|source| RegistryError::Setup { source })?;
-        Ok(Self { http, plain_http, reach })
+        Ok(Self { http, plain_http, reach, patience })
     }
 
     /// Whether this registry is talked to without TLS.
@@ -105,22 +109,28 @@ impl Transport {
         is_plain(&self.plain_http, host)
     }
 
-    /// Sends, requires success, reads the body.
+    /// Sends, requires success, reads the body; all of it again where that may help.
     pub(super) async fn fetch(&self, call: &Call<'_>, limit: usize) -> Result<Answer, RegistryError> {
-        let response = self.send_checked(call).await?;
-        let headers = response.headers().clone();
-        let bytes = read_bounded(response, limit).await.map_err(|error| error.of(call, limit))?;
-        Ok(Answer { headers, bytes })
+        let once = || async {
+            let response = self.send_once(call).await?;
+            let headers = response.headers().clone();
+            let bytes = read_bounded(response, limit).await.map_err(|error| error.of(call, limit))?;
+            Ok(Answer { headers, bytes })
+        };
+        self.patience.again(&call.method, once).await
     }
 
-    /// Sends and requires success; the body is left to the caller.
+    /// Sends and requires success, again where that may help; the body is left to the caller.
     pub(super) async fn send_checked(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
+        self.patience.again(&call.method, || self.send_once(call)).await
+    }
+
+    async fn send_once(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
         let response = self.send(call).await?;
-        let status = response.status();
-        if status.is_success() {
+        if response.status().is_success() {
             return Ok(response);
         }
-        Err(call.refused(status, error_message(response).await))
+        Err(call.refused(response).await)
     }
 
     /// The credentials that `oci-client` needs for these scopes: its own token exchange reads answers without bound.
@@ -128,6 +138,10 @@ impl Transport {
         if let Auth::Bearer(_) = call.auth {
             return Ok(call.auth.clone());
         }
+        self.patience.again(&call.method, || self.authorize_once(call)).await
+    }
+
+    async fn authorize_once(&self, call: &Call<'_>) -> Result<Auth, RegistryError> {
         let response = self.attempt(call, None).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(Auth::Anonymous);
@@ -242,9 +256,8 @@ impl Transport {
             }
         };
         let response = request.timeout(CALL_TIMEOUT).send().await.map_err(|source| call.failed(source))?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(call.refused(status, error_message(response).await));
+        if !response.status().is_success() {
+            return Err(call.refused(response).await);
         }
         let bytes = read_bounded(response, TOKEN_LIMIT).await.map_err(|error| error.of(call, TOKEN_LIMIT))?;
         // The parse error would quote the token.
@@ -273,15 +286,17 @@ impl Call<'_> {
         if source.is_timeout() && !source.is_connect() {
             return RegistryError::Timeout { operation, target, seconds: CALL_TIMEOUT.as_secs() };
         }
-        RegistryError::Request { operation, target, source }
+        RegistryError::Request { operation, target, attempts: 1, source }
     }
 
-    fn refused(&self, status: StatusCode, message: String) -> RegistryError {
+    async fn refused(&self, response: Response) -> RegistryError {
         let (operation, target) = (self.operation, self.target.clone());
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let message = error_message(response).await;
         match status {
             StatusCode::NOT_FOUND => RegistryError::NotFound { operation, target },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied { operation, target, message },
-            _ => RegistryError::Status { operation, target, status, message },
+            _ => RegistryError::Status { operation, target, status, message, retry_after, attempts: 1 },
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Serves one connection after another, answering each with the next of these texts; gives back the requests.
-async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
+pub(crate) async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
     let mut requests = Vec::new();
     for answer in answers {
         let (mut stream, _) = listener.accept().await.expect("accept");
@@ -31,12 +31,12 @@ async fn read_head(stream: &mut TcpStream) -> String {
     head
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-async fn server() -> (TcpListener, String) {
+pub(crate) async fn server() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let host = listener.local_addr().expect("address").to_string();
     (listener, host)
