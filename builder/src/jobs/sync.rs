@@ -224,8 +224,10 @@ impl Jobs {
         // The folder comes first: a row without one could never run.
         let sealed = self.seal(&secrets, row.id).map_err(io("encrypt the job's secrets"))?;
         self.dir(row.id).create(&spec, sealed.as_deref()).map_err(io("write the job's specification"))?;
-        self.keep_logins(&logins, row.id).map_err(io("encrypt the caller's logins"))?;
-        let inserting = self.inner.db.insert_job(&row, &request_id).await;
+        let inserting = match self.keep_logins(&logins, row.id) {
+            Ok(()) => self.inner.db.insert_job(&row, &request_id).await.map_err(JobsError::from),
+            Err(error) => Err(io("encrypt the caller's logins")(error)),
+        };
         if inserting.is_err() {
             // What nobody will run keeps no secrets.
             self.dir(row.id).forget_spec();

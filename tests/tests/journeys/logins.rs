@@ -1,6 +1,8 @@
 //! Private base images: what the caller is logged in to on their machine opens registries to their jobs, and to nobody else's.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
 use base64::Engine as _;
@@ -130,12 +132,34 @@ fn a_registry_with_a_token_server_gives_its_images_too() {
     let app = team.project();
     app.image(&format!("FROM {base}\nCOPY Dockerfile /y\n"));
     app.events(&["build"]).expect(1);
-    let docker = logged_in(&app, &registry, "anyone", &owner.token);
-    assert_eq!(content(&app, &build(&app, &docker).ok(), "x"), "private");
-    assert_eq!(build(&app, &docker).ok().all("build.skipped").len(), 1);
+    // Each form: a user's password, what the token server exchanges for tokens, and such a token.
+    let repository = base.split_once('/').unwrap().1.split_once(':').unwrap().0;
+    let minted = minted(&elsewhere, &owner, &format!("repository:{repository}:pull"));
+    let auth = STANDARD.encode(format!("anyone:{}", owner.token));
+    for (number, (form, secret)) in
+        [("auth", &auth), ("identitytoken", &owner.token), ("registrytoken", &minted)].into_iter().enumerate()
+    {
+        app.file("Dockerfile", format!("FROM {base}\nCOPY Dockerfile /y{number}\n"));
+        let docker = configured(&app, &format!("{{\"auths\": {{\"{registry}\": {{\"{form}\": \"{secret}\"}}}}}}"));
+        assert_eq!(content(&app, &build(&app, &docker).ok(), "x"), "private", "{form}");
+        assert_eq!(build(&app, &docker).ok().all("build.skipped").len(), 1, "{form}");
+    }
     // What the engine was given is that job's alone.
     app.file("Dockerfile", format!("FROM {base}\nCOPY Dockerfile /z\n"));
     app.events(&["build"]).expect(1);
+}
+
+/// A registry token, as the service's token server gives it to who has a password.
+fn minted(service: &Service, team: &Team, scope: &str) -> String {
+    let mut stream = TcpStream::connect(service.address()).unwrap();
+    let auth = STANDARD.encode(format!("anyone:{}", team.token));
+    let head = format!("GET /token?scope={scope} HTTP/1.0\r\nhost: x\r\nauthorization: Basic {auth}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}")).1;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"));
+    body["token"].as_str().unwrap().to_owned()
 }
 
 #[test]
