@@ -38,7 +38,7 @@ pub(crate) async fn find(hosts: Vec<String>, config: Option<&Path>) -> Vec<Regis
         }
     };
     let (mut logins, mut asking) = (Vec::new(), JoinSet::new());
-    for host in hosts {
+    for host in hosts.into_iter().take(MAX_LOGINS) {
         match config.source(&host) {
             Source::None => {}
             Source::File(Ok(login)) => logins.push(login.of(host)),
@@ -60,7 +60,6 @@ pub(crate) async fn find(hosts: Vec<String>, config: Option<&Path>) -> Vec<Regis
         }
     }
     logins.sort_by(|one, other| one.host.cmp(&other.host));
-    logins.truncate(MAX_LOGINS);
     logins
 }
 

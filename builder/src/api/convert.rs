@@ -287,3 +287,41 @@ impl From<JobRow> for api::Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_names_a_registry_and_what_kind_it_is() {
+        let login = |host: &str, kind: api::LoginKind| api::RegistryLogin {
+            host: host.to_owned(),
+            username: "me".to_owned(),
+            secret: "hunter2".to_owned(),
+            kind: kind.into(),
+        };
+        let kinds = [api::LoginKind::Password, api::LoginKind::IdentityToken, api::LoginKind::RegistryToken];
+        let hosts = ["a.example", "b.example:5000", "docker.io"];
+        let all = logins(hosts.into_iter().zip(kinds).map(|(host, kind)| login(host, kind)).collect()).unwrap();
+        let read: Vec<_> = all.iter().map(|(host, login)| (host.as_str(), login)).collect();
+        assert!(
+            matches!(
+                read[..],
+                [
+                    ("a.example", Login::Password { .. }),
+                    ("b.example:5000", Login::Identity(_)),
+                    ("docker.io", Login::Token(_))
+                ]
+            ),
+            "{read:?}"
+        );
+        for bad in [
+            login("a.example", api::LoginKind::Unspecified),
+            login("https://a.example", api::LoginKind::Password),
+            login("", api::LoginKind::Password),
+        ] {
+            let error = logins(vec![bad]).unwrap_err().to_string();
+            assert!(error.starts_with("logins: ") && !error.contains("hunter2"), "{error}");
+        }
+    }
+}

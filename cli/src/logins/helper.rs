@@ -43,6 +43,9 @@ pub(super) async fn get(name: &str, key: &str) -> Result<Option<Login>, String> 
 
 pub(super) async fn ask_program(program: &Path, limit: Duration, key: &str) -> Result<Option<Login>, String> {
     let (status, answer) = match tokio::time::timeout(limit, ask(program, key)).await {
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err("there is no such program on PATH".to_owned());
+        }
         Ok(answer) => answer.map_err(|error| error.to_string())?,
         Err(_) => return Err(format!("no answer within {} s", limit.as_secs())),
     };
