@@ -1,6 +1,7 @@
 //! The gRPC edge: one file per service, [`convert`] between API and domain, `status` for every error.
 
 mod admin;
+mod builds;
 mod contexts;
 pub mod convert;
 mod images;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use slipway_proto::v1::FILE_DESCRIPTOR_SET;
 use slipway_proto::v1::admin_service_server::AdminServiceServer;
+use slipway_proto::v1::build_service_server::BuildServiceServer;
 use slipway_proto::v1::context_service_server::ContextServiceServer;
 use slipway_proto::v1::image_service_server::ImageServiceServer;
 use slipway_proto::v1::job_service_server::JobServiceServer;
@@ -74,6 +76,7 @@ pub fn routes(state: State) -> anyhow::Result<axum::Router> {
         .add_service(reflection)
         .add_service(ServerServiceServer::new(server_info::ServerInfoService(state.clone())))
         .add_service(AdminServiceServer::new(admin::Admin(state.clone())))
+        .add_service(BuildServiceServer::new(builds::Builds(state.clone())).max_decoding_message_size(MAX_REQUEST))
         .add_service(ImageServiceServer::new(images::Images(state.clone())).max_decoding_message_size(MAX_REQUEST))
         .add_service(
             ContextServiceServer::new(contexts::Contexts(state.clone())).max_decoding_message_size(MAX_REQUEST),

@@ -10,6 +10,7 @@
 //! | [`event_log`] | the events on disk |
 //! | [`agents`] | SSH agents of callers, while these are there |
 //! | [`exports`] | archives that wait for their caller |
+//! | [`explain`] | what changed since a service was built last |
 //! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
@@ -22,6 +23,7 @@ mod ahead;
 mod changes;
 mod cleaning;
 pub mod event_log;
+pub mod explain;
 pub mod exports;
 pub mod process;
 pub mod scheduler;

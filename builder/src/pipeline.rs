@@ -23,6 +23,7 @@ pub mod logins;
 pub mod looking;
 mod missing;
 mod order;
+pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;

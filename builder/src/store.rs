@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `slipway.db` | namespaces, tokens' hashes, jobs, snapshots, environments |
 //! | `blobs/<namespace>/` | contents and directory nodes, by SHA-256, in packs ([`pack`]); a namespace sees only its own |
+//! | `builds/<namespace>/` | what services were built from last ([`crate::pipeline::records`]) |
 //! | `jobs/<id>/` | a job's specification, process and event log ([`crate::jobs`]) |
 
 pub mod blobs;

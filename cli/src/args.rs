@@ -186,6 +186,9 @@ pub(crate) struct BuildArgs {
     /// Build nothing: print the plan as JSON
     #[arg(long, conflicts_with = "detach")]
     pub(crate) print: bool,
+    /// Build nothing: say what changed since each service was built last, and which steps that makes run again
+    #[arg(long, conflicts_with_all = ["detach", "print", "tags", "env_file", "metadata_file", "load"])]
+    pub(crate) explain: bool,
     /// Print the job's id once the service has everything, and leave
     #[arg(long)]
     pub(crate) detach: bool,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use slipway_proto::v1::admin_service_client::AdminServiceClient;
+use slipway_proto::v1::build_service_client::BuildServiceClient;
 use slipway_proto::v1::context_service_client::ContextServiceClient;
 use slipway_proto::v1::image_service_client::ImageServiceClient;
 use slipway_proto::v1::job_service_client::JobServiceClient;
@@ -147,6 +148,10 @@ impl Client {
     service!(
         /// The sync of a job's roots.
         context, ContextServiceClient
+    );
+    service!(
+        /// What is known of builds.
+        builds, BuildServiceClient
     );
     service!(
         /// Images in the registry.

@@ -22,6 +22,7 @@ mod commands;
 mod contexts;
 mod environment;
 mod error;
+mod explain;
 mod exports;
 mod follow;
 mod images;

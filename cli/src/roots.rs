@@ -17,7 +17,7 @@ use crate::error::{Usage, causes};
 use crate::output;
 use crate::project::tidy;
 
-mod narrow;
+pub(crate) mod narrow;
 
 /// Names of the two roots of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]

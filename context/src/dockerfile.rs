@@ -18,6 +18,7 @@
 //! | `scope` | which variables have which value |
 //! | `stages` | stages, and what they need from each other |
 //! | `interpret` | goes through the stages that count |
+//! | `steps` | which steps run again after a change |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,11 +28,13 @@ mod interpret;
 mod lines;
 mod scope;
 mod stages;
+mod steps;
 mod syntax;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use steps::{Changes, Step, Why, rebuilt};
 pub use syntax::{Frontend, frontend};
 
 /// The most paths that are worth naming one by one.

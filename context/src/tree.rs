@@ -22,6 +22,7 @@ use crate::digest::Digest;
 use crate::mode::{FileType, MODE_BITS};
 
 mod check;
+mod diff;
 mod encoding;
 mod read;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 mod walk;
 
 pub use check::{CheckError, CheckedTree, TreeLimits, check};
+pub use diff::{Change, ChangeKind, Diff, diff};
 pub(crate) use read::Kept;
 pub use read::{DirectoryStore, MerkleTree};
 pub use walk::{TreeEntry, TreeWalk, TreeWalkError};

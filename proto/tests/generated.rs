@@ -7,7 +7,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PROTOS: [&str; 7] = ["admin", "context", "event", "image", "job", "plan", "server"];
+const PROTOS: [&str; 8] = ["admin", "build", "context", "event", "image", "job", "plan", "server"];
 
 fn generate(out: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

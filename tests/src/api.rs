@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use slipway_context::{Digest, Directory, Entry, Node};
+use slipway_proto::v1::build_service_client::BuildServiceClient;
 use slipway_proto::v1::context_service_client::ContextServiceClient;
 use slipway_proto::v1::job_service_client::JobServiceClient;
 use slipway_proto::v1::{
@@ -95,6 +96,11 @@ impl Api {
     /// The sync.
     pub fn context(&self) -> ContextServiceClient<Authorized> {
         ContextServiceClient::with_interceptor(self.channel(), self.bearer())
+    }
+
+    /// What is known of builds.
+    pub fn builds(&self) -> BuildServiceClient<Authorized> {
+        BuildServiceClient::with_interceptor(self.channel(), self.bearer())
     }
 
     /// A deploy job of this team, with one command in this tree.

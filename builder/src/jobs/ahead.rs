@@ -12,6 +12,7 @@ use slipway_proto::v1::event::Kind;
 use slipway_registry_client::ImageRef;
 
 use super::event_log::EventLogWriter;
+use super::explain::{self, Explanation};
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
 use super::sync::InlineBlob;
@@ -36,6 +37,8 @@ pub(super) struct Ahead {
     pub(super) skipped: BTreeMap<ServiceName, Skipped>,
     /// The client's names of the roots that have to be complete.
     pub(super) widen: Vec<String>,
+    /// What is known of each build, where that was asked for.
+    pub(super) explained: Vec<Explanation>,
 }
 
 /// What a submission says of its builds.
@@ -52,17 +55,19 @@ pub(super) struct Asked<'a> {
     pub(super) secrets: &'a Secrets,
     /// The caller's logins.
     pub(super) logins: &'a Logins,
+    /// What has changed is to be told.
+    pub(super) explain: bool,
 }
 
 /// What is asked about each build.
-struct Question<'a> {
-    bases: &'a BaseImages,
+pub(super) struct Question<'a> {
+    pub(super) bases: &'a BaseImages,
     platform: Option<&'a str>,
-    namespace: &'a Namespace,
-    plan: &'a Plan,
-    build: &'a BuildPlan,
+    pub(super) namespace: &'a Namespace,
+    pub(super) plan: &'a Plan,
+    pub(super) build: &'a BuildPlan,
     roots: &'a BuildRoots,
-    dockerfile: Option<&'a str>,
+    pub(super) dockerfile: Option<&'a str>,
     before: &'a Before,
     secrets: &'a [(String, String)],
 }
@@ -74,7 +79,7 @@ impl Asked<'_> {
         let narrowed = named
             .filter(|(build, _)| self.builds.get(&build.service).is_some_and(|roots| !roots.narrowed_to.is_empty()));
         let widen: BTreeSet<String> = narrowed.map(|(_, root)| root.clone()).collect();
-        Ahead { skipped: BTreeMap::new(), widen: widen.into_iter().collect() }
+        Ahead { widen: widen.into_iter().collect(), ..Ahead::default() }
     }
 }
 
@@ -94,7 +99,7 @@ impl Jobs {
     }
 
     async fn look(&self, caller: &Caller, namespace: &Namespace, asked: Asked<'_>) -> Result<Ahead, JobsError> {
-        let Asked { plan, builds, context_roots, inline, secrets, logins } = asked;
+        let Asked { plan, builds, context_roots, inline, secrets, logins, explain } = asked;
         let mut ahead = Ahead::default();
         if plan.builds.is_empty() {
             return Ok(ahead);
@@ -141,6 +146,11 @@ impl Jobs {
             {
                 tracing::info!(build.service = %build.service, reason, "`{}` needs its whole context", build.service);
                 ahead.widen.push(context_root.clone());
+            }
+            if explain {
+                let explanation =
+                    explain::explain(&question, found.as_ref(), &scope, &blobs, &self.inner.data_dir).await;
+                ahead.explained.push(explanation);
             }
             match found {
                 Some(skipped) if before.add(&build.service, &skipped.image, names.clone()).is_ok() => {
@@ -232,7 +242,7 @@ fn names(
 // === impl Question ===
 
 impl Question<'_> {
-    fn inputs<'q>(&'q self, dockerfile: &'q str) -> Inputs<'q> {
+    pub(super) fn inputs<'q>(&'q self, dockerfile: &'q str) -> Inputs<'q> {
         let Self { platform, namespace, plan, build, roots, before, secrets, .. } = *self;
         Inputs { namespace, plan, build, roots, dockerfile, platform, before, secrets }
     }

@@ -192,6 +192,7 @@ impl Jobs {
                 inline: &inline,
                 secrets: &secrets,
                 logins: &logins,
+                explain: false,
             };
             ahead = self.look_ahead(caller, &namespace, asked).await?;
         }
@@ -361,7 +362,7 @@ impl Jobs {
         self.syncs().entry(job).or_default().clone()
     }
 
-    fn blobs(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {
+    pub(super) fn blobs(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {
         Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))
     }
 }

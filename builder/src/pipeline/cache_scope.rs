@@ -66,6 +66,11 @@ impl CacheScope {
         self.hash_bytes("secret", &[namespace.as_str().as_bytes(), value])
     }
 
+    /// Stands for an input that is only to be compared with itself.
+    pub fn input(&self, namespace: &Namespace, value: &str) -> String {
+        self.hash("input", &[namespace.as_str(), value])
+    }
+
     fn hash(&self, purpose: &str, parts: &[&str]) -> String {
         self.hash_bytes(purpose, &parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>())
     }

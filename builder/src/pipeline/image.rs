@@ -19,9 +19,11 @@ use super::attributes;
 use super::contexts;
 use super::failure::Failure;
 use super::frontend;
+use super::input::pieces::Piece;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
 use super::logins;
+use super::records::{Record, Records};
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
@@ -34,7 +36,9 @@ use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::session::ssh::{Agents, Dial};
 use crate::buildkit::solve::{self, ImageBuild};
 use crate::jobs;
+use crate::jobs::spec::BuildRoots;
 use crate::registry::BaseImages;
+use crate::store::db::now_ms;
 
 const CLIPPED: &str = "the engine cuts the output of steps: start it with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
                        BUILDKIT_STEP_LOG_MAX_SPEED=-1 in its environment to have all of it";
@@ -150,7 +154,9 @@ impl Pipeline {
             drop(steps);
             result
         };
-        let (result, tail) = tokio::join!(building, telling);
+        // What it is built from, to tell later what changed.
+        let pieces = inputs.pieces(&bases, &self.cache_scope);
+        let (result, tail, pieces) = tokio::join!(building, telling, pieces);
         if let Some(message) = files.refused() {
             return Err(Failure::Context { service: build.service.clone(), message });
         }
@@ -166,6 +172,7 @@ impl Pipeline {
         if let Some(found) = found.filter(|_| request.push) {
             self.unless_cancelled(skip::remember(&bases, &inputs, found.digest, &image)).await?;
         }
+        self.record(build, roots, &image, pieces);
         self.events.emit(Kind::BuildDone(BuildDone {
             service,
             image: image.to_string(),
@@ -178,6 +185,16 @@ impl Pipeline {
             size,
         }));
         Ok((image, targets))
+    }
+
+    /// Notes what an image was built from. Nothing depends on it.
+    fn record(&self, build: &BuildPlan, roots: &BuildRoots, image: &ImageRef, pieces: Vec<Piece>) {
+        let records = Records::new(&self.data_dir, &self.spec.namespace);
+        let (job, time, image) = (self.spec.job, now_ms(), image.to_string());
+        let record = Record { job, time, image, roots: roots.clone(), pieces };
+        if let Err(error) = records.write(&self.spec.plan.name, &build.service, &record) {
+            tracing::warn!(build.service = %build.service, %error, "can't note what `{}` was built from", build.service);
+        }
     }
 
     /// The SSH agents that the caller has for it.

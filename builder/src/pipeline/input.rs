@@ -20,6 +20,7 @@ use crate::jobs::spec::BuildRoots;
 use crate::names::Namespace;
 use crate::registry::bases::{Base, BaseError, BaseImages, DEADLINE};
 
+pub mod pieces;
 mod platforms;
 
 /// The version of the digest: another one finds nothing of this one's.

@@ -6,13 +6,14 @@ use slipway_manifest::print::{Digests, PrintedPlan};
 
 use crate::args::BuildArgs;
 use crate::error::ExitStatus;
+use crate::explain;
 use crate::exports::Exports;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::project::Project;
 use crate::run::{self, Ending};
 use crate::secrets;
-use crate::settings::Settings;
+use crate::settings::{Output, Settings};
 use crate::ssh;
 
 mod one_image;
@@ -55,6 +56,11 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     };
     // It holds files that are read until they have been sent.
     let (prepared, session, _project) = run::prepare_and_connect(settings, project, plan).await?;
+    if args.explain {
+        let json = settings.output == Output::Json;
+        explain::explain(&session, prepared, &selection.services, json).await?;
+        return Ok(ExitStatus::Done);
+    }
     let ending = Ending {
         detach: args.detach,
         env_file: args.env_file.as_deref(),

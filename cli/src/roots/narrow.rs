@@ -38,7 +38,7 @@ pub(super) fn paths(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &
 /// What a Dockerfile says in this build; none if it is no text.
 pub(super) fn analysis(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &[BuildPlan]) -> Option<Analysis> {
     Some(analyse(&Input {
-        text: &text(dockerfile, &ignore_file(name))?,
+        text: &text(dockerfile, name)?,
         target: build.target.as_deref(),
         args: &known_args(build, earlier),
         platforms: &build.platforms,
@@ -50,7 +50,7 @@ fn ignore_file(name: &str) -> String {
 }
 
 /// The arguments, as far as they are known before the service completes them.
-fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Option<String>> {
+pub(crate) fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Option<String>> {
     let mut args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.complete())).collect();
     args.entry("OKTETO_SMART_BUILDS_ENABLED".to_owned()).or_insert_with(|| Some("true".to_owned()));
     let made = earlier.iter().flat_map(|build| variable_names(&build.service));
@@ -59,8 +59,9 @@ fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Opti
     args
 }
 
-/// The text of the Dockerfile in its snapshot; none if it is no text.
-fn text(dockerfile: &Scan, ignore_file: &str) -> Option<String> {
+/// The text of the Dockerfile of that name in its snapshot; none if it is no text.
+pub(crate) fn text(dockerfile: &Scan, name: &str) -> Option<String> {
+    let ignore_file = ignore_file(name);
     let entry = dockerfile.paths().find(|entry| entry.path != ignore_file)?;
     let PathNode::File { digest, .. } = entry.node else { return None };
     let mut text = String::new();

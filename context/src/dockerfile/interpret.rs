@@ -10,7 +10,7 @@ use super::stages::{Dockerfile, Names};
 use super::{Found, Input, MAX_PATHS, lines, words};
 
 /// What a stage starts from.
-enum Base {
+pub(super) enum Base {
     Stage(usize),
     /// `scratch` is one, too.
     Image(String),
@@ -19,7 +19,7 @@ enum Base {
 }
 
 /// Where COPY or a mount takes files from.
-enum Origin {
+pub(super) enum Origin {
     Stage(usize),
     Image(String),
     /// It can't be told, or is a mistake.
@@ -28,18 +28,8 @@ enum Origin {
 
 pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) {
     let global = global_scope(dockerfile, input, platform, found);
-    let names = dockerfile.names();
-    let mut before = Names::new();
-    let mut bases = Vec::with_capacity(dockerfile.stages.len());
-    for (index, stage) in dockerfile.stages.iter().enumerate() {
-        bases.push(base(&stage.from.image.value, &global, dockerfile.escape, &before));
-        before.extend(stage.name.clone().map(|name| (name, index)));
-    }
-    let target = match input.target.filter(|target| !target.is_empty()) {
-        None => dockerfile.stages.len().checked_sub(1),
-        Some(target) => names.get(&target.to_lowercase()).copied(),
-    };
-    let Some(target) = target else {
+    let (names, bases) = (dockerfile.names(), bases(dockerfile, &global));
+    let Some(target) = target(dockerfile, &names, input.target) else {
         return found.opaque(1, "the target is no stage");
     };
     let needed = reachable(dockerfile, &names, &bases, target);
@@ -82,7 +72,20 @@ pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform
     }
 }
 
-fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option<&str>, found: &mut Found) -> Scope {
+/// The stage that is built.
+pub(super) fn target(dockerfile: &Dockerfile<'_>, names: &Names, name: Option<&str>) -> Option<usize> {
+    match name.filter(|name| !name.is_empty()) {
+        None => dockerfile.stages.len().checked_sub(1),
+        Some(name) => names.get(&name.to_lowercase()).copied(),
+    }
+}
+
+pub(super) fn global_scope(
+    dockerfile: &Dockerfile<'_>,
+    input: &Input<'_>,
+    platform: Option<&str>,
+    found: &mut Found,
+) -> Scope {
     let mut global = Scope::global(platform, input.args);
     for arg in &dockerfile.global {
         for (name, default) in words::arg(&arg.arguments.value, dockerfile.escape) {
@@ -101,6 +104,17 @@ fn global_scope(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform: Option
     global
 }
 
+/// What each stage starts from.
+pub(super) fn bases(dockerfile: &Dockerfile<'_>, global: &Scope) -> Vec<Base> {
+    let mut before = Names::new();
+    let mut bases = Vec::with_capacity(dockerfile.stages.len());
+    for (index, stage) in dockerfile.stages.iter().enumerate() {
+        bases.push(base(&stage.from.image.value, global, dockerfile.escape, &before));
+        before.extend(stage.name.clone().map(|name| (name, index)));
+    }
+    bases
+}
+
 /// `before`: the stages that one can start from.
 fn base(written: &str, global: &Scope, escape: char, before: &Names) -> Base {
     match global.expand(written, escape) {
@@ -114,7 +128,7 @@ fn base(written: &str, global: &Scope, escape: char, before: &Names) -> Base {
 }
 
 /// Which stages the target needs.
-fn reachable(dockerfile: &Dockerfile<'_>, names: &Names, bases: &[Base], target: usize) -> Vec<bool> {
+pub(super) fn reachable(dockerfile: &Dockerfile<'_>, names: &Names, bases: &[Base], target: usize) -> Vec<bool> {
     let mut needed = vec![false; dockerfile.stages.len()];
     let mut open = vec![target];
     while let Some(index) = open.pop() {
@@ -125,20 +139,7 @@ fn reachable(dockerfile: &Dockerfile<'_>, names: &Names, bases: &[Base], target:
             open.push(base);
         }
         for instruction in &dockerfile.stages[index].instructions {
-            let flags = match instruction {
-                Instruction::Copy(copy) => copy.options.as_slice(),
-                Instruction::Run(run) => run.options.as_slice(),
-                _ => &[],
-            };
-            for flag in flags {
-                let origin = match (&*flag.name.value, value(flag)) {
-                    ("from", Some(from)) => copy_origin(names, dockerfile.stages.len(), from),
-                    ("mount", Some(mount)) => match words::mount(mount).as_deref().and_then(mount_from) {
-                        Some(from) => mount_origin(names, from),
-                        None => continue,
-                    },
-                    _ => continue,
-                };
+            for origin in origins(instruction, names, dockerfile.stages.len()) {
                 if let Origin::Stage(stage) = origin {
                     open.push(stage);
                 }
@@ -146,6 +147,23 @@ fn reachable(dockerfile: &Dockerfile<'_>, names: &Names, bases: &[Base], target:
         }
     }
     needed
+}
+
+/// Where an instruction takes files from besides the context, by its flags.
+pub(super) fn origins(instruction: &Instruction<'_>, names: &Names, stages: usize) -> Vec<Origin> {
+    let flags = match instruction {
+        Instruction::Copy(copy) => copy.options.as_slice(),
+        Instruction::Run(run) => run.options.as_slice(),
+        _ => &[],
+    };
+    let origin = |flag: &Flag<'_>| match (&*flag.name.value, value(flag)) {
+        ("from", Some(from)) => Some(copy_origin(names, stages, from)),
+        ("mount", Some(mount)) => {
+            words::mount(mount).as_deref().and_then(mount_from).map(|from| mount_origin(names, from))
+        }
+        _ => None,
+    };
+    flags.iter().filter_map(origin).collect()
 }
 
 fn copy_origin(names: &Names, stages: usize, from: &str) -> Origin {
@@ -183,19 +201,19 @@ fn value<'f>(flag: &'f Flag<'_>) -> Option<&'f str> {
 }
 
 /// One stage, instruction by instruction.
-struct Walk<'w, 'a> {
-    dockerfile: &'w Dockerfile<'a>,
-    input: &'w Input<'w>,
-    global: &'w Scope,
-    names: &'w Names,
-    scope: Scope,
-    found: &'w mut Found,
+pub(super) struct Walk<'w, 'a> {
+    pub(super) dockerfile: &'w Dockerfile<'a>,
+    pub(super) input: &'w Input<'w>,
+    pub(super) global: &'w Scope,
+    pub(super) names: &'w Names,
+    pub(super) scope: Scope,
+    pub(super) found: &'w mut Found,
 }
 
 // === impl Walk ===
 
 impl Walk<'_, '_> {
-    fn instruction(&mut self, instruction: &Instruction<'_>) {
+    pub(super) fn instruction(&mut self, instruction: &Instruction<'_>) {
         let escape = self.dockerfile.escape;
         match instruction {
             Instruction::Arg(arg) => {

@@ -15,6 +15,7 @@ mod crash;
 mod deploy;
 mod deploy_output;
 mod example;
+mod explain;
 mod exports;
 mod images;
 mod lazy;

@@ -1,0 +1,120 @@
+//! What changed of a build's inputs since it was built last.
+
+use std::path::Path;
+
+use slipway_manifest::ServiceName;
+
+use super::ahead::{Asked, Question};
+use super::sync::Submission;
+use super::{Jobs, JobsError};
+use crate::auth::Caller;
+use crate::names::Namespace;
+use crate::pipeline::cache_scope::CacheScope;
+use crate::pipeline::input::pieces::{PieceChange, compare};
+use crate::pipeline::records::{Record, Records};
+use crate::pipeline::skip::{self, Skipped};
+use crate::store::Blobs;
+
+/// The largest Dockerfile that goes with an explanation, in bytes.
+const MAX_DOCKERFILE: usize = 1 << 20;
+
+/// One build, compared with the last one of its service.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The service.
+    pub service: ServiceName,
+    /// What it is compared with.
+    pub last: Option<Last>,
+    /// What changed besides the trees.
+    pub changes: Vec<PieceChange>,
+    /// The image, if it need not be built.
+    pub skipped: Option<Skipped>,
+    /// Why it can't be skipped in any case.
+    pub unknown: Option<String>,
+}
+
+/// The last build of a service.
+#[derive(Debug)]
+pub struct Last {
+    /// As it was noted.
+    pub record: Record,
+    /// Its Dockerfile's text, where that is still kept.
+    pub dockerfile: Option<String>,
+}
+
+/// What comes of asking.
+#[derive(Debug)]
+pub enum Explained {
+    /// Of each build of the plan.
+    Builds(Vec<Explanation>),
+    /// These roots have to be complete.
+    Widen(Vec<String>),
+}
+
+impl Jobs {
+    /// Compares every build of what would be submitted with the last one of its service.
+    pub async fn explain(&self, caller: &Caller, submission: Submission) -> Result<Explained, JobsError> {
+        let namespace = submission.namespace;
+        self.check_namespace(caller, &namespace).await?;
+        let plan = &submission.plan;
+        plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
+        let logins = submission.logins.elsewhere(self.inner.bases.registry());
+        let asked = Asked {
+            plan,
+            builds: &submission.builds,
+            context_roots: &submission.context_roots,
+            inline: &submission.inline,
+            secrets: &submission.secrets,
+            logins: &logins,
+            explain: true,
+        };
+        let ahead = self.look_ahead(caller, &namespace, asked).await?;
+        if !ahead.widen.is_empty() {
+            return Ok(Explained::Widen(ahead.widen));
+        }
+        if ahead.explained.len() != plan.builds.len() {
+            return Err(JobsError::Invalid("registries or engines can't be asked now: try again".to_owned()));
+        }
+        Ok(Explained::Builds(ahead.explained))
+    }
+
+    /// The contents of a namespace that the caller may use.
+    pub async fn blobs_for(&self, caller: &Caller, namespace: &Namespace) -> Result<Blobs, JobsError> {
+        self.check_namespace(caller, namespace).await?;
+        self.blobs(namespace)
+    }
+
+    async fn check_namespace(&self, caller: &Caller, namespace: &Namespace) -> Result<(), JobsError> {
+        let known = caller.may_use(namespace) && self.inner.db.has_namespace(namespace).await?;
+        if known { Ok(()) } else { Err(JobsError::NoNamespace(namespace.clone())) }
+    }
+}
+
+/// Compares one build.
+pub(super) async fn explain(
+    question: &Question<'_>,
+    skipped: Option<&Skipped>,
+    scope: &CacheScope,
+    blobs: &Blobs,
+    data_dir: &Path,
+) -> Explanation {
+    let (build, service) = (question.build, question.build.service.clone());
+    let records = Records::new(data_dir, question.namespace);
+    let record = records.read(&question.plan.name, &service).unwrap_or_else(|error| {
+        tracing::warn!(build.service = %service, %error, "can't read what `{service}` was built from");
+        None
+    });
+    let inputs = question.inputs(question.dockerfile.unwrap_or_default());
+    let pieces = inputs.pieces(question.bases, scope).await;
+    let changes = record.as_ref().map(|record| compare(&record.pieces, &pieces)).unwrap_or_default();
+    let unknown = match skipped {
+        Some(_) => None,
+        None => inputs.digest(question.bases).await.err().map(|reason| reason.to_string()),
+    };
+    let last = record.map(|record| {
+        let read = |digest: &_, limit| blobs.read_all(digest, limit).ok();
+        let dockerfile = skip::dockerfile(build, &record.roots.dockerfile, read);
+        Last { dockerfile: dockerfile.filter(|text| text.len() <= MAX_DOCKERFILE), record }
+    });
+    Explanation { service, last, changes, skipped: skipped.cloned(), unknown }
+}

@@ -1,0 +1,142 @@
+//! What each service of a namespace was built from last, for people who ask why it is built again. Nothing depends on it.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use slipway_manifest::ServiceName;
+
+use super::input::pieces::Piece;
+use crate::jobs::spec::BuildRoots;
+use crate::names::{JobId, Namespace};
+use crate::private_file::{create_private_dir, write_private};
+
+/// Records of one namespace; the oldest go.
+const MAX_RECORDS: usize = 1000;
+/// The largest that is read.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// One build that was done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The job that it was part of.
+    pub job: JobId,
+    /// When it was done, in milliseconds since 1970.
+    pub time: i64,
+    /// The image, by digest.
+    pub image: String,
+    /// Its trees.
+    pub roots: BuildRoots,
+    /// Its other inputs.
+    pub pieces: Vec<Piece>,
+}
+
+/// The records of one namespace.
+#[derive(Debug, Clone)]
+pub struct Records(PathBuf);
+
+impl Records {
+    /// Those under this data directory.
+    pub fn new(data_dir: &Path, namespace: &Namespace) -> Self {
+        Self(data_dir.join("builds").join(namespace.as_str()))
+    }
+
+    /// That of a service of an application, if it is known.
+    pub fn read(&self, application: &str, service: &ServiceName) -> io::Result<Option<Record>> {
+        read(&self.file(application, service))
+    }
+
+    /// Takes the place of the one before.
+    pub fn write(&self, application: &str, service: &ServiceName, record: &Record) -> io::Result<()> {
+        create_private_dir(&self.0)?;
+        let file = self.file(application, service);
+        let is_new = !file.exists();
+        write_private(&file, &serde_json::to_vec(record)?)?;
+        if is_new { self.bound() } else { Ok(()) }
+    }
+
+    /// All that can be read.
+    pub fn all(&self) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for (_, path) in self.files()? {
+            records.extend(read(&path).ok().flatten());
+        }
+        Ok(records)
+    }
+
+    fn bound(&self) -> io::Result<()> {
+        let mut files = self.files()?;
+        files.sort_unstable();
+        let excess = files.len().saturating_sub(MAX_RECORDS);
+        files.iter().take(excess).try_for_each(|(_, path)| fs::remove_file(path))
+    }
+
+    fn files(&self) -> io::Result<Vec<(std::time::SystemTime, PathBuf)>> {
+        let dir = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            dir => dir?,
+        };
+        let mut files = Vec::new();
+        for entry in dir {
+            let entry = entry?;
+            if entry.path().extension().is_some_and(|extension| extension == "json") {
+                files.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn file(&self, application: &str, service: &ServiceName) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update(application.as_bytes());
+        hash.update([0]);
+        hash.update(service.as_str().as_bytes());
+        self.0.join(format!("{}.json", hex::encode(&hash.finalize()[..16])))
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Record>> {
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut content = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut content)?;
+    // Another version may have written it: then nothing is known.
+    Ok(serde_json::from_slice(&content).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_context::Digest;
+
+    use super::*;
+    use crate::pipeline::input::pieces::PieceKind;
+
+    #[test]
+    fn the_last_one_of_a_service_is_kept_and_each_namespace_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |namespace: &str| Records::new(dir.path(), &namespace.parse().unwrap());
+        let record = |value: &str| Record {
+            job: JobId::new(),
+            time: 1,
+            image: "r/dev/app@sha256:1".to_owned(),
+            roots: BuildRoots::new(Digest::of(b"c"), Vec::new(), Digest::of(b"d")),
+            pieces: vec![Piece { kind: PieceKind::Argument, name: "A".to_owned(), value: value.to_owned() }],
+        };
+        let service = |name: &str| ServiceName::new(name).unwrap();
+        let dev = of("dev");
+        assert!(dev.read("shop", &service("web")).unwrap().is_none());
+        dev.write("shop", &service("web"), &record("1")).unwrap();
+        dev.write("shop", &service("web"), &record("2")).unwrap();
+        dev.write("shop", &service("api"), &record("3")).unwrap();
+        assert_eq!(dev.read("shop", &service("web")).unwrap().unwrap().pieces[0].value, "2");
+        assert!(dev.read("other", &service("web")).unwrap().is_none());
+        assert!(of("ops").read("shop", &service("web")).unwrap().is_none());
+        assert_eq!((dev.all().unwrap().len(), of("ops").all().unwrap().len()), (2, 0));
+        fs::write(dev.file("shop", &service("web")), "{").unwrap();
+        assert!(dev.read("shop", &service("web")).unwrap().is_none(), "of another version");
+    }
+}

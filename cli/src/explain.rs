@@ -1,0 +1,249 @@
+//! Why a service is built again: its inputs beside those of its last build, and the steps that they reach.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use slipway_context::dockerfile::{Changes, Input, Step, rebuilt};
+use slipway_context::tree::{Change, ChangeKind};
+use slipway_manifest::options::OptionKey;
+use slipway_manifest::plan::BuildPlan;
+use slipway_proto::v1::{ExplainResponse, Explanation, InputChange, InputKind, LastBuild};
+
+use crate::client::{LONG_CALL, Patience, timed};
+use crate::error::Usage;
+use crate::output;
+use crate::roots::{BuildRoots, narrow};
+use crate::session::Session;
+use crate::submit::Prepared;
+
+mod text;
+mod trees;
+
+/// Options that RUN steps are run with; the others are the image's.
+const OF_RUN: [OptionKey; 4] = [OptionKey::ExtraHost, OptionKey::Network, OptionKey::ShmSize, OptionKey::Ulimit];
+
+/// What is known of one service.
+#[derive(Debug, Serialize)]
+struct Explained {
+    service: String,
+    /// The build that it is compared with.
+    last: Option<Last>,
+    /// Why there is nothing to build.
+    skipped: Option<String>,
+    /// Why it can't be skipped in any case.
+    never_skipped: Option<String>,
+    files: Vec<File>,
+    /// Whether `files` has all of them.
+    files_complete: bool,
+    inputs: Vec<Changed>,
+    steps: Option<Vec<Rerun>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Last {
+    job: String,
+    time: Option<String>,
+    image: String,
+}
+
+#[derive(Debug, Serialize)]
+struct File {
+    /// The named context that it is in; none: the build's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+    path: String,
+    change: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Changed {
+    kind: &'static str,
+    name: String,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rerun {
+    line: usize,
+    stage: Option<String>,
+    step: String,
+    reason: String,
+}
+
+/// Compares every build of the plan that was asked for with the last one of its service, and prints that.
+pub(crate) async fn explain(session: &Session, mut prepared: Prepared, services: &[String], json: bool) -> Result<()> {
+    let answer = ask(session, &mut prepared).await?;
+    let client = &session.client;
+    if answer.builds.len() != prepared.plan.builds.len() {
+        return Err(client.malformed("not one explanation for each build").into());
+    }
+    let mut texts = Vec::new();
+    for ((build, roots), explanation) in prepared.plan.builds.iter().zip(&prepared.builds).zip(answer.builds) {
+        if !services.is_empty() && !services.iter().any(|service| service == build.service.as_str()) {
+            continue;
+        }
+        let explained = one(session, &prepared, build, roots, explanation).await?;
+        if json {
+            output::print_json(&explained)?;
+        } else {
+            texts.push(explained.to_string());
+        }
+    }
+    if !json {
+        output::print(texts.join("\n"))?;
+    }
+    Ok(())
+}
+
+/// Asks; again with whole contexts, where a build may use more of them than its Dockerfile tells.
+async fn ask(session: &Session, prepared: &mut Prepared) -> Result<ExplainResponse> {
+    let client = &session.client;
+    for _ in 0..=prepared.roots.trees().len() {
+        let request = prepared.request(&session.namespace, client.registry());
+        let call = || {
+            let (mut builds, request) = (client.builds(), timed(request.clone(), LONG_CALL));
+            async move { builds.explain(request).await }
+        };
+        let answer = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
+        if answer.widen_roots.is_empty() {
+            return Ok(answer);
+        }
+        let mut roots = std::mem::take(&mut prepared.roots);
+        let widening = tokio::task::spawn_blocking(move || roots.widen(&answer.widen_roots).map(|()| roots));
+        prepared.roots = widening.await.context("scan")??;
+    }
+    Err(client.malformed("it wants complete what is complete").into())
+}
+
+async fn one(
+    session: &Session,
+    prepared: &Prepared,
+    build: &BuildPlan,
+    roots: &BuildRoots,
+    explanation: Explanation,
+) -> Result<Explained> {
+    let Explanation { service, last, changes, image, reason, unknown } = explanation;
+    let mut explained = Explained {
+        service,
+        last: last.as_ref().map(Last::from),
+        skipped: image.map(|_| reason),
+        never_skipped: Some(unknown).filter(|unknown| !unknown.is_empty()),
+        files: Vec::new(),
+        files_complete: true,
+        inputs: changes.iter().map(Changed::from).collect(),
+        steps: None,
+    };
+    let Some(last) = last else { return Ok(explained) };
+    let mut images: BTreeSet<String> = BTreeSet::new();
+    for (context, name, before) in contexts(roots, &last) {
+        let tree = prepared.roots.tree(name).ok_or_else(|| Usage::new(format!("`{name}` was not scanned")))?;
+        let found = trees::compare(session, &before, &tree.scan).await?;
+        explained.files_complete &= found.complete;
+        if let Some(context) = &context
+            && !found.changes.is_empty()
+        {
+            images.insert(context.clone());
+        }
+        explained.files.extend(found.changes.into_iter().map(|change| File::new(context.clone(), &change)));
+    }
+    explained.steps = steps(prepared, build, roots, &last, &explained, &changes, images);
+    Ok(explained)
+}
+
+/// The trees of a build with those of its last one: the named context's name, the root's name, and what was there.
+fn contexts<'r>(roots: &'r BuildRoots, last: &LastBuild) -> Vec<(Option<String>, &'r str, Vec<u8>)> {
+    let mut contexts = vec![(None, roots.context.as_str(), last.context_root.clone())];
+    for (name, root) in &roots.named {
+        // One that was not there is told as an input.
+        if let Some(before) = last.named_roots.iter().find(|before| before.name == *name) {
+            contexts.push((Some(name.clone()), root.as_str(), before.root.clone()));
+        }
+    }
+    contexts
+}
+
+/// The steps that run again; nothing if the Dockerfile can't tell.
+fn steps(
+    prepared: &Prepared,
+    build: &BuildPlan,
+    roots: &BuildRoots,
+    last: &LastBuild,
+    explained: &Explained,
+    changes: &[InputChange],
+    mut images: BTreeSet<String>,
+) -> Option<Vec<Rerun>> {
+    let text = prepared.roots.tree(&roots.dockerfile).and_then(|tree| narrow::text(&tree.scan, &roots.file))?;
+    let at = prepared.plan.builds.iter().position(|other| other.service == build.service)?;
+    let args = narrow::known_args(build, &prepared.plan.builds[..at]);
+    let input = Input { text: &text, target: build.target.as_deref(), args: &args, platforms: &build.platforms };
+    let of_kind = |kind: InputKind| changes.iter().filter(move |change| change.kind() == kind);
+    images.extend(of_kind(InputKind::Image).chain(of_kind(InputKind::Context)).map(|change| change.name.clone()));
+    let arguments = of_kind(InputKind::Argument).map(|change| change.name.clone()).collect();
+    let files: Vec<String> =
+        explained.files.iter().filter(|file| file.context.is_none()).map(|file| file.path.clone()).collect();
+    let secret = of_kind(InputKind::Secret).next().map(|secret| format!("secret `{}` changed", secret.name));
+    let option = of_kind(InputKind::Option).find(|option| OF_RUN.iter().any(|key| key.as_str() == option.name));
+    let runs = secret.or_else(|| option.map(|option| format!("option `{}` changed", option.name)));
+    let platform = of_kind(InputKind::Platform).next().map(|_| "the platform changed");
+    let changes = Changes {
+        before: last.dockerfile.as_deref(),
+        args: &arguments,
+        images: &images,
+        files: &files,
+        all: if build.no_cache { Some("no cache is used") } else { platform },
+        runs: runs.as_deref(),
+    };
+    match rebuilt(&input, &changes) {
+        Ok(steps) => Some(steps.into_iter().map(Rerun::from).collect()),
+        Err(unknown) => {
+            tracing::info!(line = unknown.line, reason = unknown.reason, "which steps run again can't be told");
+            None
+        }
+    }
+}
+
+impl From<&LastBuild> for Last {
+    fn from(last: &LastBuild) -> Self {
+        Self { job: last.job.clone(), time: output::time(last.time.as_ref()), image: last.image.clone() }
+    }
+}
+
+impl File {
+    fn new(context: Option<String>, change: &Change) -> Self {
+        let path = if change.folder { format!("{}/", change.path) } else { change.path.clone() };
+        let change = match change.kind {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Changed => "changed",
+            ChangeKind::Mode => "mode",
+        };
+        Self { context, path, change }
+    }
+}
+
+impl From<&InputChange> for Changed {
+    fn from(change: &InputChange) -> Self {
+        let kind = match change.kind() {
+            InputKind::Argument => "argument",
+            InputKind::Secret => "secret",
+            InputKind::Image => "image",
+            InputKind::Dependency => "dependency",
+            InputKind::Context => "context",
+            InputKind::Platform => "platform",
+            InputKind::Target => "target",
+            InputKind::Option => "option",
+            InputKind::Dockerfile => "dockerfile",
+            InputKind::Unspecified => "other",
+        };
+        Self { kind, name: change.name.clone(), before: change.before.clone(), after: change.after.clone() }
+    }
+}
+
+impl From<Step> for Rerun {
+    fn from(step: Step) -> Self {
+        let Step { line, stage, text, why } = step;
+        Self { line, stage, step: text, reason: why.to_string() }
+    }
+}

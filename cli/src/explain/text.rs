@@ -1,0 +1,189 @@
+//! An explanation for people.
+
+use std::fmt;
+
+use super::{Changed, Explained, File, Rerun};
+
+/// Files that are listed; the rest is counted.
+const MAX_FILES: usize = 20;
+/// Digits of a digest that are shown.
+const DIGITS: usize = 12;
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = &self.service;
+        let Some(last) = &self.last else {
+            return match &self.skipped {
+                Some(reason) => writeln!(f, "{service}: there is nothing to build: {reason}"),
+                None => writeln!(f, "{service}: no build of it is known here, so all of its steps may run"),
+            };
+        };
+        let time = last.time.as_deref().unwrap_or("?");
+        writeln!(f, "{service}: built last by job {}, {time}", last.job)?;
+        if let Some(reason) = &self.skipped {
+            writeln!(f, "there is nothing to build: {reason}")?;
+        }
+        let same = self.files.is_empty() && self.inputs.is_empty() && self.files_complete;
+        if same {
+            let dockerfile = self.steps.as_ref().is_some_and(|steps| !steps.is_empty());
+            writeln!(f, "{}", if dockerfile { "only its Dockerfile changed" } else { "none of its inputs changed" })?;
+        } else {
+            writeln!(f, "changed since then:")?;
+        }
+        self.files.iter().take(MAX_FILES).try_for_each(|file| write!(f, "{file}"))?;
+        if let Some(more) = self.files.len().checked_sub(MAX_FILES).filter(|more| *more > 0) {
+            writeln!(f, "  file        and {more} more")?;
+        }
+        if !self.files_complete {
+            writeln!(f, "  file        others may have: the service does not keep all of that build's context")?;
+        }
+        self.inputs.iter().try_for_each(|input| write!(f, "{input}"))?;
+        if let Some(reason) = &self.never_skipped {
+            writeln!(f, "it is built whether anything changed or not: {reason}")?;
+        }
+        match &self.steps {
+            None => writeln!(f, "which steps run again can't be told from its Dockerfile"),
+            Some(steps) if steps.is_empty() => writeln!(f, "no step runs again"),
+            Some(steps) => {
+                writeln!(f, "steps that run again:")?;
+                steps.iter().try_for_each(|step| write!(f, "{step}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.change == "mode" { "has other permissions" } else { self.change };
+        match &self.context {
+            None => writeln!(f, "  file        {} {how}", self.path),
+            Some(context) => writeln!(f, "  file        {} of the context `{context}` {how}", self.path),
+        }
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of these a hash is known, no value.
+        let hidden = matches!(self.kind, "argument" | "secret" | "option");
+        let name = if self.name.is_empty() { String::new() } else { format!("{} ", self.name) };
+        let (before, after) = (self.before.as_deref().map(short), self.after.as_deref().map(short));
+        write!(f, "  {:<11} {name}", self.kind)?;
+        match (before, after) {
+            (None, _) if hidden => writeln!(f, "added"),
+            (_, None) if hidden => writeln!(f, "removed"),
+            _ if hidden => writeln!(f, "changed"),
+            (None, Some(after)) => writeln!(f, "added: {after}"),
+            (Some(before), None) => writeln!(f, "removed: {before}"),
+            (before, after) => writeln!(f, "{} → {}", shown(before), shown(after)),
+        }
+    }
+}
+
+fn shown(value: Option<String>) -> String {
+    value.filter(|value| !value.is_empty()).unwrap_or_else(|| "none".to_owned())
+}
+
+/// A digest cut short; anything else as it is.
+fn short(value: &str) -> String {
+    match value.strip_prefix("sha256:") {
+        Some(digits) => format!("sha256:{}", digits.get(..DIGITS).unwrap_or(digits)),
+        None => value.to_owned(),
+    }
+}
+
+impl fmt::Display for Rerun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {:>4}  {}  ({})", self.line, self.step, self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Last;
+    use super::*;
+
+    fn explained() -> Explained {
+        Explained {
+            service: "app".to_owned(),
+            last: Some(Last {
+                job: "0190".to_owned(),
+                time: Some("2026-01-01T00:00:00Z".to_owned()),
+                image: String::new(),
+            }),
+            skipped: None,
+            never_skipped: None,
+            files: Vec::new(),
+            files_complete: true,
+            inputs: Vec::new(),
+            steps: Some(Vec::new()),
+        }
+    }
+
+    fn input(kind: &'static str, name: &str, before: Option<&str>, after: Option<&str>) -> Changed {
+        Changed { kind, name: name.to_owned(), before: before.map(str::to_owned), after: after.map(str::to_owned) }
+    }
+
+    #[test]
+    fn every_kind_of_change_has_its_line() {
+        let file = |context: Option<&str>, change| File {
+            context: context.map(str::to_owned),
+            path: "a/b".to_owned(),
+            change,
+        };
+        let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let rerun = |line, step: &str| Rerun { line, stage: None, step: step.to_owned(), reason: "why".to_owned() };
+        let explained = Explained {
+            files: vec![file(None, "mode"), file(Some("lib"), "removed")],
+            files_complete: false,
+            inputs: vec![
+                input("argument", "A", None, Some("hash")),
+                input("secret", "s", Some("hash"), None),
+                input("option", "label", Some("hash"), Some("other")),
+                input("image", "debian", Some(&digest("1")), Some(&digest("2"))),
+                input("context", "x", None, Some("https://example.com/x.git")),
+                input("dependency", "base", Some(&digest("1")), Some("not built yet")),
+                input("target", "", Some("debug"), Some("")),
+            ],
+            never_skipped: Some("it needs the image of `base`".to_owned()),
+            steps: Some(vec![rerun(3, "RUN a"), rerun(120, "COPY b /")]),
+            ..explained()
+        };
+        insta::assert_snapshot!(explained.to_string(), @r"
+        app: built last by job 0190, 2026-01-01T00:00:00Z
+        changed since then:
+          file        a/b has other permissions
+          file        a/b of the context `lib` removed
+          file        others may have: the service does not keep all of that build's context
+          argument    A added
+          secret      s removed
+          option      label changed
+          image       debian sha256:111111111111 → sha256:222222222222
+          context     x added: https://example.com/x.git
+          dependency  base sha256:111111111111 → not built yet
+          target      debug → none
+        it is built whether anything changed or not: it needs the image of `base`
+        steps that run again:
+             3  RUN a  (why)
+           120  COPY b /  (why)
+        ");
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_did_not_change() {
+        assert_eq!(
+            explained().to_string(),
+            "app: built last by job 0190, 2026-01-01T00:00:00Z\nnone of its inputs changed\nno step runs again\n"
+        );
+        let skipped = Explained { skipped: Some("nothing changed".to_owned()), ..explained() };
+        assert!(skipped.to_string().contains("\nthere is nothing to build: nothing changed\n"));
+        let file = |n: usize| File { context: None, path: n.to_string(), change: "added" };
+        let many = Explained { files: (0..25).map(file).collect(), steps: None, ..explained() }.to_string();
+        assert!(
+            many.contains("  file        19 added\n  file        and 5 more\nwhich steps run again can't"),
+            "{many}"
+        );
+        let never = Explained { last: None, ..explained() };
+        assert_eq!(never.to_string(), "app: no build of it is known here, so all of its steps may run\n");
+    }
+}

@@ -1,0 +1,70 @@
+//! A tree here beside one that the service keeps: only the folders that differ are fetched.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use slipway_context::tree::{Change, diff};
+use slipway_context::{Digest, Directory, Scan};
+use slipway_proto::v1::ReadDirectoriesRequest;
+
+use crate::client::{LONG_CALL, Patience, timed};
+use crate::session::Session;
+
+/// Changes that are told.
+const MAX_CHANGES: usize = 10_000;
+/// Folders that are fetched in all, and at a time.
+const MAX_FOLDERS: usize = 20_000;
+const AT_A_TIME: usize = 1000;
+
+/// What differs.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) changes: Vec<Change>,
+    /// Whether these are all.
+    pub(super) complete: bool,
+}
+
+/// Compares a scan with the tree that the service keeps under this digest. What that has forgotten can't be told.
+pub(super) async fn compare(session: &Session, before: &[u8], now: &Scan) -> Result<Found> {
+    let Ok(before) = before.try_into().map(Digest::from_bytes) else {
+        return Err(session.client.malformed("a root's digest of another length").into());
+    };
+    let (tree, mut known) = (now.tree(), BTreeMap::new());
+    loop {
+        let found = diff(before, &known, &tree, MAX_CHANGES).context("compare folders")?;
+        let wanted: Vec<Digest> = found.needs.iter().take(AT_A_TIME).copied().collect();
+        if wanted.is_empty() || found.cut || known.len() > MAX_FOLDERS {
+            let complete = found.needs.is_empty() && !found.cut;
+            return Ok(Found { changes: found.changes, complete });
+        }
+        let came = fetch(session, &wanted, &mut known).await?;
+        if came < wanted.len() {
+            let changes = diff(before, &known, &tree, MAX_CHANGES).context("compare folders")?.changes;
+            return Ok(Found { changes, complete: false });
+        }
+    }
+}
+
+/// How many of them the service still has.
+async fn fetch(session: &Session, wanted: &[Digest], known: &mut BTreeMap<Digest, Arc<Directory>>) -> Result<usize> {
+    let client = &session.client;
+    let digests = wanted.iter().map(|digest| digest.as_bytes().to_vec()).collect();
+    let request = ReadDirectoriesRequest { namespace: session.namespace.clone(), digests };
+    let call = || {
+        let (mut builds, request) = (client.builds(), timed(request.clone(), LONG_CALL));
+        async move { builds.read_directories(request).await }
+    };
+    let mut nodes = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
+    let mut came = 0;
+    while let Some(node) = nodes.message().await.map_err(|status| client.error(&status))? {
+        let digest = Digest::of(&node.content);
+        if !wanted.contains(&digest) {
+            return Err(client.malformed("a folder that was not asked for").into());
+        }
+        let directory = Directory::decode(&node.content).map_err(|error| client.malformed(error.to_string()))?;
+        known.insert(digest, Arc::new(directory));
+        came += 1;
+    }
+    Ok(came)
+}
