@@ -19,9 +19,9 @@ FROM ${BINARIES} AS binaries
 
 FROM debian:trixie-slim
 # docker-registry is the CNCF Distribution program that slipwayd runs as its managed registry. tini, since jobs are
-# processes of their own, which a slipwayd that ends leaves behind.
+# processes of their own, which a slipwayd that ends leaves behind. openssh-client, whose agent holds SSH keys of variables.
 RUN apt-get update -q \
- && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ca-certificates docker-registry tini \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ca-certificates docker-registry openssh-client tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/* \
  && useradd --uid 1000 --home-dir /var/lib/slipway --no-create-home --shell /usr/sbin/nologin slipway \
  && install -d -o slipway -g slipway -m 0700 /var/lib/slipway

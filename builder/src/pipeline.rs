@@ -21,6 +21,7 @@ mod held_keys;
 pub mod image;
 pub mod input;
 mod locks;
+pub mod logins;
 pub mod looking;
 mod missing;
 mod order;
@@ -50,7 +51,7 @@ use self::frontend::Frontends;
 use self::looking::Looking;
 use self::secrets::Secrets;
 use crate::jobs::spec::JobSpec;
-use crate::registry::Registry;
+use crate::registry::{Logins, Registry};
 use crate::store::Blobs;
 
 /// How long what fails again and again is tried again.
@@ -88,6 +89,8 @@ pub struct Pipeline {
     pub cache_scope: CacheScope,
     /// The values of its builds' secrets.
     pub secrets: Secrets,
+    /// What opens other registries to it.
+    pub logins: Logins,
     /// Whether it was told that the engine cuts output.
     pub clipped: AtomicBool,
     /// The service's folder, where it can be reached by jobs.

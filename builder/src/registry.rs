@@ -5,6 +5,7 @@
 //!                       ├─ rights ── token ── signer                who may what, and the tokens that say so
 //!                       ├─ credentials: client_auth, token_for_job  managed: minted here; external: fixed
 //!                       └─ source_policy_rules                      what builds may start FROM
+//!  logins ── what callers bring for other registries, job by job
 //!  bases ── what a Dockerfile's images are now, through the engine's mirrors
 //!  managed ── the Distribution process, its token server is ours
 //! ```
@@ -24,6 +25,7 @@ use crate::names::Namespace;
 
 pub mod bases;
 pub mod config;
+pub mod logins;
 pub mod managed;
 pub mod mirrors;
 pub mod rights;
@@ -35,6 +37,7 @@ pub mod token;
 
 pub use bases::{BaseError, BaseImages};
 pub use config::{Config, ConfigProblem, Kind};
+pub use logins::{InvalidLogins, Login, Logins};
 pub use managed::{ManagedError, ManagedRegistry};
 pub use rights::{Access, Action, Rights};
 pub use signer::{ISSUER, SERVICE, SignedToken, SignerError, TokenSigner};
@@ -256,6 +259,13 @@ impl Registry {
     /// Whether an image is on this registry.
     pub fn holds(&self, image: &ImageRef) -> bool {
         *image.registry() == self.host
+    }
+
+    /// Whether a name leads to this registry: one of its own, or another spelling of the loopback that it listens on.
+    pub fn is_ours(&self, host: &RegistryHost) -> bool {
+        self.names
+            .iter()
+            .any(|name| name == host || name.is_loopback() && host.is_loopback() && name.port() == host.port())
     }
 
     /// `<host>/<namespace>/<name>`, untagged.

@@ -19,9 +19,10 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::engines::Engines;
 use crate::pipeline::events::Events;
+use crate::pipeline::logins;
 use crate::pipeline::looking::Looking;
 use crate::pipeline::secrets::Secrets;
-use crate::registry::Registry;
+use crate::registry::{Logins, Registry};
 use crate::seal::Key;
 use crate::store::Blobs;
 
@@ -48,6 +49,10 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         Some(sealed) => Secrets::unseal(&sealed, &Key::open(&config.data_dir)?, spec.job)?,
         None => Secrets::default(),
     };
+    let logins = match dir.logins()? {
+        Some(sealed) => logins::unseal(&sealed, &Key::open(&config.data_dir)?, spec.job)?,
+        None => Logins::default(),
+    };
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
@@ -60,6 +65,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
+        logins,
         data_dir: config.data_dir.clone(),
         exports: exports::dir(&config.data_dir, spec.job),
         max_export_bytes: config.jobs.max_export_bytes,

@@ -77,6 +77,7 @@ pub(crate) struct Client {
     channel: Channel,
     bearer: Bearer,
     url: String,
+    registry: String,
 }
 
 /// Puts the token on every call.
@@ -112,7 +113,7 @@ impl Client {
         let client = Self::open(settings.server()?, settings.token.as_ref()).await?;
         let info = client.info().await?;
         version::check(&info.min_client, env!("CARGO_PKG_VERSION"))?;
-        Ok(client)
+        Ok(Self { registry: info.registry, ..client })
     }
 
     /// Connects, and asks nothing yet.
@@ -138,7 +139,7 @@ impl Client {
             Ok(Err(error)) => return Err(unreachable(chain(&error))),
             Err(_) => return Err(unreachable("it accepts connections, but does not answer".to_owned())),
         };
-        Ok(Self { channel, bearer, url })
+        Ok(Self { channel, bearer, url, registry: String::new() })
     }
 
     service!(
@@ -210,6 +211,11 @@ impl Client {
     /// An answer that lacks what the API promises.
     pub(crate) fn malformed(&self, message: impl Into<String>) -> ServiceError {
         ServiceError::Malformed { url: self.url.clone(), message: message.into() }
+    }
+
+    /// Host and port of the registry that the service pushes to.
+    pub(crate) fn registry(&self) -> &str {
+        &self.registry
     }
 
     /// The service's URL.

@@ -27,6 +27,8 @@ pub(crate) const OKTETO_NAMESPACE: &str = "OKTETO_NAMESPACE";
 pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 /// `true`: commands run remotely, whatever the manifest leaves open.
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+/// The folder of Docker's configuration, which holds what the caller is logged in to.
+const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// What kind of terminal it is.
 const TERM: &str = "TERM";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
@@ -74,6 +76,13 @@ impl Environment {
     /// Where scans of contexts remember what files held.
     pub(crate) fn scan_cache(&self) -> Option<PathBuf> {
         Some(self.cache_dir()?.join("contexts"))
+    }
+
+    /// Docker's configuration, whether it is there or not.
+    pub(crate) fn docker_config(&self) -> Option<PathBuf> {
+        let named = self.get(DOCKER_CONFIG).map(PathBuf::from);
+        let folder = named.or_else(|| Some(PathBuf::from(self.get(HOME)?).join(".docker")))?;
+        Some(folder.join("config.json"))
     }
 
     fn directory(&self, xdg: &str, below_home: &str) -> Option<PathBuf> {

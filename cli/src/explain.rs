@@ -101,7 +101,7 @@ pub(crate) async fn explain(session: &Session, mut prepared: Prepared, services:
 async fn ask(session: &Session, prepared: &mut Prepared) -> Result<ExplainResponse> {
     let client = &session.client;
     for _ in 0..=prepared.roots.trees().len() {
-        let request = prepared.request(&session.namespace);
+        let request = prepared.request(&session.namespace, client.registry());
         let call = || {
             let (mut builds, request) = (client.builds(), timed(request.clone(), LONG_CALL));
             async move { builds.explain(request).await }

@@ -27,6 +27,7 @@ mod exports;
 mod follow;
 mod images;
 mod interrupt;
+mod logins;
 mod metadata;
 mod output;
 mod project;

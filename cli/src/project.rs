@@ -26,6 +26,8 @@ pub(crate) struct Project {
     pub(crate) application: String,
     /// Where scans remember what files held.
     pub(crate) scan_cache: Option<PathBuf>,
+    /// Docker's configuration, which says what the caller is logged in to.
+    pub(crate) docker_config: Option<PathBuf>,
     /// Whether contexts are narrowed to what their Dockerfiles use.
     pub(crate) narrow: bool,
     variables: Variables,
@@ -68,8 +70,9 @@ impl Project {
             }
             variables = variables.with_dotenv(dotenv);
         }
-        let scan_cache = settings.environment.scan_cache();
-        Ok(Self { manifest, application, scan_cache, narrow: settings.narrow, root, variables, _dockerfile: None })
+        let (scan_cache, docker_config) = (settings.environment.scan_cache(), settings.environment.docker_config());
+        let narrow = settings.narrow;
+        Ok(Self { manifest, root, application, scan_cache, docker_config, narrow, variables, _dockerfile: None })
     }
 
     /// The same, which needs this folder.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use slipway_context::dockerfile::Analysis;
 use slipway_context::{
     OktetoContext, Rules, Scan, ScanOptions, Section, Warning, find_dockerfile, scan, scan_dockerfile,
 };
@@ -77,6 +78,11 @@ impl Roots {
     /// The tree of that name.
     pub(crate) fn tree(&self, name: &str) -> Option<&Tree> {
         self.trees.iter().find(|tree| tree.name == name).map(Arc::as_ref)
+    }
+
+    /// What the Dockerfile of a build says, by its roots; none where it isn't here. `earlier` are the builds of the plan before it.
+    pub(crate) fn analysis(&self, of: &BuildRoots, build: &BuildPlan, earlier: &[BuildPlan]) -> Option<Analysis> {
+        narrow::analysis(&self.tree(&of.dockerfile)?.scan, &of.file, build, earlier)
     }
 
     /// The roots of a build. `root` is the manifest's, `earlier` are the builds of the plan before it.

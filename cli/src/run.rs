@@ -13,6 +13,7 @@ use crate::error::{ExitStatus, Interrupted, Usage};
 use crate::exports::Exports;
 use crate::follow::{self, Followed, OnInterrupt, follow};
 use crate::interrupt::Interrupt;
+use crate::logins;
 use crate::metadata;
 use crate::output::{self, Screen};
 use crate::project::Project;
@@ -41,16 +42,19 @@ pub(crate) struct Ending<'a> {
     pub(crate) exports: Option<&'a Exports>,
 }
 
-/// Finds and scans everything that a plan reads. Blocks.
+/// Finds and scans everything that a plan reads. Blocks, on a thread of the runtime's that may.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let roots = Roots::new(project.scan_cache.clone());
     let secrets = secrets::values(&plan, project)?;
     let agents = Agents::of(&plan, project)?;
     let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
-    Ok(Prepared { secrets, agents, ..prepared })
+    let registries = logins::of_plan(&prepared.plan, &prepared.builds, &prepared.roots);
+    let finding = logins::find(registries, project.docker_config.as_deref());
+    let logins = tokio::runtime::Handle::current().block_on(finding);
+    Ok(Prepared { secrets, logins, agents, ..prepared })
 }
 
-/// The same with whole contexts, and without the values of secrets.
+/// The same with whole contexts, and without the values of secrets and logins.
 pub(crate) fn prepare_whole(project: &Project, plan: Plan) -> Result<Prepared> {
     prepare_with(Roots::new(project.scan_cache.clone()).whole(), project, plan)
 }
@@ -61,7 +65,7 @@ fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepa
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);
     }
     let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
-    Ok(Prepared { plan, roots, builds, commands, secrets: Vec::new(), agents: Agents::default() })
+    Ok(Prepared { plan, roots, builds, commands, secrets: Vec::new(), logins: Vec::new(), agents: Agents::default() })
 }
 
 /// Makes a job of what was prepared.
@@ -177,7 +181,7 @@ async fn submit_widened(
     interrupt: &Interrupt,
 ) -> Result<(Job, Vec<String>)> {
     for _ in 0..=prepared.roots.trees().len() {
-        match submit::submit(client, &prepared.request(namespace)).await? {
+        match submit::submit(client, &prepared.request(namespace, client.registry())).await? {
             Submitted::Job(job, missing) => return Ok((*job, missing)),
             Submitted::Widen(names) => {
                 tracing::info!(roots = names.join(", "), "scanning again, without narrowing");

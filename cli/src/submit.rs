@@ -2,7 +2,7 @@
 
 use slipway_manifest::plan::{BuildPlan, CommandsPlan, JobKind, Plan};
 use slipway_proto::v1;
-use slipway_proto::v1::{Job, KeyValue, Root, SecretValue, SubmitRequest};
+use slipway_proto::v1::{Job, KeyValue, RegistryLogin, Root, SecretValue, SubmitRequest};
 use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
@@ -23,13 +23,15 @@ pub(crate) struct Prepared {
     pub(crate) commands: Option<String>,
     /// The values of the builds' secrets.
     pub(crate) secrets: Vec<SecretValue>,
+    /// What the caller is logged in to, of the registries that the plan takes images from.
+    pub(crate) logins: Vec<RegistryLogin>,
     /// The SSH agents that builds may use.
     pub(crate) agents: Agents,
 }
 
 impl Prepared {
-    /// The request that makes a job of this.
-    pub(crate) fn request(&self, namespace: &str) -> SubmitRequest {
+    /// The request that makes a job of this. `registry` is the service's own: it makes its tokens itself.
+    pub(crate) fn request(&self, namespace: &str, registry: &str) -> SubmitRequest {
         let builds = self.plan.builds.iter().zip(&self.builds).map(|(plan, roots)| build(plan, roots)).collect();
         let commands = self.plan.commands.as_ref().map(|plan| commands(plan, self.commands.as_deref()));
         let kind = match self.plan.kind {
@@ -52,6 +54,7 @@ impl Prepared {
             plan: Some(plan),
             roots: roots.collect(),
             secrets: self.secrets.clone(),
+            logins: self.logins.iter().filter(|login| login.host != registry).cloned().collect(),
         }
     }
 }

@@ -18,6 +18,8 @@ use tokio::process::Command;
 mod fake;
 #[path = "service/interrupt.rs"]
 mod interrupt;
+#[path = "service/logins.rs"]
+mod logins;
 #[path = "service/sync.rs"]
 mod sync;
 

@@ -32,5 +32,12 @@ impl std::fmt::Debug for v1::SetVariableRequest {
     }
 }
 
+/// Its secret is nobody's to see.
+impl std::fmt::Debug for v1::RegistryLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryLogin").field("host", &self.host).field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
 /// The last bytes of what a call's frames held that a `zstd_frame` may refer to (`SyncRequest` in `context.proto`).
 pub const SYNC_HISTORY: usize = 1 << 20;

@@ -17,6 +17,9 @@ pub enum Auth {
     },
     /// A registry token that was minted already; sent as it is.
     Bearer(SecretString),
+    /// An identity token (`docker login` keeps one in a password's place): a refresh token that a token server exchanges for
+    /// registry tokens (distribution/distribution, `docs/spec/auth/oauth.md`). No registry takes it itself.
+    Identity(SecretString),
 }
 
 // === impl Auth ===
@@ -32,11 +35,17 @@ impl Auth {
         Self::Bearer(SecretString::from(token.into()))
     }
 
+    /// An identity token.
+    pub fn identity(token: impl Into<String>) -> Self {
+        Self::Identity(SecretString::from(token.into()))
+    }
+
     /// The same in `oci-client`'s form.
     pub(crate) fn for_oci_client(&self) -> oci_client::secrets::RegistryAuth {
         use oci_client::secrets::RegistryAuth;
         match self {
-            Self::Anonymous => RegistryAuth::Anonymous,
+            // An identity token has become a registry token before, or is nothing to this registry.
+            Self::Anonymous | Self::Identity(_) => RegistryAuth::Anonymous,
             Self::Basic { username, password } => {
                 RegistryAuth::Basic(username.clone(), password.expose_secret().to_owned())
             }
@@ -51,7 +60,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        for auth in [Auth::basic("me", "hunter2"), Auth::bearer("hunter2")] {
+        for auth in [Auth::basic("me", "hunter2"), Auth::bearer("hunter2"), Auth::identity("hunter2")] {
             assert!(!format!("{auth:?}").contains("hunter2"));
         }
     }

@@ -18,10 +18,12 @@ mod copy;
 mod import;
 mod inspect;
 mod reach;
+mod retry;
 mod transport;
 
 pub use import::Imported;
 pub use inspect::{Inspected, InspectedManifest};
+pub use retry::Patience;
 
 use transport::{Call, Transport};
 
@@ -51,6 +53,7 @@ pub struct RegistryClient {
 pub struct RegistryClientBuilder {
     plain_http: HashSet<RegistryHost>,
     named: Option<HashSet<RegistryHost>>,
+    patience: Patience,
 }
 
 /// What picks one image of a multi-platform index.
@@ -90,9 +93,16 @@ impl RegistryClientBuilder {
         self
     }
 
+    /// How long calls are tried again that may succeed later. For metadata: blobs are sent and mounted once.
+    #[must_use]
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// The client.
     pub fn build(self) -> Result<RegistryClient, RegistryError> {
-        Ok(RegistryClient { transport: Arc::new(Transport::new(self.plain_http, self.named)?) })
+        Ok(RegistryClient { transport: Arc::new(Transport::new(self.plain_http, self.named, self.patience)?) })
     }
 }
 

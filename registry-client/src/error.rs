@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 
@@ -18,12 +19,14 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// The registry could not be reached, or the connection broke.
-    #[error("{operation} `{target}`")]
+    #[error("{operation} `{target}`{}", tried(*.attempts))]
     Request {
         /// What was being done.
         operation: &'static str,
         /// The image, repository or blob.
         target: String,
+        /// How often it was tried.
+        attempts: u32,
         /// The cause.
         #[source]
         source: reqwest::Error,
@@ -67,7 +70,7 @@ pub enum RegistryError {
         target: String,
     },
     /// Any other status.
-    #[error("{operation} `{target}`: the registry answered {status}{}", detail(.message))]
+    #[error("{operation} `{target}`: the registry answered {status}{}{}", detail(.message), tried(*.attempts))]
     Status {
         /// What was being done.
         operation: &'static str,
@@ -77,6 +80,10 @@ pub enum RegistryError {
         status: StatusCode,
         /// What the registry said, shortened.
         message: String,
+        /// How long it asked to wait (`Retry-After`).
+        retry_after: Option<Duration>,
+        /// How often it was tried.
+        attempts: u32,
     },
     /// An answer is larger than anything sensible.
     #[error("{operation} `{target}`: the answer is larger than {limit} bytes")]
@@ -138,6 +145,16 @@ pub enum RegistryError {
         #[source]
         source: ArchiveError,
     },
+}
+
+impl RegistryError {
+    /// The same of a call that was tried so often.
+    pub(crate) fn after(mut self, times: u32) -> Self {
+        if let Self::Request { attempts, .. } | Self::Status { attempts, .. } = &mut self {
+            *attempts = times;
+        }
+        self
+    }
 }
 
 /// An OCI archive can't be read.
@@ -204,4 +221,8 @@ pub enum ArchiveError {
 
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+fn tried(attempts: u32) -> String {
+    if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() }
 }

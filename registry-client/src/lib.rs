@@ -20,7 +20,7 @@ pub mod okteto;
 pub mod reference;
 
 pub use auth::Auth;
-pub use client::{Imported, Platform, RegistryClient, RegistryClientBuilder};
+pub use client::{Imported, Patience, Platform, RegistryClient, RegistryClientBuilder};
 pub use digest::Digest;
 pub use error::{ArchiveError, RegistryError};
 pub use okteto::Hosts;

@@ -120,6 +120,7 @@ impl Api {
             namespace: self.team.namespace.clone(),
             plan: Some(plan),
             secrets: Vec::new(),
+            logins: Vec::new(),
             roots: vec![Root { name: "commands".to_owned(), digest: tree.as_bytes().to_vec(), ..Root::default() }],
         }
     }

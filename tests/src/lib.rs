@@ -6,6 +6,7 @@
 //! | [`team`] | a namespace and its token; a project folder in it |
 //! | [`command`] | `slipway` (and other programs) with a clean environment, event by event |
 //! | [`api`] | the gRPC API, for what `slipway` would never ask |
+//! | [`foreign`] | registries that are not ours |
 //! | [`image`] | what a pushed image holds, by skopeo |
 //! | [`files`] | trees on disk, in archives and in images, to be compared |
 //! | [`link`] | a slow connection in between |
@@ -24,6 +25,7 @@ pub mod api;
 pub mod buildkitd;
 pub mod command;
 pub mod files;
+pub mod foreign;
 pub mod image;
 pub mod link;
 pub mod peer;

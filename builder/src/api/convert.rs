@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
 use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
@@ -9,6 +10,7 @@ use slipway_manifest::options::{InvalidOption, NamedContext};
 use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
 use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
+use slipway_registry_client::RegistryHost;
 use tonic::Status;
 
 use crate::jobs::spec::BuildRoots;
@@ -16,6 +18,7 @@ use crate::jobs::state::JobState;
 use crate::jobs::sync::{InlineBlob, MAX_INLINE, Submission};
 use crate::names::Namespace;
 use crate::pipeline::secrets::Secrets;
+use crate::registry::{Login, Logins};
 use crate::store::db::jobs::JobRow;
 
 /// Paths that a root is narrowed to.
@@ -115,6 +118,7 @@ impl TryFrom<api::SubmitRequest> for Submission {
             namespace: namespace(&request.namespace)?,
             context_roots,
             secrets: secrets(request.secrets, &plan)?,
+            logins: logins(request.logins)?,
             plan,
             roots,
             inline,
@@ -145,6 +149,22 @@ fn secrets(values: Vec<api::SecretValue>, plan: &Plan) -> Result<Secrets, Invali
     let value = |value: api::SecretValue| Ok((value.source.parse()?, value.value));
     let values: Result<Vec<_>, InvalidOption> = values.into_iter().map(value).collect();
     Secrets::new(values.map_err(|error| invalid("secrets", error))?, plan).map_err(|error| invalid("secrets", error))
+}
+
+fn logins(logins: Vec<api::RegistryLogin>) -> Result<Logins, InvalidMessage> {
+    let login = |login: api::RegistryLogin| {
+        let host = login.host.parse::<RegistryHost>().map_err(|error| invalid("logins", error))?;
+        let (kind, secret) = (login.kind(), SecretString::from(login.secret));
+        let login = match kind {
+            api::LoginKind::Password => Login::Password { username: login.username, password: secret },
+            api::LoginKind::IdentityToken => Login::Identity(secret),
+            api::LoginKind::RegistryToken => Login::Token(secret),
+            api::LoginKind::Unspecified => return Err(invalid("logins", format!("`{host}`: its kind is unknown"))),
+        };
+        Ok((host, login))
+    };
+    let logins: Vec<_> = logins.into_iter().map(login).collect::<Result<_, _>>()?;
+    Logins::new(logins).map_err(|error| invalid("logins", error))
 }
 
 /// Paths as `BuildKit` would ask for them.
@@ -264,6 +284,44 @@ impl From<JobRow> for api::Job {
             created: Some(time(row.created)),
             started: row.started.map(time),
             finished: row.finished.map(time),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_names_a_registry_and_what_kind_it_is() {
+        let login = |host: &str, kind: api::LoginKind| api::RegistryLogin {
+            host: host.to_owned(),
+            username: "me".to_owned(),
+            secret: "hunter2".to_owned(),
+            kind: kind.into(),
+        };
+        let kinds = [api::LoginKind::Password, api::LoginKind::IdentityToken, api::LoginKind::RegistryToken];
+        let hosts = ["a.example", "b.example:5000", "docker.io"];
+        let all = logins(hosts.into_iter().zip(kinds).map(|(host, kind)| login(host, kind)).collect()).unwrap();
+        let read: Vec<_> = all.iter().map(|(host, login)| (host.as_str(), login)).collect();
+        assert!(
+            matches!(
+                read[..],
+                [
+                    ("a.example", Login::Password { .. }),
+                    ("b.example:5000", Login::Identity(_)),
+                    ("docker.io", Login::Token(_))
+                ]
+            ),
+            "{read:?}"
+        );
+        for bad in [
+            login("a.example", api::LoginKind::Unspecified),
+            login("https://a.example", api::LoginKind::Password),
+            login("", api::LoginKind::Password),
+        ] {
+            let error = logins(vec![bad]).unwrap_err().to_string();
+            assert!(error.starts_with("logins: ") && !error.contains("hunter2"), "{error}");
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::input::{Before, Inputs};
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::skip::{self, Decision, Skipped};
-use crate::registry::{BaseImages, Registry};
+use crate::registry::{BaseImages, Logins, Registry};
 use crate::store::Blobs;
 use crate::store::db::jobs::JobRow;
 
@@ -53,6 +53,8 @@ pub(super) struct Asked<'a> {
     pub(super) inline: &'a BTreeMap<String, Vec<InlineBlob>>,
     /// The values of its builds' secrets.
     pub(super) secrets: &'a Secrets,
+    /// The caller's logins.
+    pub(super) logins: &'a Logins,
     /// What has changed is to be told.
     pub(super) explain: bool,
 }
@@ -97,7 +99,7 @@ impl Jobs {
     }
 
     async fn look(&self, caller: &Caller, namespace: &Namespace, asked: Asked<'_>) -> Result<Ahead, JobsError> {
-        let Asked { plan, builds, context_roots, inline, secrets, explain } = asked;
+        let Asked { plan, builds, context_roots, inline, secrets, logins, explain } = asked;
         let mut ahead = Ahead::default();
         if plan.builds.is_empty() {
             return Ok(ahead);
@@ -109,7 +111,7 @@ impl Jobs {
                 return Ok(asked.unknown());
             }
         };
-        let (bases, platform) = (known.bases, known.platform.as_deref());
+        let (bases, platform) = (known.bases.for_caller(logins), known.platform.as_deref());
         let blobs = Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))?;
         let inline: HashMap<Digest, &[u8]> =
             inline.values().flatten().map(|blob| (Digest::of(&blob.content), blob.content.as_slice())).collect();

@@ -59,12 +59,14 @@ impl Jobs {
         let plan = &submission.plan;
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
         let secrets = self.with_variables(caller, &namespace, plan, submission.secrets).await?;
+        let logins = submission.logins.elsewhere(self.inner.bases.registry());
         let asked = Asked {
             plan,
             builds: &submission.builds,
             context_roots: &submission.context_roots,
             inline: &submission.inline,
             secrets: &secrets,
+            logins: &logins,
             explain: true,
         };
         let ahead = self.look_ahead(caller, &namespace, asked).await?;

@@ -19,6 +19,7 @@ use crate::private_file::{create_private_dir, write_private};
 const SPEC: &str = "spec.json";
 const TOKEN: &str = "token.json";
 const SECRETS: &str = "secrets.sealed";
+const LOGINS: &str = "logins.sealed";
 
 /// The trees of one build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -130,6 +131,12 @@ impl JobDir {
         Ok(())
     }
 
+    /// Keeps the caller's logins, sealed, in a folder that has been made.
+    pub fn keep_logins(&self, sealed: &[u8]) -> io::Result<()> {
+        write_private(&self.0.join(LOGINS), sealed)?;
+        fs::File::open(&self.0)?.sync_all()
+    }
+
     /// Reads the specification.
     pub fn spec(&self) -> io::Result<JobSpec> {
         self.read(SPEC)
@@ -147,7 +154,16 @@ impl JobDir {
 
     /// Reads the builds' secrets, as they were sealed.
     pub fn secrets(&self) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.0.join(SECRETS)) {
+        self.sealed(SECRETS)
+    }
+
+    /// Reads the caller's logins, as they were sealed.
+    pub fn logins(&self) -> io::Result<Option<Vec<u8>>> {
+        self.sealed(LOGINS)
+    }
+
+    fn sealed(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.0.join(name)) {
             Ok(sealed) => Ok(Some(sealed)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -156,7 +172,7 @@ impl JobDir {
 
     /// Forgets what only a job that runs may know.
     pub fn forget_spec(&self) {
-        for name in [SPEC, TOKEN, SECRETS] {
+        for name in [SPEC, TOKEN, SECRETS, LOGINS] {
             if let Err(error) = fs::remove_file(self.0.join(name))
                 && error.kind() != io::ErrorKind::NotFound
             {

@@ -31,7 +31,9 @@ use super::state::JobState;
 use super::{Jobs, JobsError, io};
 use crate::auth::Caller;
 use crate::names::{JobId, Namespace};
+use crate::pipeline::logins;
 use crate::pipeline::secrets::{Secrets, needed};
+use crate::registry::Logins;
 use crate::seal::Key;
 use crate::store::db::jobs::JobRow;
 use crate::store::db::now_ms;
@@ -76,6 +78,8 @@ pub struct Submission {
     pub commands: Option<Digest>,
     /// The values of the builds' secrets.
     pub secrets: Secrets,
+    /// The caller's logins for registries.
+    pub logins: Logins,
 }
 
 /// What came of a submission.
@@ -188,10 +192,18 @@ impl Jobs {
         Ok(secrets)
     }
 
+    fn keep_logins(&self, logins: &Logins, job: JobId) -> std::io::Result<()> {
+        if logins.is_empty() {
+            return Ok(());
+        }
+        self.dir(job).keep_logins(&logins::seal(logins, &Key::open(&self.inner.data_dir)?, job)?)
+    }
+
     /// Creates a job, or gives the one that the same request created.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
-        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands, secrets } =
+        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands, secrets, logins } =
             submission;
+        let logins = logins.elsewhere(self.inner.bases.registry());
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;
         } else if !caller.may_use(&namespace) || !self.inner.db.has_namespace(&namespace).await? {
@@ -210,6 +222,7 @@ impl Jobs {
                 context_roots: &context_roots,
                 inline: &inline,
                 secrets: &secrets,
+                logins: &logins,
                 explain: false,
             };
             ahead = self.look_ahead(caller, &namespace, asked).await?;
@@ -243,7 +256,10 @@ impl Jobs {
         // The folder comes first: a row without one could never run.
         let sealed = self.seal(&secrets, row.id).map_err(io("encrypt the job's secrets"))?;
         self.dir(row.id).create(&spec, sealed.as_deref()).map_err(io("write the job's specification"))?;
-        let inserting = self.inner.db.insert_job(&row, &request_id).await;
+        let inserting = match self.keep_logins(&logins, row.id) {
+            Ok(()) => self.inner.db.insert_job(&row, &request_id).await.map_err(JobsError::from),
+            Err(error) => Err(io("encrypt the caller's logins")(error)),
+        };
         if inserting.is_err() {
             // What nobody will run keeps no secrets.
             self.dir(row.id).forget_spec();

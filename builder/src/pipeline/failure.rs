@@ -241,6 +241,15 @@ fn no_secret(message: &str) -> Option<String> {
     (!id.is_empty() && !id.contains([' ', '"', '/'])).then(|| format!("give it a value: {given}"))
 }
 
+/// Whether a registry did not give an image, as it wants to know who asks or knows it (containerd, `remotes/docker`).
+fn wants_login(message: &str) -> bool {
+    // Not in the lines of the Dockerfile in front of it.
+    let mut said = message.lines().filter(|line| !line.contains(" | "));
+    let refused = ["401 Unauthorized", "403 Forbidden", "authorization failed", "no basic auth credentials"];
+    let images = ["failed to resolve source metadata", "failed to fetch", "failed to copy", "pull access denied"];
+    said.any(|line| refused.iter().any(|word| line.contains(word)) && images.iter().any(|word| line.contains(word)))
+}
+
 fn build_hint(message: &str) -> Option<String> {
     let hint = if message.contains("no SSH agent `") {
         "give it one while you wait for the build: `slipway build --ssh default`, or `ssh: [default]` in the manifest"
@@ -257,6 +266,9 @@ fn build_hint(message: &str) -> Option<String> {
         "the base image is not there for that platform"
     } else if message.contains("failed to resolve source metadata for docker.io/docker/dockerfile") {
         "`# syntax=` names an image that the engine can't get; without that line the engine's own frontend is taken"
+    } else if wants_login(message) {
+        "its registry gives it to those it knows only: `docker login` there on your machine, and build again: your logins go \
+         along"
     } else if message.contains("failed to resolve source metadata") {
         "is the image's name right, and can the engine reach its registry?"
     } else {

@@ -25,6 +25,7 @@ use super::held_keys::HeldKey;
 use super::input::pieces::Piece;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
+use super::logins;
 use super::records::{Record, Records};
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::{Pieces, Tail, says_clipped};
@@ -89,6 +90,7 @@ impl Pipeline {
         let secrets = secrets.as_slice();
         let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before, secrets };
         let bases = self.unless_cancelled(self.looking.bases()).await?.map_err(Failure::internal)?;
+        let bases = bases.for_caller(&self.logins);
         let decide = || self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets)));
         let mut decision = decide().await?;
         let mut _alone = None;
@@ -310,9 +312,13 @@ impl Pipeline {
         })
     }
 
-    /// The engine gets into our registry with tokens for what the job may do, and for no longer than it runs.
+    /// The engine gets into our registry with tokens for what the job may do, and for no longer than it runs; into others with
+    /// the caller's logins.
     pub(super) fn session_auth(&self, engine: &Engine, push: &[ImageRef]) -> Auth {
         let host = self.registry.host().to_string();
+        // Ours first: no login of a caller's stands for it.
+        let with =
+            |ours: Option<(String, Access)>| Auth::new(ours.into_iter().chain(logins::access(&self.logins)).collect());
         let access = if let Some(credentials) = self.registry.credentials() {
             Access::Credentials {
                 username: credentials.username.clone(),
@@ -333,9 +339,9 @@ impl Pipeline {
             });
             Access::Tokens(mint)
         } else {
-            return Auth::new(Vec::new());
+            return with(None);
         };
-        Auth::new(vec![(host, access)])
+        with(Some((host, access)))
     }
 
     /// Namespace, application, service and section: what two trees must share for BuildKit to compare them.
@@ -470,6 +476,7 @@ mod tests {
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),
+            logins: crate::registry::Logins::default(),
             data_dir: dir.to_owned(),
             exports: dir.join("exports"),
             max_export_bytes: 1 << 20,

@@ -7,14 +7,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use slipway_registry_client::{Auth, Digest, ImageRef, InvalidReference, Platform, RegistryClient, RegistryError, Tag};
+use slipway_registry_client::{
+    Auth, Digest, ImageRef, InvalidReference, Patience, Platform, RegistryClient, RegistryError, Tag,
+};
 
 use super::mirrors::Mirrors;
-use super::{AccessError, Action, Registry};
+use super::{AccessError, Action, Logins, Registry};
 use crate::names::Namespace;
 
 /// For all base images of a build together.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Of each question: what is not known after that is built.
+const PATIENCE: Patience = Patience { attempts: 2, total: Duration::from_secs(2) };
 /// Tags that are worth naming instead of one that isn't there.
 const NEAREST: usize = 5;
 /// Configurations remembered.
@@ -28,6 +32,8 @@ pub struct BaseImages {
     /// For everything but our registry: a Dockerfile says where it goes, so that only what somebody has named and what is
     /// public is reached.
     client: RegistryClient,
+    /// What the caller of one job may see besides; none for what all jobs share.
+    logins: Logins,
     triggers: Mutex<HashMap<(Digest, String), bool>>,
 }
 
@@ -78,8 +84,18 @@ pub struct Base {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     image: ImageRef,
-    /// It is our registry's, which we have a right to; all others are asked as anybody may.
-    ours: bool,
+    whose: Whose,
+}
+
+/// Whose registry a place is, and so as whom it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Ours, which we have a right to.
+    Ours,
+    /// The one that the image names: as the caller, who may have a login there.
+    Named,
+    /// A mirror: as anybody may.
+    Mirror,
 }
 
 /// The part of an image's configuration that we need (Docker image specification).
@@ -101,8 +117,18 @@ impl BaseImages {
     pub fn new(registry: Arc<Registry>, mirrors: Mirrors) -> Result<Self, RegistryError> {
         let plain = || registry.plain_http().iter().cloned().chain(mirrors.plain_http());
         let named = mirrors.hosts().chain(plain());
-        let client = RegistryClient::builder().plain_http(plain()).public_or(named).build()?;
-        Ok(Self { registry, mirrors, client, triggers: Mutex::default() })
+        let client = RegistryClient::builder().plain_http(plain()).public_or(named).patience(PATIENCE).build()?;
+        Ok(Self { registry, mirrors, client, logins: Logins::default(), triggers: Mutex::default() })
+    }
+
+    /// The same for a job with these logins. What it learns with them stays its own.
+    #[must_use]
+    pub fn for_caller(self: Arc<Self>, logins: &Logins) -> Arc<Self> {
+        if logins.is_empty() {
+            return self;
+        }
+        let (registry, mirrors, client) = (self.registry.clone(), self.mirrors.clone(), self.client.clone());
+        Arc::new(Self { registry, mirrors, client, logins: logins.clone(), triggers: Mutex::default() })
     }
 
     /// The registry.
@@ -179,11 +205,11 @@ impl BaseImages {
     /// Who asks there, and as whom. Credentials are for our registry under its own name, never for a mirror of another one,
     /// even if that is the same server: there everybody would be given what is one namespace's.
     fn access(&self, place: &Place) -> Result<(&RegistryClient, Auth), AccessError> {
-        if place.ours {
-            let auth = self.registry.client_auth(&place.image, &[Action::Pull])?;
-            return Ok((self.registry.client(), auth));
-        }
-        Ok((&self.client, Auth::Anonymous))
+        Ok(match place.whose {
+            Whose::Ours => (self.registry.client(), self.registry.client_auth(&place.image, &[Action::Pull])?),
+            Whose::Named => (&self.client, self.logins.auth(&place.image)),
+            Whose::Mirror => (&self.client, Auth::Anonymous),
+        })
     }
 
     /// Where the image may be, in the engine's order.
@@ -192,14 +218,14 @@ impl BaseImages {
             let owner = image.repository().namespace();
             let ours = [namespace.as_str(), self.registry.global_namespace().as_str()];
             return if owner.is_some_and(|owner| ours.contains(&owner)) {
-                Ok(vec![Place { image: image.clone(), ours: true }])
+                Ok(vec![Place { image: image.clone(), whose: Whose::Ours }])
             } else {
                 Err(BaseError::Refused(image.clone()))
             };
         }
         let mirrors = self.mirrors.places(image).ok_or_else(|| BaseError::Mirrors(image.clone()))?;
-        let places = mirrors.into_iter().chain([image.clone()]);
-        Ok(places.map(|image| Place { image, ours: false }).collect())
+        let mirrors = mirrors.into_iter().map(|image| Place { image, whose: Whose::Mirror });
+        Ok(mirrors.chain([Place { image: image.clone(), whose: Whose::Named }]).collect())
     }
 }
 

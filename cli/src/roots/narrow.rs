@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use slipway_context::dockerfile::{ContextPaths, Input, analyse};
+use slipway_context::dockerfile::{Analysis, ContextPaths, Input, analyse};
 use slipway_context::rules::DOCKERIGNORE;
 use slipway_context::{PathNode, Scan};
 use slipway_manifest::image_env::variable_names;
@@ -12,17 +12,11 @@ use slipway_manifest::plan::BuildPlan;
 /// The paths that the build can use, as `BuildKit` asks for them; empty: any, or it can't be told. `dockerfile` is the
 /// snapshot of the Dockerfile of that name.
 pub(super) fn paths(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &[BuildPlan]) -> Vec<String> {
-    let ignore_file = format!("{name}{DOCKERIGNORE}");
-    let Some(text) = text(dockerfile, name) else {
+    let Some(analysis) = analysis(dockerfile, name, build, earlier) else {
         tracing::info!(build.service = %build.service, "the whole context is sent: the Dockerfile is not UTF-8");
         return Vec::new();
     };
-    let analysis = analyse(&Input {
-        text: &text,
-        target: build.target.as_deref(),
-        args: &known_args(build, earlier),
-        platforms: &build.platforms,
-    });
+    let ignore_file = ignore_file(name);
     match analysis.context_paths {
         ContextPaths::Only(mut paths) => {
             // BuildKit asks for it before anything else. Always one, since none would mean all.
@@ -41,6 +35,20 @@ pub(super) fn paths(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &
     }
 }
 
+/// What a Dockerfile says in this build; none if it is no text.
+pub(super) fn analysis(dockerfile: &Scan, name: &str, build: &BuildPlan, earlier: &[BuildPlan]) -> Option<Analysis> {
+    Some(analyse(&Input {
+        text: &text(dockerfile, name)?,
+        target: build.target.as_deref(),
+        args: &known_args(build, earlier),
+        platforms: &build.platforms,
+    }))
+}
+
+fn ignore_file(name: &str) -> String {
+    format!("{name}{DOCKERIGNORE}")
+}
+
 /// The arguments, as far as they are known before the service completes them.
 pub(crate) fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<String, Option<String>> {
     let mut args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.complete())).collect();
@@ -53,7 +61,7 @@ pub(crate) fn known_args(build: &BuildPlan, earlier: &[BuildPlan]) -> BTreeMap<S
 
 /// The text of the Dockerfile of that name in its snapshot; none if it is no text.
 pub(crate) fn text(dockerfile: &Scan, name: &str) -> Option<String> {
-    let ignore_file = format!("{name}{DOCKERIGNORE}");
+    let ignore_file = ignore_file(name);
     let entry = dockerfile.paths().find(|entry| entry.path != ignore_file)?;
     let PathNode::File { digest, .. } = entry.node else { return None };
     let mut text = String::new();

@@ -28,6 +28,8 @@ use zstd::zstd_safe::DCtx;
 
 pub(crate) const JOB: &str = "01900000-0000-7000-8000-000000000001";
 pub(crate) const TOKEN: &str = "right";
+/// Where it pushes.
+pub(crate) const REGISTRY: &str = "registry.example";
 
 /// What the service does.
 #[derive(Debug, Clone, Default)]
@@ -115,7 +117,11 @@ fn authorize<T>(request: &Request<T>) -> Result<(), Status> {
 #[tonic::async_trait]
 impl ServerService for Fake {
     async fn get_server_info(&self, _: Request<GetServerInfoRequest>) -> Result<Response<ServerInfo>, Status> {
-        Ok(Response::new(ServerInfo { min_client: self.script.min_client.clone(), ..ServerInfo::default() }))
+        Ok(Response::new(ServerInfo {
+            min_client: self.script.min_client.clone(),
+            registry: REGISTRY.to_owned(),
+            ..ServerInfo::default()
+        }))
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {

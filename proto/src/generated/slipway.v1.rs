@@ -1357,6 +1357,23 @@ pub struct SecretValue {
     #[prost(bytes = "vec", tag = "2")]
     pub value: ::prost::alloc::vec::Vec<u8>,
 }
+/// What gets the caller into a registry that builds take images from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RegistryLogin {
+    /// As references name it, `host\[:port\]`; `docker.io` for Docker Hub. Never the registry of the service, whose tokens it makes
+    /// itself.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Empty with a token.
+    #[prost(string, tag = "2")]
+    pub username: ::prost::alloc::string::String,
+    /// At most 64 KiB.
+    #[prost(string, tag = "3")]
+    pub secret: ::prost::alloc::string::String,
+    #[prost(enumeration = "LoginKind", tag = "4")]
+    pub kind: i32,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InlineBlob {
     /// Its SHA-256 is its name.
@@ -1401,6 +1418,41 @@ impl JobKind {
         }
     }
 }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LoginKind {
+    Unspecified = 0,
+    /// The user's password, or what the registry takes in its place.
+    Password = 1,
+    /// What the registry's token server exchanges for tokens (OAuth 2.0's refresh token).
+    IdentityToken = 2,
+    /// What the registry itself takes.
+    RegistryToken = 3,
+}
+impl LoginKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOGIN_KIND_UNSPECIFIED",
+            Self::Password => "LOGIN_KIND_PASSWORD",
+            Self::IdentityToken => "LOGIN_KIND_IDENTITY_TOKEN",
+            Self::RegistryToken => "LOGIN_KIND_REGISTRY_TOKEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOGIN_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOGIN_KIND_PASSWORD" => Some(Self::Password),
+            "LOGIN_KIND_IDENTITY_TOKEN" => Some(Self::IdentityToken),
+            "LOGIN_KIND_REGISTRY_TOKEN" => Some(Self::RegistryToken),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Job {
     /// UUIDv7.
@@ -1441,6 +1493,10 @@ pub struct SubmitRequest {
     /// until the job ends.
     #[prost(message, repeated, tag = "5")]
     pub secrets: ::prost::alloc::vec::Vec<SecretValue>,
+    /// Logins of the caller, each registry once, for registries that the builds or the commands take images from. Kept encrypted
+    /// until the job ends.
+    #[prost(message, repeated, tag = "6")]
+    pub logins: ::prost::alloc::vec::Vec<RegistryLogin>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitResponse {

@@ -1,4 +1,5 @@
-//! One HTTP exchange with a registry, the token exchange included; every answer bounded in time and size.
+//! One HTTP exchange with a registry, the token exchange included, tried again where that may help; every answer bounded in
+//! time and size.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::challenge::Challenge;
 use super::reach::Reach;
+use super::retry::{Patience, retry_after};
 use crate::auth::Auth;
 use crate::digest::Digest;
 use crate::error::RegistryError;
@@ -22,6 +24,8 @@ const TOKEN_LIMIT: usize = 1 << 20;
 const ERROR_LIMIT: usize = 64 << 10;
 const MAX_MESSAGE: usize = 300;
 const MAX_REDIRECTS: usize = 5;
+/// What token servers know us as.
+const CLIENT_ID: &str = "slipway";
 
 /// The HTTP client and what it must know of hosts.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub(super) struct Transport {
     plain_http: HashSet<RegistryHost>,
     /// What requests are limited to, if they are.
     reach: Option<Reach>,
+    patience: Patience,
 }
 
 /// One call to a registry.
@@ -71,6 +76,7 @@ impl Transport {
     pub(super) fn new(
         plain_http: HashSet<RegistryHost>,
         named: Option<HashSet<RegistryHost>>,
+        patience: Patience,
     ) -> Result<Self, RegistryError> {
         let reach = named.map(|hosts| Reach::new(hosts, |host| is_plain(&plain_http, host)));
         // Blobs are often served from elsewhere, so redirects are followed, but never from TLS to plain text.
@@ -95,7 +101,7 @@ impl Transport {
             http = http.no_proxy().dns_resolver(reach.clone());
         }
         let http = http.build().map_err(|source| RegistryError::Setup { source })?;
-        Ok(Self { http, plain_http, reach })
+        Ok(Self { http, plain_http, reach, patience })
     }
 
     /// Whether this registry is talked to without TLS.
@@ -103,22 +109,28 @@ impl Transport {
         is_plain(&self.plain_http, host)
     }
 
-    /// Sends, requires success, reads the body.
+    /// Sends, requires success, reads the body; all of it again where that may help.
     pub(super) async fn fetch(&self, call: &Call<'_>, limit: usize) -> Result<Answer, RegistryError> {
-        let response = self.send_checked(call).await?;
-        let headers = response.headers().clone();
-        let bytes = read_bounded(response, limit).await.map_err(|error| error.of(call, limit))?;
-        Ok(Answer { headers, bytes })
+        let once = || async {
+            let response = self.send_once(call).await?;
+            let headers = response.headers().clone();
+            let bytes = read_bounded(response, limit).await.map_err(|error| error.of(call, limit))?;
+            Ok(Answer { headers, bytes })
+        };
+        self.patience.again(&call.method, once).await
     }
 
-    /// Sends and requires success; the body is left to the caller.
+    /// Sends and requires success, again where that may help; the body is left to the caller.
     pub(super) async fn send_checked(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
+        self.patience.again(&call.method, || self.send_once(call)).await
+    }
+
+    async fn send_once(&self, call: &Call<'_>) -> Result<Response, RegistryError> {
         let response = self.send(call).await?;
-        let status = response.status();
-        if status.is_success() {
+        if response.status().is_success() {
             return Ok(response);
         }
-        Err(call.refused(status, error_message(response).await))
+        Err(call.refused(response).await)
     }
 
     /// The credentials that `oci-client` needs for these scopes: its own token exchange reads answers without bound.
@@ -126,6 +138,10 @@ impl Transport {
         if let Auth::Bearer(_) = call.auth {
             return Ok(call.auth.clone());
         }
+        self.patience.again(&call.method, || self.authorize_once(call)).await
+    }
+
+    async fn authorize_once(&self, call: &Call<'_>) -> Result<Auth, RegistryError> {
         let response = self.attempt(call, None).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(Auth::Anonymous);
@@ -218,23 +234,30 @@ impl Transport {
             return Err(call.protocol("its token server is not reached over TLS".to_owned()));
         }
         self.check_reach(call, &url)?;
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = service {
-                query.append_pair("service", service);
+        let request = if let Auth::Identity(token) = call.auth {
+            let mut form = vec![("grant_type", "refresh_token"), ("client_id", CLIENT_ID), ("scope", &call.scope)];
+            form.extend(service.map(|service| ("service", service)));
+            form.push(("refresh_token", token.expose_secret()));
+            self.http.post(url).form(&form)
+        } else {
+            {
+                let mut query = url.query_pairs_mut();
+                if let Some(service) = service {
+                    query.append_pair("service", service);
+                }
+                for scope in call.scope.split(' ').filter(|scope| !scope.is_empty()) {
+                    query.append_pair("scope", scope);
+                }
             }
-            for scope in call.scope.split(' ').filter(|scope| !scope.is_empty()) {
-                query.append_pair("scope", scope);
+            let request = self.http.get(url);
+            match call.auth {
+                Auth::Basic { username, password } => request.basic_auth(username, Some(password.expose_secret())),
+                _ => request,
             }
-        }
-        let mut request = self.http.get(url).timeout(CALL_TIMEOUT);
-        if let Auth::Basic { username, password } = call.auth {
-            request = request.basic_auth(username, Some(password.expose_secret()));
-        }
-        let response = request.send().await.map_err(|source| call.failed(source))?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(call.refused(status, error_message(response).await));
+        };
+        let response = request.timeout(CALL_TIMEOUT).send().await.map_err(|source| call.failed(source))?;
+        if !response.status().is_success() {
+            return Err(call.refused(response).await);
         }
         let bytes = read_bounded(response, TOKEN_LIMIT).await.map_err(|error| error.of(call, TOKEN_LIMIT))?;
         // The parse error would quote the token.
@@ -263,15 +286,17 @@ impl Call<'_> {
         if source.is_timeout() && !source.is_connect() {
             return RegistryError::Timeout { operation, target, seconds: CALL_TIMEOUT.as_secs() };
         }
-        RegistryError::Request { operation, target, source }
+        RegistryError::Request { operation, target, attempts: 1, source }
     }
 
-    fn refused(&self, status: StatusCode, message: String) -> RegistryError {
+    async fn refused(&self, response: Response) -> RegistryError {
         let (operation, target) = (self.operation, self.target.clone());
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let message = error_message(response).await;
         match status {
             StatusCode::NOT_FOUND => RegistryError::NotFound { operation, target },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied { operation, target, message },
-            _ => RegistryError::Status { operation, target, status, message },
+            _ => RegistryError::Status { operation, target, status, message, retry_after, attempts: 1 },
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Serves one connection after another, answering each with the next of these texts; gives back the requests.
-async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
+pub(crate) async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
     let mut requests = Vec::new();
     for answer in answers {
         let (mut stream, _) = listener.accept().await.expect("accept");
@@ -17,20 +17,26 @@ async fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> Vec<String> {
     requests
 }
 
+/// With its body, if it says how long that is.
 async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("read"));
     }
-    String::from_utf8(head).expect("text")
+    let mut head = String::from_utf8(head).expect("text");
+    let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.split_once('\r')?.0.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.expect("read");
+    head.push_str(std::str::from_utf8(&body).expect("text"));
+    head
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-async fn server() -> (TcpListener, String) {
+pub(crate) async fn server() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let host = listener.local_addr().expect("address").to_string();
     (listener, host)
@@ -80,6 +86,34 @@ async fn tokens_are_fetched_with_the_scope_and_used() {
     assert!(requests[1].starts_with("GET /token?service=s&scope=repository%3Aa%2Fb%3Apull "), "{}", requests[1]);
     assert!(requests[1].contains("authorization: Basic"), "{}", requests[1]);
     assert!(requests[2].contains("authorization: Bearer minted"), "{}", requests[2]);
+}
+
+#[tokio::test]
+async fn an_identity_token_is_exchanged_and_goes_to_the_token_server_only() {
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
+    let found = format!("docker-content-digest: {}\r\n", Digest::of(b"x"));
+    let answers = vec![
+        answer("401 Unauthorized", &challenge, b""),
+        answer("200 OK", "", br#"{"access_token":"minted"}"#),
+        answer("200 OK", &found, b""),
+    ];
+    let (client, auth) = (client(), Auth::identity("refresh"));
+    let (requests, result) = tokio::join!(serve(listener, answers), client.resolve_digest(&image, &auth));
+    assert_eq!(result.expect("resolve"), Some(Digest::of(b"x")));
+    assert!(requests[1].starts_with("POST /token "), "{}", requests[1]);
+    for part in ["grant_type=refresh_token", "service=s", "scope=repository%3Aa%2Fb%3Apull", "refresh_token=refresh"] {
+        assert!(requests[1].contains(part), "{part}: {}", requests[1]);
+    }
+    assert!(requests[2].contains("authorization: Bearer minted"), "{}", requests[2]);
+    // A registry that wants a password gets nothing of it.
+    let (listener, host) = server().await;
+    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
+    let basic = answer("401 Unauthorized", "www-authenticate: Basic realm=\"x\"\r\n", b"");
+    let (requests, result) = tokio::join!(serve(listener, vec![basic]), client.resolve_digest(&image, &auth));
+    assert!(matches!(result, Err(RegistryError::Denied { .. })), "{result:?}");
+    assert!(!requests[0].contains("refresh"), "{}", requests[0]);
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod archive;
 mod hostile;
 mod import;
 mod registry;
+mod retries;
 mod tags;

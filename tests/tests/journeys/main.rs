@@ -20,6 +20,7 @@ mod explain;
 mod exports;
 mod images;
 mod lazy;
+mod logins;
 mod many_rules;
 mod network;
 mod options;

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use slipway_journeys::service::{Options, free_address, http_status};
-use slipway_journeys::wait::{SOON, until};
+use slipway_journeys::foreign::Foreign;
+use slipway_journeys::service::Options;
 use slipway_journeys::{Service, files, image, on_docker, program};
 
 #[test]
@@ -58,53 +57,6 @@ fn docker_logs_in_with_a_token_pulls_and_runs() {
     docker(&["rmi", "-f", &image, &mine, &theirs], "");
 }
 
-/// A registry that is not ours.
-struct Foreign {
-    child: Child,
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-/// `robot` and `external-secret`, as htpasswd writes it.
-const PASSWORDS: &str = "robot:$2a$05$abcdefghijklmnopqrstuuAeC9Y./r9VGzMpuVmyiPjlE9rIE6Cgq\n";
-
-impl Foreign {
-    /// With a password on it.
-    fn start() -> Self {
-        Self::with(true)
-    }
-
-    fn with(password: bool) -> Self {
-        let (dir, address) = (tempfile::tempdir().unwrap(), free_address());
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        fs::write(path("htpasswd"), PASSWORDS).unwrap();
-        let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
-            path("data")
-        );
-        if password {
-            config += "auth:\n  htpasswd:\n    realm: foreign\n    path: ";
-            config += &path("htpasswd");
-        }
-        fs::write(path("config.yml"), config).unwrap();
-        let start = |name: &str| {
-            let mut command = Command::new(name);
-            command.args(["serve", &path("config.yml")]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
-        };
-        let child = start("registry").or_else(|_| start("docker-registry")).expect("a registry; run `make setup`");
-        let answer = if password { 401 } else { 200 };
-        until("the foreign registry answers", SOON, || (http_status(address, "/v2/") == Some(answer)).then_some(()));
-        Self { child, address, _dir: dir }
-    }
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn an_external_registry_is_used_with_the_services_credentials_and_namespaces_stay_apart() {
     let foreign = Foreign::start();
@@ -144,24 +96,20 @@ fn an_external_registry_is_used_with_the_services_credentials_and_namespaces_sta
 #[test]
 fn a_build_starts_from_the_base_image_that_was_looked_at() {
     // Where the service looks, and where the engine goes: there the name is another image by now.
-    let (looked_at, gone_to) = (Foreign::with(false), Foreign::with(false));
+    let (looked_at, gone_to) = (Foreign::open(), Foreign::open());
     let settings = format!("mirrors = {{ \"{}\" = [\"http://{}\"] }}\n", gone_to.address, looked_at.address);
     let service = Service::with(Options { registry: settings, ..Options::default() });
     let team = service.team();
     let base = team.project();
-    let push = |content: &str, places: &[String]| {
+    let push = |content: &str, places: &[(&Foreign, &str)]| {
         base.image("FROM scratch\nCOPY x /x\n").file("x", content);
         let built = base.build_app();
-        let creds = format!("me:{}", team.token);
-        for place in places {
-            let (from, to) = (format!("docker://{built}"), format!("docker://{place}"));
-            let plain = ["--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", &creds, &from, &to];
-            let answer = image::skopeo(&[["copy", "-q"].as_slice(), &plain].concat());
-            assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+        for (registry, name) in places {
+            registry.take(&team, &built, name);
         }
     };
-    push("before", &[format!("{}/team/base:1", looked_at.address), format!("{}/team/base:old", gone_to.address)]);
-    push("after", &[format!("{}/team/base:1", gone_to.address)]);
+    push("before", &[(&looked_at, "team/base:1"), (&gone_to, "team/base:old")]);
+    push("after", &[(&gone_to, "team/base:1")]);
     let app = team.project();
     app.image(&format!("FROM {0}/team/base:1\nCOPY --from={0}/team/base:1 /x /y\n", gone_to.address));
     let built = image::pull(&team, &app.build_app());

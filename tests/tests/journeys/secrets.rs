@@ -218,7 +218,7 @@ fn holds(bytes: &[u8], value: &str) -> bool {
 }
 
 /// Files below a folder that hold this.
-fn holders(dir: &Path, value: &str) -> Vec<String> {
+pub(crate) fn holders(dir: &Path, value: &str) -> Vec<String> {
     let (mut found, mut open) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(dir) = open.pop() {
         // What vanishes meanwhile is not there.

@@ -76,6 +76,7 @@ fn request(team: &Team, name: &str, tree: &SmallTree, platforms: &[&str]) -> Sub
         namespace: team.namespace.clone(),
         plan: Some(plan),
         secrets: Vec::new(),
+        logins: Vec::new(),
         roots: vec![Root { name: "tree".to_owned(), digest: tree.root.as_bytes().to_vec(), ..Root::default() }],
     }
 }

@@ -85,9 +85,16 @@ impl Scene {
         let plan =
             api::Plan { kind: api::JobKind::Build.into(), name: "ex".to_owned(), builds: vec![build], commands: None };
         let request_id = uuid::Uuid::now_v7().to_string();
-        api::SubmitRequest { request_id, namespace: "dev".to_owned(), plan: Some(plan), roots, secrets: Vec::new() }
-            .try_into()
-            .unwrap()
+        api::SubmitRequest {
+            request_id,
+            namespace: "dev".to_owned(),
+            plan: Some(plan),
+            roots,
+            secrets: Vec::new(),
+            logins: Vec::new(),
+        }
+        .try_into()
+        .unwrap()
     }
 
     async fn submit(&self, tree: &Tree) -> JobRow {

@@ -101,3 +101,26 @@ async fn credentials_are_for_our_registry_under_its_own_name() {
     ));
     assert_eq!(server.asked(), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_login_is_for_the_registry_that_is_named_and_for_its_job_alone() {
+    use crate::registry::{Login, Logins};
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Arc::new(Registry::open(&Config::default(), dir.path()).unwrap());
+    let mirror = format!("http://{}", server.host);
+    let urls = BTreeMap::from([("docker.io".to_owned(), vec![mirror]), (server.host.clone(), Vec::new())]);
+    let shared = Arc::new(BaseImages::new(registry, Mirrors::parse(&urls).unwrap()).unwrap());
+    // One that is sent at once; a password waits until the registry asks.
+    let login = |host: &str| (host.parse().unwrap(), Login::Token("hunter2".to_owned().into()));
+    let logins = Logins::new([login(&server.host), login("docker.io")]).unwrap();
+    let own = shared.clone().for_caller(&logins);
+    let namespace = "dev".parse().unwrap();
+    let named = format!("{}/team/app:1", server.host);
+    let cases = [(&own, named.as_str(), true), (&own, "debian:12", false), (&shared, named.as_str(), false)];
+    for (bases, image, authorized) in cases {
+        bases.find(&namespace, &bases.reference(&namespace, image).unwrap()).await.unwrap();
+        assert_eq!(server.asked()[0].contains("authorization: Bearer hunter2"), authorized, "{image}");
+    }
+    assert!(Arc::ptr_eq(&shared, &shared.clone().for_caller(&Logins::default())), "others share what is known");
+}
