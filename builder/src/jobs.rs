@@ -80,12 +80,30 @@ pub struct Config {
     pub frontends: Frontends,
     /// Which caches outside of the engine builds may use: `write` or `any`. Default `write`.
     pub external_caches: ExternalCaches,
+    /// Hosts (`host:port`) of caches that are allowed although they are on an engine's own machine. A list, or a text with commas.
+    /// Default: none.
+    #[serde(deserialize_with = "list")]
+    pub cache_hosts: Vec<String>,
     /// Bytes of one archive that a build sends back to its caller (`--export`, `--load`). Default 16 GiB.
     pub max_export_bytes: u64,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
     pub sync_timeout_s: u64,
     /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
     pub drain_s: u64,
+}
+
+/// A list, or a text with commas, which is all that the environment can have.
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List {
+        Text(String),
+        Items(Vec<String>),
+    }
+    Ok(match List::deserialize(deserializer)? {
+        List::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+        List::Items(items) => items,
+    })
 }
 
 impl Default for Config {
@@ -95,6 +113,7 @@ impl Default for Config {
             max_builds: 4,
             frontends: Frontends::Official,
             external_caches: ExternalCaches::Write,
+            cache_hosts: Vec::new(),
             max_export_bytes: 16 << 30,
             sync_timeout_s: 300,
             drain_s: 60,

@@ -83,6 +83,8 @@ pub struct Pipeline {
     pub frontends: Frontends,
     /// Which caches outside of the engine builds may use.
     pub external_caches: ExternalCaches,
+    /// Hosts of caches that are allowed although they are on an engine's own machine.
+    pub cache_hosts: Vec<String>,
     /// Where the locks are that jobs share.
     pub locks: PathBuf,
     /// Keeps what namespaces have in the engine's caches apart.

@@ -62,6 +62,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         max_builds: config.jobs.max_builds,
         frontends: config.jobs.frontends,
         external_caches: config.jobs.external_caches,
+        cache_hosts: config.jobs.cache_hosts.clone(),
         locks: config.data_dir.join("locks"),
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,

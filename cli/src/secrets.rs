@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::Result;
-use slipway_manifest::options::{MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource};
+use slipway_manifest::options::{Credential, MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource};
 use slipway_manifest::plan::{BuildPlan, Plan};
 use slipway_proto::v1::SecretValue;
 
@@ -56,7 +56,7 @@ pub(crate) fn with_absolute_contexts(options: Vec<(OptionKey, String)>) -> Resul
 /// The values of all secrets of the plan, each source once. A variable that isn't set is left out, as in buildx: only a step
 /// that requires it fails. Blocks.
 pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>> {
-    let mut values: BTreeMap<&SecretSource, Option<Vec<u8>>> = BTreeMap::new();
+    let mut values: BTreeMap<SecretSource, Option<Vec<u8>>> = BTreeMap::new();
     for build in &plan.builds {
         for secret in build.options.secrets.values() {
             if values.contains_key(&secret.source) {
@@ -71,12 +71,34 @@ pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>>
                 }
                 (Err(problem), false) => return Err(Usage::new(problem.message(project, build, secret)).into()),
             };
-            values.insert(&secret.source, value);
+            values.insert(secret.source.clone(), value);
+        }
+        for (credential, source) in of_caches(build) {
+            let value = value(&source, project).map_err(|problem| {
+                let place = format!("a cache of service `{}`", build.service);
+                (problem.what(), place)
+            });
+            let value = match value {
+                Ok(value) => value,
+                Err(_) if !credential.required => None,
+                Err((what, place)) if build.only_if_missing => {
+                    output::warn(format_args!("{place}: {what}; where it has to be built, that fails"));
+                    None
+                }
+                Err((what, place)) => return Err(Usage::new(format!("{place}: {what}")).into()),
+            };
+            values.insert(source, value);
         }
     }
     let value =
-        |(source, value): (&SecretSource, Option<_>)| Some(SecretValue { source: source.to_string(), value: value? });
+        |(source, value): (SecretSource, Option<_>)| Some(SecretValue { source: source.to_string(), value: value? });
     Ok(values.into_iter().filter_map(value).collect())
+}
+
+/// What opens the build's caches, and where it is.
+fn of_caches(build: &BuildPlan) -> impl Iterator<Item = (Credential, SecretSource)> {
+    let credentials = build.options.caches().flat_map(|cache| cache.kind.credentials());
+    credentials.map(|credential| (*credential, SecretSource::Env(credential.variable.to_owned())))
 }
 
 /// Why a secret has no value.
@@ -88,15 +110,19 @@ enum Problem {
 }
 
 impl Problem {
+    fn what(&self) -> String {
+        match self {
+            Self::NotSet(name) => format!("variable `{name}` is not set"),
+            Self::Unreadable(path, error) => format!("read {path}: {error}"),
+            Self::TooLarge(path) => format!("{path} is larger than the {MAX_SECRET} bytes that BuildKit takes"),
+        }
+    }
+
     fn message(&self, project: &Project, build: &BuildPlan, secret: &Secret) -> String {
         let known = project.manifest.build_of(build.service.as_str()).map(|build| build.secrets.as_slice());
         let place = known.unwrap_or_default().iter().find(|known| known.id == secret.id).map(|known| known.place);
         let place = place.map(|place| format!("{}:{}:{}: ", project.manifest.file, place.line, place.column));
-        let what = match self {
-            Self::NotSet(name) => format!("variable `{name}` is not set"),
-            Self::Unreadable(path, error) => format!("read {path}: {error}"),
-            Self::TooLarge(path) => format!("{path} is larger than the {MAX_SECRET} bytes that BuildKit takes"),
-        };
+        let what = self.what();
         format!("{}secret `{}` of service `{}`: {what}", place.unwrap_or_default(), secret.id, build.service)
     }
 

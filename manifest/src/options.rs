@@ -25,7 +25,7 @@ use crate::names::ServiceName;
 
 pub use annotation::{Annotation, AnnotationLevel};
 pub use attest::{Provenance, ProvenanceMode, Sbom};
-pub use cache::{Cache, CacheKind};
+pub use cache::{Cache, CacheKind, Credential};
 pub use export::{Compression, ImageExport};
 pub use host::ExtraHost;
 pub use key::OptionKey;
@@ -255,6 +255,11 @@ impl BuildOptions {
             NamedContext::Service(service) => Some(service),
             _ => None,
         })
+    }
+
+    /// All caches outside of the engine.
+    pub fn caches(&self) -> impl Iterator<Item = &Cache> {
+        self.cache_from.iter().chain(&self.cache_to)
     }
 
     /// As [`BuildOptions::to_pairs`], without what decides only whether steps run again and where results go, and without

@@ -7,6 +7,7 @@
 //! | [`command`] | `slipway` (and other programs) with a clean environment, event by event |
 //! | [`api`] | the gRPC API, for what `slipway` would never ask |
 //! | [`foreign`] | registries that are not ours |
+//! | [`s3`] | an S3 server |
 //! | [`image`] | what a pushed image holds, by skopeo |
 //! | [`files`] | trees on disk, in archives and in images, to be compared |
 //! | [`link`] | a slow connection in between |
@@ -30,6 +31,7 @@ pub mod image;
 pub mod link;
 pub mod peer;
 pub mod process;
+pub mod s3;
 pub mod service;
 pub mod team;
 pub mod terminal;

@@ -1,5 +1,8 @@
 //! Caches outside of the engine.
 //!
+//! What opens a cache that is in no registry comes from the caller, with the job's secrets, and is given to the engine with the
+//! solve; without it nothing is asked for, since the engine would use what its own machine may.
+//!
 //! What is left in a registry is the namespace's own. What is taken from there is another matter: whoever wrote a cache says
 //! what a step gave, and the engine keeps it for everybody whose steps are the same, as COPY and FROM of all namespaces are. So
 //! a cache is taken only where an admin trusts all namespaces with that.
@@ -7,13 +10,14 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use slipway_manifest::options::Cache;
+use slipway_manifest::options::{Cache, SecretSource};
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
 use super::Pipeline;
 use super::failure::Failure;
 use crate::buildkit::solve::CacheEntry;
+use crate::registry::sources::{authority, reaches_this_machine};
 
 /// Which caches outside of the engine builds may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,7 +47,7 @@ impl Pipeline {
         if self.external_caches == ExternalCaches::Any {
             for cache in &options.cache_from {
                 let image = self.cache_image(build, cache)?;
-                caches.imports.push(entry(cache, image.as_ref()));
+                caches.imports.push(self.entry(build, cache, image.as_ref())?);
             }
         } else if !options.cache_from.is_empty() {
             let service = &build.service;
@@ -59,7 +63,7 @@ impl Pipeline {
                 self.registry.allowed_push(&self.spec.namespace, self.spec.admin, image).map_err(refused)?;
                 caches.pushed.push(image.clone());
             }
-            let mut entry = entry(cache, image.as_ref());
+            let mut entry = self.entry(build, cache, image.as_ref())?;
             if image.is_some_and(|image| self.registry.client().is_plain_http(image.registry())) {
                 entry.attrs.insert("registry.insecure".to_owned(), "true".to_owned());
             }
@@ -73,10 +77,33 @@ impl Pipeline {
         let image = self.registry.image_ref(&self.spec.namespace, reference);
         image.map(Some).map_err(|error| Failure::Image(format!("service `{}`: its cache: {error}", build.service)))
     }
-}
 
-fn entry(cache: &Cache, image: Option<&ImageRef>) -> CacheEntry {
-    let mut attrs: HashMap<_, _> = cache.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
-    CacheEntry { kind: cache.kind.as_str(), attrs }
+    /// As the engine gets it, with what opens it.
+    fn entry(&self, build: &BuildPlan, cache: &Cache, image: Option<&ImageRef>) -> Result<CacheEntry, Failure> {
+        let kind = cache.kind.as_str();
+        let refused = |problem: String| Failure::Cache { service: build.service.clone(), kind, problem };
+        if let Some(url) = cache.url()
+            && reaches_this_machine(url)
+            && !self.cache_hosts.iter().any(|host| Some(host.as_str()) == authority(url))
+        {
+            return Err(refused(format!("`{url}` leads to the engine's own machine, or may")));
+        }
+        let mut attrs: HashMap<_, _> =
+            cache.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
+        for credential in cache.kind.credentials() {
+            let value = self.secrets.text(&SecretSource::Env(credential.variable.to_owned()));
+            match value.filter(|value| !value.is_empty()) {
+                Some(value) => drop(attrs.insert(credential.attribute.to_owned(), value.to_owned())),
+                None if credential.required => {
+                    return Err(refused(format!(
+                        "the variable `{}` was not set where it was asked for",
+                        credential.variable
+                    )));
+                }
+                None => {}
+            }
+        }
+        Ok(CacheEntry { kind, attrs })
+    }
 }

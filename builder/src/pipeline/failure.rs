@@ -67,6 +67,16 @@ pub enum Failure {
         /// The secret's id.
         id: String,
     },
+    /// A cache outside of the engine that can't be used.
+    #[error("service `{service}`: its cache of type `{kind}`: {problem}")]
+    Cache {
+        /// Which.
+        service: ServiceName,
+        /// Of which type.
+        kind: &'static str,
+        /// Why.
+        problem: String,
+    },
     /// A variable that the service keeps is no SSH key, or there is no agent for it.
     #[error("build of service `{service}` failed: SSH agent `{id}`: {message}")]
     SshKey {
@@ -192,7 +202,11 @@ impl Failure {
                     .or_else(|| build_hint(&self.cause())),
             ),
             Self::Build { .. } => ("engine_lost", None),
-            Self::Plan { .. } | Self::Image(_) => ("invalid_plan", None),
+            Self::Cache { problem, .. } if problem.contains("engine's own machine") => (
+                "invalid_plan",
+                Some("an admin can allow it: `jobs.cache_hosts` in the service's configuration".to_owned()),
+            ),
+            Self::Plan { .. } | Self::Image(_) | Self::Cache { .. } => ("invalid_plan", None),
             Self::Push { .. } => ("push_refused", None),
             Self::Frontend { .. } => (
                 "build_failed",
@@ -260,6 +274,8 @@ fn build_hint(message: &str) -> Option<String> {
         "a build may use images of its own namespace and of the global one only"
     } else if message.contains("failed to calculate checksum") || message.contains("not found: not found") {
         "is the file in the context, and not excluded by an ignore file? `slipway files --for build:<service>` lists what is sent"
+    } else if message.contains("unknown cache exporter") || message.contains("unknown cache importer") {
+        "this engine knows no caches of that type: leave it out, or have an admin add a buildkitd, which does"
     } else if message.contains("is damaged: its content") {
         "the service's disk has lost it: run the command again, and it is sent anew"
     } else if message.contains("no match for platform in manifest") {

@@ -473,6 +473,7 @@ mod tests {
             max_builds: 4,
             frontends: Frontends::default(),
             external_caches: crate::pipeline::caches::ExternalCaches::Write,
+            cache_hosts: Vec::new(),
             locks: dir.join("locks"),
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),

@@ -51,7 +51,8 @@ impl Secrets {
     pub fn new(values: impl IntoIterator<Item = (SecretSource, Vec<u8>)>, plan: &Plan) -> Result<Self, InvalidSecrets> {
         let used = plan.builds.iter().flat_map(|build| build.options.secrets.values()).map(|secret| &secret.source);
         // What the service keeps, no client has.
-        let used: BTreeSet<_> = used.filter(|source| !matches!(source, SecretSource::Variable(_))).collect();
+        let used = used.filter(|source| !matches!(source, SecretSource::Variable(_))).cloned();
+        let used: BTreeSet<SecretSource> = used.chain(plan.builds.iter().flat_map(of_caches)).collect();
         let (mut found, mut bytes) = (BTreeMap::new(), 0);
         for (source, value) in values {
             bytes += value.len();
@@ -79,6 +80,11 @@ impl Secrets {
     /// The value of a variable that the service keeps.
     pub fn variable(&self, name: &str) -> Option<&SecretSlice<u8>> {
         self.values.get(&SecretSource::Variable(name.to_owned()))
+    }
+
+    /// The value that the client has under this name, where it is text.
+    pub fn text(&self, source: &SecretSource) -> Option<&str> {
+        self.values.get(source).and_then(|value| std::str::from_utf8(value.expose_secret()).ok())
     }
 
     /// Whether there are none.
@@ -129,6 +135,12 @@ impl Secrets {
         let values = texts.into_iter().map(|(source, text)| Ok((source, value(&text)?))).collect::<io::Result<_>>()?;
         Ok(Self { values })
     }
+}
+
+/// What opens the build's caches.
+fn of_caches(build: &BuildPlan) -> impl Iterator<Item = SecretSource> {
+    let credentials = build.options.caches().flat_map(|cache| cache.kind.credentials());
+    credentials.map(|credential| SecretSource::Env(credential.variable.to_owned()))
 }
 
 /// A variable that the service keeps, and what of a plan needs it.

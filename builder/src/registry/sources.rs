@@ -33,6 +33,20 @@ const SCHEME: &str = r"^docker-image(\+[a-z]+)?://";
 const LOOPBACK_NAMES: &str =
     r"([^/:]*\.)?localhost\.?|ip6-(localhost|loopback)|127(\.[0-9]+)*|0[0-9a-fx.]*|[0-9]+|\[[^/\]]*\]";
 
+/// The host and port of an `http` or `https` URL.
+pub fn authority(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next().filter(|authority| !authority.is_empty())
+}
+
+/// Whether a URL's host is a name or number that reaches this machine, in any spelling, as far as its text tells.
+pub fn reaches_this_machine(url: &str) -> bool {
+    let Some(authority) = authority(url) else { return true };
+    let host = format!("(?i)^({LOOPBACK_NAMES})(:[0-9]*)?$");
+    // What can't be matched is not trusted.
+    regex::Regex::new(&host).map_or(true, |host| host.is_match(authority))
+}
+
 /// The rules for a job of this namespace: nothing of these hosts (all names of one registry, the one that images carry
 /// first) but the namespaces given.
 pub(super) fn rules(hosts: &[RegistryHost], namespaces: &[&Namespace]) -> Vec<SourceRule> {
@@ -113,6 +127,24 @@ mod tests {
             }
         }
         allowed
+    }
+
+    #[test]
+    fn urls_of_this_machine_are_known_in_every_spelling() {
+        for here in [
+            "http://127.0.0.1:9000",
+            "https://LocalHost/x",
+            "http://a.localhost.",
+            "http://2130706433:1/",
+            "http://[::1]:9",
+            "x",
+        ] {
+            assert!(reaches_this_machine(here), "{here}");
+        }
+        for there in ["https://s3.example.com", "http://10.0.0.7:9000/b", "https://localhost.example.com"] {
+            assert!(!reaches_this_machine(there), "{there}");
+        }
+        assert_eq!(authority("http://127.0.0.1:9000/x/y"), Some("127.0.0.1:9000"));
     }
 
     #[test]

@@ -28,7 +28,27 @@ pub enum CacheKind {
     Registry,
     /// Part of the image that is built.
     Inline,
+    /// Objects in a bucket.
+    S3,
 }
+
+/// An attribute that says who one is: it is in no manifest and no plan, but among the secrets of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credential {
+    /// `BuildKit`'s name of it.
+    pub attribute: &'static str,
+    /// The client's variable that has it, as for the tools of the cache's own field.
+    pub variable: &'static str,
+    /// Nothing goes without it: the engine would use what its own machine may.
+    pub required: bool,
+}
+
+/// As `docker buildx` finds them (`util/buildflags/cache.go`).
+const OF_S3: [Credential; 3] = [
+    Credential { attribute: "access_key_id", variable: "AWS_ACCESS_KEY_ID", required: true },
+    Credential { attribute: "secret_access_key", variable: "AWS_SECRET_ACCESS_KEY", required: true },
+    Credential { attribute: "session_token", variable: "AWS_SESSION_TOKEN", required: false },
+];
 
 impl CacheKind {
     /// `BuildKit`'s name of it.
@@ -36,7 +56,50 @@ impl CacheKind {
         match self {
             Self::Registry => "registry",
             Self::Inline => "inline",
+            Self::S3 => "s3",
         }
+    }
+
+    /// What opens it, beside what opens registries.
+    pub fn credentials(self) -> &'static [Credential] {
+        match self {
+            Self::Registry | Self::Inline => &[],
+            Self::S3 => &OF_S3,
+        }
+    }
+
+    /// Attributes that it must have.
+    fn required(self) -> &'static [&'static str] {
+        match self {
+            Self::Registry | Self::Inline => &[],
+            Self::S3 => &["region", "bucket"],
+        }
+    }
+
+    /// One attribute of just this kind, as it is handed on.
+    fn attribute(self, key: &str, value: &str) -> Result<Option<String>, InvalidOption> {
+        match (self, key) {
+            (Self::S3, "region" | "bucket") => plain_word(key, value).map(Some),
+            (Self::S3, "endpoint_url") if is_url(value) => Ok(Some(value.to_owned())),
+            (Self::S3, "endpoint_url") => {
+                Err(InvalidOption(format!("`endpoint_url={}` is no URL of http or https", value.escape_debug())))
+            }
+            (Self::S3, "use_path_style") => Ok(Some(boolean(value)?.to_string())),
+            (Self::S3, "name" | "prefix" | "blobs_prefix" | "manifests_prefix" | "touch_refresh") => {
+                Ok(Some(value.to_owned()))
+            }
+            (Self::S3, "upload_parallelism") if value.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) => {
+                Ok(Some(value.to_owned()))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Cache {
+    /// The URL that an engine is sent to, if it is named.
+    pub fn url(&self) -> Option<&str> {
+        self.attributes.get("endpoint_url").map(String::as_str)
     }
 }
 
@@ -49,42 +112,72 @@ impl FromStr for Cache {
             let attributes = BTreeMap::from([("mode".to_owned(), "max".to_owned())]);
             return Ok(Self { kind: CacheKind::Registry, reference: Some(text.trim().to_owned()), attributes });
         }
-        let (mut kind, mut reference, mut attributes) = (None, None, BTreeMap::new());
-        for (key, value) in fields(text) {
-            match (key, value) {
-                ("type", "registry") => kind = Some(CacheKind::Registry),
-                ("type", "inline") => kind = Some(CacheKind::Inline),
-                ("type", other @ ("local" | "s3" | "gha" | "azblob")) => {
-                    let message = format!("`type={other}` is not supported yet: `registry` and `inline` are");
-                    return Err(InvalidOption(message));
+        let kind = fields(text).filter(|(key, _)| *key == "type").last();
+        let kind = match kind.map(|(_, kind)| kind) {
+            Some("registry") => CacheKind::Registry,
+            Some("inline") => CacheKind::Inline,
+            Some("s3") => CacheKind::S3,
+            Some(other @ ("local" | "gha" | "azblob")) => {
+                let message = format!("`type={other}` is not supported yet: `registry`, `inline` and `s3` are");
+                return Err(InvalidOption(message));
+            }
+            Some(other) => {
+                let message = format!("`type={}` is no cache: `registry`, `inline` and `s3` are", other.escape_debug());
+                return Err(InvalidOption(message));
+            }
+            None => return Err(InvalidOption::new("it lacks `type=registry`, `type=inline` or `type=s3`")),
+        };
+        let (mut reference, mut attributes) = (None, BTreeMap::new());
+        for (key, value) in fields(text).filter(|(key, _)| *key != "type") {
+            if let Some(secret) = kind.credentials().iter().find(|secret| secret.attribute == key) {
+                let variable = secret.variable;
+                return Err(InvalidOption(format!("`{key}` is a secret: it is taken from the variable `{variable}`")));
+            }
+            let value = match (key, value) {
+                ("ref", value) if kind == CacheKind::Registry && !value.is_empty() => {
+                    reference = Some(value.to_owned());
+                    continue;
                 }
-                ("type", other) => {
-                    let message = format!("`type={}` is no cache: `registry` and `inline` are", other.escape_debug());
-                    return Err(InvalidOption(message));
+                ("ref", _) if kind == CacheKind::Inline => {
+                    return Err(InvalidOption::new("an inline cache has no `ref`"));
                 }
-                ("ref", value) if !value.is_empty() => reference = Some(value.to_owned()),
                 ("mode", "min" | "max") | ("compression", "uncompressed" | "gzip" | "estargz" | "zstd") => {
-                    attributes.insert(key.to_owned(), value.to_owned());
+                    value.to_owned()
                 }
                 ("image-manifest" | "oci-mediatypes" | "force-compression" | "ignore-error", value) => {
-                    attributes.insert(key.to_owned(), boolean(value)?.to_string());
+                    boolean(value)?.to_string()
                 }
-                ("compression-level", level) if level.parse::<u8>().is_ok_and(|level| level <= 22) => {
-                    attributes.insert(key.to_owned(), level.to_owned());
-                }
-                _ => {
+                ("compression-level", level) if level.parse::<u8>().is_ok_and(|level| level <= 22) => level.to_owned(),
+                (key, value) => kind.attribute(key, value)?.ok_or_else(|| {
                     let field = format!("{key}={value}");
-                    return Err(InvalidOption(format!("`{}` says nothing about a cache", field.escape_debug())));
-                }
-            }
+                    InvalidOption(format!("`{}` says nothing about a cache", field.escape_debug()))
+                })?,
+            };
+            attributes.insert(key.to_owned(), value);
         }
-        match (kind, &reference) {
-            (Some(CacheKind::Registry), None) => Err(InvalidOption::new("it lacks `ref=IMAGE`")),
-            (Some(CacheKind::Inline), Some(_)) => Err(InvalidOption::new("an inline cache has no `ref`")),
-            (Some(kind), _) => Ok(Self { kind, reference, attributes }),
-            (None, _) => Err(InvalidOption::new("it lacks `type=registry` or `type=inline`")),
+        if kind == CacheKind::Registry && reference.is_none() {
+            return Err(InvalidOption::new("it lacks `ref=IMAGE`"));
+        }
+        match kind.required().iter().find(|key| !attributes.contains_key(**key)) {
+            Some(missing) => Err(InvalidOption(format!("it lacks `{missing}=…`"))),
+            None => Ok(Self { kind, reference, attributes }),
         }
     }
+}
+
+/// A word that can be part of a host's name: nothing in it leads elsewhere.
+fn plain_word(key: &str, value: &str) -> Result<String, InvalidOption> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if !value.is_empty() && value.len() <= 255 && value.bytes().all(plain) {
+        return Ok(value.to_owned());
+    }
+    Err(InvalidOption(format!("`{key}={}`: expected letters, digits, `.`, `-` and `_`", value.escape_debug())))
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |character: char| character.is_ascii_graphic() && !matches!(character, '@' | '\\' | '#' | '?');
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(plain))
 }
 
 impl fmt::Display for Cache {
@@ -92,5 +185,48 @@ impl fmt::Display for Cache {
         write!(f, "type={}", self.kind.as_str())?;
         self.reference.iter().try_for_each(|reference| write!(f, ",ref={reference}"))?;
         self.attributes.iter().try_for_each(|(key, value)| write!(f, ",{key}={value}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_and_written_again() {
+        for text in [
+            "okteto.dev/cache:a",
+            "type=registry,ref=okteto.dev/cache:a,mode=max",
+            "type=inline",
+            "type=s3,region=eu-west-1,bucket=caches,name=a;b,prefix=p/,mode=max,ignore-error=true",
+            "endpoint_url=https://minio.example:9000,type=s3,region=us-east-1,bucket=b,use_path_style=true",
+        ] {
+            let cache: Cache = text.parse().unwrap();
+            assert_eq!(cache.to_string().parse(), Ok(cache), "{text}");
+        }
+        let cache: Cache = "type=s3,region=r,bucket=b,use_path_style=1".parse().unwrap();
+        assert_eq!((cache.kind, cache.attributes["use_path_style"].as_str()), (CacheKind::S3, "true"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, problem) in [
+            ("ref=a", "lacks `type="),
+            ("type=registry", "lacks `ref=IMAGE`"),
+            ("type=inline,ref=x", "has no `ref`"),
+            ("type=floppy,ref=x", "is no cache"),
+            ("type=gha,scope=x", "not supported yet"),
+            ("type=registry,ref=x,region=y", "`region=y` says nothing"),
+            ("type=s3,bucket=b", "lacks `region=…`"),
+            ("type=s3,region=r", "lacks `bucket=…`"),
+            ("type=s3,region=r/x,bucket=b", "expected letters"),
+            ("type=s3,region=r,bucket=b,secret_access_key=x", "variable `AWS_SECRET_ACCESS_KEY`"),
+            ("type=s3,region=r,bucket=b,endpoint_url=ftp://x", "is no URL"),
+            ("type=s3,region=r,bucket=b,endpoint_url=http://user@x", "is no URL"),
+            ("type=s3,region=r,bucket=b,upload_parallelism=0", "says nothing"),
+        ] {
+            let error = text.parse::<Cache>().unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
     }
 }

@@ -3,9 +3,12 @@
 use std::fs;
 
 use serde_json::Value;
+use slipway_journeys::s3::S3;
 use slipway_journeys::service::Options;
-use slipway_journeys::{Buildkitd, Project, Run, Service, image, unique};
+use slipway_journeys::{Buildkitd, Project, Run, Service, command, image, unique};
 use tempfile::TempDir;
+
+use crate::variables::holds;
 
 /// An image with a step that takes something to make.
 fn app(service: &Service) -> Project {
@@ -33,9 +36,16 @@ struct Fresh {
 
 impl Fresh {
     fn start(external: &str) -> Self {
+        Self::with(external, &[])
+    }
+
+    fn with(external: &str, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (engine, address) = Buildkitd::with_mirrors(dir.path());
-        let options = Options::default().set("SLIPWAYD_JOBS__EXTERNAL_CACHES", external);
+        let mut options = Options::default().set("SLIPWAYD_JOBS__EXTERNAL_CACHES", external);
+        for (name, value) in settings {
+            options = options.set(name, *value);
+        }
         let service = Service::with(Options { engines: vec![address], ..options });
         Self { service, engine: Some(engine), dir }
     }
@@ -69,6 +79,66 @@ fn a_fresh_engine_takes_what_another_one_left_where_that_is_allowed() {
     fresh.forget();
     app.manifest("build:\n  app: .\n");
     assert!(ran(&app.events(&["build", "--push=false"]).ok()), "and without it runs");
+}
+
+#[test]
+fn a_bucket_is_a_cache_for_who_has_its_keys() {
+    let s3 = S3::start();
+    let address = s3.address.to_string();
+    let mut fresh = Fresh::with("any", &[("SLIPWAYD_JOBS__CACHE_HOSTS", &address)]);
+    let app = app(&fresh.service);
+    let (to, from) = (format!("{},mode=max", s3.cache()), s3.cache());
+    let run = app.events_with(&["build", "--cache-to", &to], &s3.env()).ok();
+    assert!(ran(&run) && s3.objects() > 2, "{}", run.story());
+    fresh.forget();
+    let run = app.events_with(&["build", "--push=false", "--cache-from", &from], &s3.env()).ok();
+    assert!(!ran(&run), "{}", run.story());
+    // What opens it is nowhere.
+    let mut print = app.team.command(["build", "--print", "--cache-from", &from]);
+    print.current_dir(app.path()).envs(s3.env());
+    let printed = command::start(print, None).finish().ok();
+    assert!(printed.out().contains("app") && !printed.out().contains(&s3.secret_key));
+    for kept in [&s3.secret_key, &s3.access_key] {
+        assert!(!holds(&fresh.service.data_dir(), kept), "on the disk");
+        assert!(!run.out().contains(kept) && !fresh.service.log().contains(kept));
+    }
+    fresh.forget();
+    // With a wrong key nothing is taken, and what is to be written fails.
+    let wrong = [("AWS_ACCESS_KEY_ID", s3.access_key.as_str()), ("AWS_SECRET_ACCESS_KEY", "wrong")];
+    assert!(ran(&app.events_with(&["build", "--push=false", "--cache-from", &from], &wrong).ok()));
+    let failed = app.events_with(&["build", "--no-cache", "--cache-to", &to], &wrong).expect(1);
+    let error = failed.last("job.done")["error"]["message"].as_str().unwrap().to_owned();
+    assert!(!error.contains("wrong") && error.contains("S"), "{error}");
+    let ignored = format!("{to},ignore-error=true");
+    app.events_with(&["build", "--no-cache", "--cache-to", &ignored], &wrong).ok();
+
+    // Without keys the engine would use what its machine may.
+    let refused = app.events(&["build", "--cache-to", &to]).expect(2);
+    assert!(refused.stderr.contains("variable `AWS_ACCESS_KEY_ID` is not set"), "{}", refused.stderr);
+    let literal = format!("{to},secret_access_key=x");
+    let refused = app.events_with(&["build", "--cache-to", &literal], &s3.env()).expect(2);
+    assert!(refused.stderr.contains("taken from the variable `AWS_SECRET_ACCESS_KEY`"), "{}", refused.stderr);
+}
+
+#[test]
+fn an_engine_that_knows_no_buckets_says_so_and_none_reaches_its_own_machine() {
+    let service = Service::shared();
+    let app = app(&service);
+    let s3 = S3::start();
+    let run = app.events_with(&["build", "--cache-to", &s3.cache()], &s3.env()).expect(1);
+    let error = &run.last("job.done")["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("cache of type `s3`") && message.contains("the engine's own machine"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("jobs.cache_hosts"), "{error}");
+    assert_eq!(s3.objects(), 0);
+    if !slipway_journeys::on_docker() {
+        return;
+    }
+    let elsewhere = "type=s3,region=us-east-1,bucket=b,endpoint_url=http://203.0.113.1:9";
+    let run = app.events_with(&["build", "--cache-to", elsewhere], &s3.env()).expect(1);
+    let error = &run.last("job.done")["error"];
+    assert!(error["message"].as_str().unwrap().contains("unknown cache exporter"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("knows no caches of that type"), "{error}");
 }
 
 #[test]
