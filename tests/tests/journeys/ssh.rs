@@ -129,6 +129,17 @@ fn an_agent_that_is_not_there_is_named() {
     let agent = Agent::start(dir.path(), &key(dir.path(), "key").0);
     let run = app.events_with(&["build", "--ssh", "default", "--detach"], &agent.env()).expect(2);
     assert!(run.stderr.contains("--detach leaves nobody here"), "{}", run.stderr);
+
+    // A deploy that may need none is only warned, and one whose image is there needs none.
+    app.manifest("build:\n  app:\n    context: .\n    ssh: [default]\ndeploy:\n  - echo deployed\n");
+    let run = app.events_with(&["deploy", "--detach"], &agent.env()).ok();
+    assert!(run.stderr.contains("--detach leaves nobody here"), "{}", run.stderr);
+    let run = app.team.attach(String::from_utf8(run.stdout).unwrap().trim()).expect(1);
+    assert!(run.said().is_empty() && run.last("job.done")["error"]["code"] == "build_failed", "{}", run.story());
+    app.events_with(&["build"], &agent.env()).ok();
+    let run = app.events_with(&["deploy", "--detach"], &agent.env()).ok();
+    let run = app.team.attach(String::from_utf8(run.stdout).unwrap().trim()).ok();
+    assert_eq!(run.said(), "deployed\n");
 }
 
 #[test]
