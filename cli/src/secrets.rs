@@ -6,7 +6,9 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::Result;
-use slipway_manifest::options::{Credential, MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource};
+use slipway_manifest::options::{
+    CacheKind, Credential, MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource,
+};
 use slipway_manifest::plan::{BuildPlan, Plan};
 use slipway_proto::v1::SecretValue;
 
@@ -73,7 +75,7 @@ pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>>
             };
             values.insert(secret.source.clone(), value);
         }
-        for (credential, source) in of_caches(build) {
+        for (kind, credential, source) in of_caches(build) {
             let value = value(&source, project).map_err(|problem| {
                 let place = format!("a cache of service `{}`", build.service);
                 (problem.what(), place)
@@ -81,6 +83,10 @@ pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>>
             let value = match value {
                 Ok(value) => value,
                 Err(_) if !credential.required => None,
+                Err((what, place)) if kind.is_left_out_without_credentials() => {
+                    output::warn(format_args!("{place} is left out: {what}"));
+                    None
+                }
                 Err((what, place)) if build.only_if_missing => {
                     output::warn(format_args!("{place}: {what}; where it has to be built, that fails"));
                     None
@@ -96,9 +102,10 @@ pub(crate) fn values(plan: &Plan, project: &Project) -> Result<Vec<SecretValue>>
 }
 
 /// What opens the build's caches, and where it is.
-fn of_caches(build: &BuildPlan) -> impl Iterator<Item = (Credential, SecretSource)> {
-    let credentials = build.options.caches().flat_map(|cache| cache.kind.credentials());
-    credentials.map(|credential| (*credential, SecretSource::Env(credential.variable.to_owned())))
+fn of_caches(build: &BuildPlan) -> impl Iterator<Item = (CacheKind, Credential, SecretSource)> {
+    let kinds = build.options.caches().map(|cache| cache.kind);
+    let credentials = kinds.flat_map(|kind| kind.credentials().iter().map(move |credential| (kind, *credential)));
+    credentials.map(|(kind, credential)| (kind, credential, SecretSource::Env(credential.variable.to_owned())))
 }
 
 /// Why a secret has no value.

@@ -8,6 +8,7 @@
 //! | [`api`] | the gRPC API, for what `slipway` would never ask |
 //! | [`foreign`] | registries that are not ours |
 //! | [`s3`] | an S3 server |
+//! | [`azure`] | as much of Azure's blob storage as a cache needs |
 //! | [`image`] | what a pushed image holds, by skopeo |
 //! | [`files`] | trees on disk, in archives and in images, to be compared |
 //! | [`link`] | a slow connection in between |
@@ -23,6 +24,7 @@
 #![expect(clippy::return_self_not_must_use, reason = "assertions that one can go on from")]
 
 pub mod api;
+pub mod azure;
 pub mod buildkitd;
 pub mod command;
 pub mod files;

@@ -47,7 +47,7 @@ impl Pipeline {
         if self.external_caches == ExternalCaches::Any {
             for cache in &options.cache_from {
                 let image = self.cache_image(build, cache)?;
-                caches.imports.push(self.entry(build, cache, image.as_ref())?);
+                caches.imports.extend(self.entry(build, cache, image.as_ref())?);
             }
         } else if !options.cache_from.is_empty() {
             let service = &build.service;
@@ -63,7 +63,7 @@ impl Pipeline {
                 self.registry.allowed_push(&self.spec.namespace, self.spec.admin, image).map_err(refused)?;
                 caches.pushed.push(image.clone());
             }
-            let mut entry = self.entry(build, cache, image.as_ref())?;
+            let Some(mut entry) = self.entry(build, cache, image.as_ref())? else { continue };
             if image.is_some_and(|image| self.registry.client().is_plain_http(image.registry())) {
                 entry.attrs.insert("registry.insecure".to_owned(), "true".to_owned());
             }
@@ -78,16 +78,10 @@ impl Pipeline {
         image.map(Some).map_err(|error| Failure::Image(format!("service `{}`: its cache: {error}", build.service)))
     }
 
-    /// As the engine gets it, with what opens it.
-    fn entry(&self, build: &BuildPlan, cache: &Cache, image: Option<&ImageRef>) -> Result<CacheEntry, Failure> {
+    /// As the engine gets it, with what opens it; nothing: it is left out.
+    fn entry(&self, build: &BuildPlan, cache: &Cache, image: Option<&ImageRef>) -> Result<Option<CacheEntry>, Failure> {
         let kind = cache.kind.as_str();
         let refused = |problem: String| Failure::Cache { service: build.service.clone(), kind, problem };
-        if let Some(url) = cache.url()
-            && reaches_this_machine(url)
-            && !self.cache_hosts.iter().any(|host| Some(host.as_str()) == authority(url))
-        {
-            return Err(refused(format!("`{url}` leads to the engine's own machine, or may")));
-        }
         let mut attrs: HashMap<_, _> =
             cache.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
@@ -95,15 +89,21 @@ impl Pipeline {
             let value = self.secrets.text(&SecretSource::Env(credential.variable.to_owned()));
             match value.filter(|value| !value.is_empty()) {
                 Some(value) => drop(attrs.insert(credential.attribute.to_owned(), value.to_owned())),
+                // Its client has been told.
+                None if credential.required && cache.kind.is_left_out_without_credentials() => return Ok(None),
                 None if credential.required => {
-                    return Err(refused(format!(
-                        "the variable `{}` was not set where it was asked for",
-                        credential.variable
-                    )));
+                    let variable = credential.variable;
+                    return Err(refused(format!("the variable `{variable}` was not set where it was asked for")));
                 }
                 None => {}
             }
         }
-        Ok(CacheEntry { kind, attrs })
+        for url in Cache::URLS.iter().filter_map(|name| attrs.get(*name)) {
+            let allowed = self.cache_hosts.iter().any(|host| Some(host.as_str()) == authority(url));
+            if reaches_this_machine(url) && !allowed {
+                return Err(refused(format!("`{url}` leads to the engine's own machine, or may")));
+            }
+        }
+        Ok(Some(CacheEntry { kind, attrs }))
     }
 }

@@ -20,6 +20,9 @@ pub struct Cache {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// Those that there are, for messages.
+const KINDS: &str = "`registry`, `inline`, `s3`, `azblob` and `gha`";
+
 /// Kinds of caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,6 +33,10 @@ pub enum CacheKind {
     Inline,
     /// Objects in a bucket.
     S3,
+    /// Blobs in a container of Azure's.
+    Azblob,
+    /// The cache of GitHub's workflows.
+    Gha,
 }
 
 /// An attribute that says who one is: it is in no manifest and no plan, but among the secrets of the job.
@@ -50,6 +57,17 @@ const OF_S3: [Credential; 3] = [
     Credential { attribute: "session_token", variable: "AWS_SESSION_TOKEN", required: false },
 ];
 
+/// The variable of Azure's own command.
+const OF_AZBLOB: [Credential; 1] =
+    [Credential { attribute: "secret_access_key", variable: "AZURE_STORAGE_KEY", required: true }];
+
+/// What the runner of a workflow has for its actions; which of the URLs there is tells the version of its service.
+const OF_GHA: [Credential; 3] = [
+    Credential { attribute: "token", variable: "ACTIONS_RUNTIME_TOKEN", required: true },
+    Credential { attribute: "url_v2", variable: "ACTIONS_RESULTS_URL", required: false },
+    Credential { attribute: "url", variable: "ACTIONS_CACHE_URL", required: false },
+];
+
 impl CacheKind {
     /// `BuildKit`'s name of it.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +75,8 @@ impl CacheKind {
             Self::Registry => "registry",
             Self::Inline => "inline",
             Self::S3 => "s3",
+            Self::Azblob => "azblob",
+            Self::Gha => "gha",
         }
     }
 
@@ -65,42 +85,51 @@ impl CacheKind {
         match self {
             Self::Registry | Self::Inline => &[],
             Self::S3 => &OF_S3,
+            Self::Azblob => &OF_AZBLOB,
+            Self::Gha => &OF_GHA,
         }
+    }
+
+    /// Where its credentials are not there, it is left out, as by `docker buildx`: a manifest has it for workflows, and is built
+    /// elsewhere too.
+    pub fn is_left_out_without_credentials(self) -> bool {
+        self == Self::Gha
     }
 
     /// Attributes that it must have.
     fn required(self) -> &'static [&'static str] {
         match self {
-            Self::Registry | Self::Inline => &[],
+            Self::Registry | Self::Inline | Self::Gha => &[],
             Self::S3 => &["region", "bucket"],
+            Self::Azblob => &["account_url"],
         }
     }
 
     /// One attribute of just this kind, as it is handed on.
     fn attribute(self, key: &str, value: &str) -> Result<Option<String>, InvalidOption> {
-        match (self, key) {
-            (Self::S3, "region" | "bucket") => plain_word(key, value).map(Some),
-            (Self::S3, "endpoint_url") if is_url(value) => Ok(Some(value.to_owned())),
-            (Self::S3, "endpoint_url") => {
-                Err(InvalidOption(format!("`endpoint_url={}` is no URL of http or https", value.escape_debug())))
+        let own = match (self, key) {
+            (Self::S3, "region" | "bucket") | (Self::Azblob, "account_name" | "container") => plain_word(key, value)?,
+            (Self::S3, "endpoint_url") | (Self::Azblob, "account_url") if is_url(value) => value.to_owned(),
+            (Self::S3, "endpoint_url") | (Self::Azblob, "account_url") => {
+                return Err(InvalidOption(format!("`{key}={}` is no URL of http or https", value.escape_debug())));
             }
-            (Self::S3, "use_path_style") => Ok(Some(boolean(value)?.to_string())),
-            (Self::S3, "name" | "prefix" | "blobs_prefix" | "manifests_prefix" | "touch_refresh") => {
-                Ok(Some(value.to_owned()))
-            }
+            (Self::S3, "use_path_style") => boolean(value)?.to_string(),
+            (Self::S3 | Self::Azblob, "name" | "prefix" | "blobs_prefix" | "manifests_prefix")
+            | (Self::S3, "touch_refresh")
+            | (Self::Gha, "scope") => value.to_owned(),
+            (Self::Gha, "timeout") if is_duration(value) => value.to_owned(),
             (Self::S3, "upload_parallelism") if value.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) => {
-                Ok(Some(value.to_owned()))
+                value.to_owned()
             }
-            _ => Ok(None),
-        }
+            _ => return Ok(None),
+        };
+        Ok(Some(own))
     }
 }
 
 impl Cache {
-    /// The URL that an engine is sent to, if it is named.
-    pub fn url(&self) -> Option<&str> {
-        self.attributes.get("endpoint_url").map(String::as_str)
-    }
+    /// Names of attributes with a URL that an engine is sent to.
+    pub const URLS: [&'static str; 4] = ["endpoint_url", "account_url", "url", "url_v2"];
 }
 
 impl FromStr for Cache {
@@ -117,15 +146,15 @@ impl FromStr for Cache {
             Some("registry") => CacheKind::Registry,
             Some("inline") => CacheKind::Inline,
             Some("s3") => CacheKind::S3,
-            Some(other @ ("local" | "gha" | "azblob")) => {
-                let message = format!("`type={other}` is not supported yet: `registry`, `inline` and `s3` are");
-                return Err(InvalidOption(message));
+            Some("azblob") => CacheKind::Azblob,
+            Some("gha") => CacheKind::Gha,
+            Some(other @ "local") => {
+                return Err(InvalidOption(format!("`type={other}` is not supported yet: {KINDS} are")));
             }
             Some(other) => {
-                let message = format!("`type={}` is no cache: `registry`, `inline` and `s3` are", other.escape_debug());
-                return Err(InvalidOption(message));
+                return Err(InvalidOption(format!("`type={}` is no cache: {KINDS} are", other.escape_debug())));
             }
-            None => return Err(InvalidOption::new("it lacks `type=registry`, `type=inline` or `type=s3`")),
+            None => return Err(InvalidOption(format!("it lacks a type: {KINDS} are there"))),
         };
         let (mut reference, mut attributes) = (None, BTreeMap::new());
         for (key, value) in fields(text).filter(|(key, _)| *key != "type") {
@@ -174,6 +203,13 @@ fn plain_word(key: &str, value: &str) -> Result<String, InvalidOption> {
     Err(InvalidOption(format!("`{key}={}`: expected letters, digits, `.`, `-` and `_`", value.escape_debug())))
 }
 
+/// A number and a unit, as in `90s` (Go, `time.ParseDuration`, as far as anybody needs it).
+fn is_duration(text: &str) -> bool {
+    let number = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
+    let unit = text.get(number.len()..).unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && matches!(unit, "ms" | "s" | "m" | "h")
+}
+
 fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let plain = |character: char| character.is_ascii_graphic() && !matches!(character, '@' | '\\' | '#' | '?');
@@ -198,6 +234,8 @@ mod tests {
             "okteto.dev/cache:a",
             "type=registry,ref=okteto.dev/cache:a,mode=max",
             "type=inline",
+            "type=gha,scope=main,timeout=90s,mode=max",
+            "type=azblob,account_url=https://me.blob.example.net,container=caches,name=a,mode=max",
             "type=s3,region=eu-west-1,bucket=caches,name=a;b,prefix=p/,mode=max,ignore-error=true",
             "endpoint_url=https://minio.example:9000,type=s3,region=us-east-1,bucket=b,use_path_style=true",
         ] {
@@ -211,11 +249,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, problem) in [
-            ("ref=a", "lacks `type="),
+            ("ref=a", "lacks a type"),
             ("type=registry", "lacks `ref=IMAGE`"),
             ("type=inline,ref=x", "has no `ref`"),
             ("type=floppy,ref=x", "is no cache"),
-            ("type=gha,scope=x", "not supported yet"),
+            ("type=local,src=x", "not supported yet"),
+            ("type=gha,token=x", "variable `ACTIONS_RUNTIME_TOKEN`"),
+            ("type=gha,timeout=soon", "`timeout=soon` says nothing"),
             ("type=registry,ref=x,region=y", "`region=y` says nothing"),
             ("type=s3,bucket=b", "lacks `region=…`"),
             ("type=s3,region=r", "lacks `bucket=…`"),
@@ -223,6 +263,9 @@ mod tests {
             ("type=s3,region=r,bucket=b,secret_access_key=x", "variable `AWS_SECRET_ACCESS_KEY`"),
             ("type=s3,region=r,bucket=b,endpoint_url=ftp://x", "is no URL"),
             ("type=s3,region=r,bucket=b,endpoint_url=http://user@x", "is no URL"),
+            ("type=azblob,container=c", "lacks `account_url=…`"),
+            ("type=azblob,account_url=https://x,secret_access_key=y", "variable `AZURE_STORAGE_KEY`"),
+            ("type=azblob,account_url=https://x,region=y", "`region=y` says nothing"),
             ("type=s3,region=r,bucket=b,upload_parallelism=0", "says nothing"),
         ] {
             let error = text.parse::<Cache>().unwrap_err().to_string();

@@ -135,7 +135,7 @@ fn what_makes_no_sense_is_named() {
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=gzip,compression-level=10"), @"`compression-level=10`: 0 to 9 are there");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=zstd,oci-mediatypes=false"), @"`compression=estargz` and `compression=zstd` need `oci-mediatypes=true`");
     insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=registry"), @"it lacks `ref=IMAGE`");
-    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=local,dest=x"), @"`type=local` is not supported yet: `registry`, `inline` and `s3` are");
+    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=local,dest=x"), @"`type=local` is not supported yet: `registry`, `inline`, `s3`, `azblob` and `gha` are");
     insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=registry,ref=x,mode=most"), @"`mode=most` says nothing about a cache");
     insta::assert_snapshot!(refused(OptionKey::CacheFrom, "type=inline"), @"an inline cache is taken from its image: `type=registry,ref=IMAGE`");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=registry"), @"`type=registry`: `image`, `oci`, `docker`, `local` and `tar` are there");

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
+use slipway_journeys::azure::Azure;
 use slipway_journeys::s3::S3;
 use slipway_journeys::service::Options;
 use slipway_journeys::{Buildkitd, Project, Run, Service, command, image, unique};
@@ -84,40 +85,102 @@ fn a_fresh_engine_takes_what_another_one_left_where_that_is_allowed() {
 #[test]
 fn a_bucket_is_a_cache_for_who_has_its_keys() {
     let s3 = S3::start();
-    let address = s3.address.to_string();
+    let wrong = [("AWS_ACCESS_KEY_ID", s3.access_key.as_str()), ("AWS_SECRET_ACCESS_KEY", "wrong")];
+    let place = Place {
+        address: s3.address.to_string(),
+        cache: s3.cache(),
+        env: &s3.env(),
+        wrong: &wrong,
+        objects: &|| s3.objects(),
+    };
+    is_a_cache_for_who_has_its_keys(&place);
+}
+
+#[test]
+fn a_container_of_azures_is_a_cache_for_who_has_its_key() {
+    let azure = Azure::start();
+    let place = Place {
+        address: azure.address.to_string(),
+        cache: azure.cache(),
+        env: &azure.env(),
+        wrong: &[("AZURE_STORAGE_KEY", "d3Jvbmc=")],
+        objects: &|| azure.objects(),
+    };
+    is_a_cache_for_who_has_its_keys(&place);
+}
+
+#[test]
+fn a_workflow_has_a_cache_and_who_is_in_none_builds_without() {
+    let azure = Azure::start();
+    let address = azure.address.to_string();
     let mut fresh = Fresh::with("any", &[("SLIPWAYD_JOBS__CACHE_HOSTS", &address)]);
     let app = app(&fresh.service);
-    let (to, from) = (format!("{},mode=max", s3.cache()), s3.cache());
-    let run = app.events_with(&["build", "--cache-to", &to], &s3.env()).ok();
-    assert!(ran(&run) && s3.objects() > 2, "{}", run.story());
+    let workflow = azure.workflow();
+    let env: Vec<(&str, &str)> = workflow.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let cached = ["build", "--cache-to", "type=gha,scope=app,mode=max"];
+    let run = app.events_with(&cached, &env).ok();
+    assert!(ran(&run) && azure.objects() > 2, "{}", run.story());
     fresh.forget();
-    let run = app.events_with(&["build", "--push=false", "--cache-from", &from], &s3.env()).ok();
+    let from = ["build", "--push=false", "--cache-from", "type=gha,scope=app"];
+    let run = app.events_with(&from, &env).ok();
+    assert!(!ran(&run), "{}", run.story());
+    let token = &workflow[0].1;
+    assert!(
+        !holds(&fresh.service.data_dir(), token) && !run.out().contains(token) && !fresh.service.log().contains(token)
+    );
+    fresh.forget();
+    let other = ["build", "--push=false", "--cache-from", "type=gha,scope=other"];
+    assert!(ran(&app.events_with(&other, &env).ok()));
+    fresh.forget();
+    let run = app.events(&from).ok();
+    assert!(
+        ran(&run) && run.stderr.contains("is left out: variable `ACTIONS_RUNTIME_TOKEN` is not set"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// Where a cache is, and what opens it.
+struct Place<'p> {
+    address: String,
+    cache: String,
+    env: &'p [(&'p str, &'p str)],
+    wrong: &'p [(&'p str, &'p str)],
+    objects: &'p dyn Fn() -> usize,
+}
+
+fn is_a_cache_for_who_has_its_keys(place: &Place<'_>) {
+    let mut fresh = Fresh::with("any", &[("SLIPWAYD_JOBS__CACHE_HOSTS", &place.address)]);
+    let app = app(&fresh.service);
+    let (to, from) = (format!("{},mode=max", place.cache), &place.cache);
+    let run = app.events_with(&["build", "--cache-to", &to], place.env).ok();
+    assert!(ran(&run) && (place.objects)() > 2, "{}", run.story());
+    fresh.forget();
+    let run = app.events_with(&["build", "--push=false", "--cache-from", from], place.env).ok();
     assert!(!ran(&run), "{}", run.story());
     // What opens it is nowhere.
-    let mut print = app.team.command(["build", "--print", "--cache-from", &from]);
-    print.current_dir(app.path()).envs(s3.env());
+    let mut print = app.team.command(["build", "--print", "--cache-from", from]);
+    print.current_dir(app.path()).envs(place.env.iter().copied());
     let printed = command::start(print, None).finish().ok();
-    assert!(printed.out().contains("app") && !printed.out().contains(&s3.secret_key));
-    for kept in [&s3.secret_key, &s3.access_key] {
+    for (_, kept) in place.env {
+        assert!(printed.out().contains("app") && !printed.out().contains(kept));
         assert!(!holds(&fresh.service.data_dir(), kept), "on the disk");
         assert!(!run.out().contains(kept) && !fresh.service.log().contains(kept));
     }
     fresh.forget();
     // With a wrong key nothing is taken, and what is to be written fails.
-    let wrong = [("AWS_ACCESS_KEY_ID", s3.access_key.as_str()), ("AWS_SECRET_ACCESS_KEY", "wrong")];
-    assert!(ran(&app.events_with(&["build", "--push=false", "--cache-from", &from], &wrong).ok()));
-    let failed = app.events_with(&["build", "--no-cache", "--cache-to", &to], &wrong).expect(1);
-    let error = failed.last("job.done")["error"]["message"].as_str().unwrap().to_owned();
-    assert!(!error.contains("wrong") && error.contains("S"), "{error}");
-    let ignored = format!("{to},ignore-error=true");
-    app.events_with(&["build", "--no-cache", "--cache-to", &ignored], &wrong).ok();
+    assert!(ran(&app.events_with(&["build", "--push=false", "--cache-from", from], place.wrong).ok()));
+    let before = (place.objects)();
+    let failed = app.events_with(&["build", "--no-cache", "--cache-to", &to], place.wrong).expect(1);
+    assert_eq!(failed.last("job.done")["error"]["code"], "build_failed", "{}", failed.story());
+    assert_eq!((place.objects)(), before);
 
     // Without keys the engine would use what its machine may.
     let refused = app.events(&["build", "--cache-to", &to]).expect(2);
-    assert!(refused.stderr.contains("variable `AWS_ACCESS_KEY_ID` is not set"), "{}", refused.stderr);
+    assert!(refused.stderr.contains(&format!("variable `{}` is not set", place.env[0].0)), "{}", refused.stderr);
     let literal = format!("{to},secret_access_key=x");
-    let refused = app.events_with(&["build", "--cache-to", &literal], &s3.env()).expect(2);
-    assert!(refused.stderr.contains("taken from the variable `AWS_SECRET_ACCESS_KEY`"), "{}", refused.stderr);
+    let refused = app.events_with(&["build", "--cache-to", &literal], place.env).expect(2);
+    assert!(refused.stderr.contains("is a secret: it is taken from the variable"), "{}", refused.stderr);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn values_are_shown_where_they_are_plain_and_scopes_have_their_owners() {
         let text = String::from_utf8(run.stdout).unwrap();
         // Without the times.
         let line =
-            |line: &str| line.split_whitespace().filter(|word| !word.contains("T")).collect::<Vec<_>>().join(" ");
+            |line: &str| line.split_whitespace().filter(|word| !word.contains('T')).collect::<Vec<_>>().join(" ");
         text.lines().skip(1).map(line).collect::<Vec<_>>()
     };
     set(&team, "namespace", "SECREt=1");
