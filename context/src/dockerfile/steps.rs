@@ -548,9 +548,9 @@ CMD [\"/out\"]
     fn an_image_that_only_the_service_knows_counts_by_its_argument() {
         let text = "ARG OKTETO_BUILD_BASE_IMAGE\nFROM ${OKTETO_BUILD_BASE_IMAGE} AS one\nRUN a\n";
         let (args, none) = (BTreeMap::from([("OKTETO_BUILD_BASE_IMAGE".to_owned(), None)]), BTreeSet::new());
-        let changed = BTreeSet::from(["OKTETO_BUILD_BASE_IMAGE".to_owned()]);
+        let others = BTreeSet::from(["OKTETO_BUILD_BASE_IMAGE".to_owned()]);
         let input = Input { text, target: None, args: &args, platforms: &[] };
-        let changes = Changes { before: Some(text), args: &changed, images: &none, files: &[], all: None, runs: None };
+        let changes = Changes { before: Some(text), args: &others, images: &none, files: &[], all: None, runs: None };
         let steps = rebuilt(&input, &changes).unwrap();
         assert_eq!(steps[0].why, Why::Environment("argument `OKTETO_BUILD_BASE_IMAGE` changed".to_owned()));
         assert_eq!((steps.len(), steps[1].line), (2, 3));
