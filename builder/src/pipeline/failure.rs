@@ -58,14 +58,12 @@ pub enum Failure {
         frontend: String,
     },
     /// A secret's file could not be read by the client, or its variable is not set; nobody knew that it would be needed.
-    #[error(
-        "build of service `{service}` failed: the file or variable of its secret `{id}` was not there, or can't be read"
-    )]
+    #[error("build of service `{service}` failed: {problem}")]
     Secret {
         /// Which.
         service: ServiceName,
-        /// The secret's id.
-        id: String,
+        /// What is missing.
+        problem: String,
     },
     /// A cache outside of the engine that can't be used.
     #[error("service `{service}`: its cache of type `{kind}`: {problem}")]

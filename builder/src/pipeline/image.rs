@@ -107,8 +107,8 @@ impl Pipeline {
             Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
             Decision::Build(found) => found,
         };
-        if let Some(id) = self.secrets.without_value(build) {
-            return Err(Failure::Secret { service: build.service.clone(), id: id.to_owned() });
+        if let Some(problem) = self.secrets.missing(build) {
+            return Err(Failure::Secret { service: build.service.clone(), problem });
         }
         self.events
             .emit(Kind::BuildStarted(BuildStarted { service: service.clone(), engine: engine.address().to_string() }));
@@ -205,12 +205,13 @@ impl Pipeline {
         let mut held = BTreeMap::new();
         for agent in build.options.ssh.values() {
             let Some(name) = &agent.variable else { continue };
-            let (service, id) = (build.service.clone(), agent.id.clone());
-            let missing = || Failure::Secret { service: service.clone(), id: id.clone() };
-            let key = self.secrets.variable(name).ok_or_else(missing)?;
+            let failed = |problem: String| {
+                let (service, id) = (build.service.clone(), agent.id.clone());
+                Failure::SshKey { service, id, message: format!("variable `{name}`: {problem}") }
+            };
+            let key = self.secrets.variable(name).ok_or_else(|| failed("it is not set".to_owned()))?;
             let started = self.unless_cancelled(HeldKey::start(key.expose_secret())).await?;
-            let message = |error| format!("variable `{name}`: {error}");
-            let key = started.map_err(|error| Failure::SshKey { service, id, message: message(error) })?;
+            let key = started.map_err(|error| failed(error.to_string()))?;
             held.insert(agent.id.clone(), key);
         }
         let sockets: BTreeMap<String, PathBuf> =

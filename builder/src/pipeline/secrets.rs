@@ -99,12 +99,20 @@ impl Secrets {
         secrets.filter_map(|secret| Some((secret.id.clone(), value(&secret.source)?))).collect()
     }
 
-    /// The id of a secret of the build that has no value. A variable of the client's need not be set, as with buildx.
-    pub fn without_value<'b>(&self, build: &'b BuildPlan) -> Option<&'b str> {
-        let mut secrets = build.options.secrets.values();
-        let missing = secrets
-            .find(|secret| !matches!(secret.source, SecretSource::Env(_)) && !self.values.contains_key(&secret.source));
-        missing.map(|secret| secret.id.as_str())
+    /// What is wrong with the first secret of the build that has no value. A variable of the client's need not be set, as with
+    /// buildx.
+    pub fn missing(&self, build: &BuildPlan) -> Option<String> {
+        let secrets = build.options.secrets.values();
+        let mut without = secrets.filter(|secret| !self.values.contains_key(&secret.source));
+        without.find_map(|secret| match &secret.source {
+            SecretSource::Env(_) => None,
+            SecretSource::File(_) => {
+                Some(format!("the file of its secret `{}` was not there, or can't be read", secret.id))
+            }
+            SecretSource::Variable(name) => {
+                Some(format!("the variable `{name}` of its secret `{}` is not set", secret.id))
+            }
+        })
     }
 
     /// What stands for those of one build in keys: another value is another key, unless it only rotates.
