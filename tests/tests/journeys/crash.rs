@@ -104,7 +104,8 @@ fn a_command_whose_process_died_is_never_run_twice() {
     app.deploy(&[&format!("echo begun; sleep {seconds}"), "echo later"]);
     let watching = app.start_events(&["deploy"]);
     let job = watching.says("begun")["job"].as_str().unwrap().to_owned();
-    assert_eq!(process::running(&["sleep", &seconds]).len(), 1);
+    // The shell has said so before it starts it.
+    until("the command runs", SOON, || (process::running(&["sleep", &seconds]).len() == 1).then_some(()));
     kill_job(&service, &job);
     let run = watching.finish().expect(1);
     let error = &run.last("job.done")["error"];
