@@ -33,10 +33,12 @@ const SCHEME: &str = r"^docker-image(\+[a-z]+)?://";
 const LOOPBACK_NAMES: &str =
     r"([^/:]*\.)?localhost\.?|ip6-(localhost|loopback)|127(\.[0-9]+)*|0[0-9a-fx.]*|[0-9]+|\[[^/\]]*\]";
 
-/// The host and port of an `http` or `https` URL.
+/// The host and port of an `http` or `https` URL, where every parser reads the same: with a user, or `?` for the path's `/`, what
+/// is seen here need not be where an engine goes.
 pub fn authority(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
-    rest.split('/').next().filter(|authority| !authority.is_empty())
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    rest.split('/').next().filter(|authority| !authority.is_empty() && authority.bytes().all(plain))
 }
 
 /// Whether a URL's host is a name or number that reaches this machine, in any spelling, as far as its text tells.
@@ -137,6 +139,11 @@ mod tests {
             "http://a.localhost.",
             "http://2130706433:1/",
             "http://[::1]:9",
+            "http://user@127.0.0.1:9000/",
+            "http://127.0.0.1?x",
+            "http://127.0.0.1#x",
+            "http://s3.example.com\\@127.0.0.1",
+            "http://%6cocalhost",
             "x",
         ] {
             assert!(reaches_this_machine(here), "{here}");
