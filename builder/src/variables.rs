@@ -37,11 +37,11 @@ pub enum Scope {
 /// Who gets to see a variable's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VariableKind {
-    /// Whoever may use it; it is masked in what is shown.
+    /// Nobody so far. It may be given to clients that expand manifests once there is masking.
     Masked,
-    /// The same, and it is not masked.
+    /// Whoever may use it.
     Plain,
-    /// Nobody: only builds and commands get it.
+    /// Nobody: only builds get it.
     Secret,
 }
 

@@ -422,10 +422,10 @@ pub(crate) enum VariableCommand {
         /// Whose
         #[arg(long, value_enum)]
         scope: ScopeArg,
-        /// Its value is shown in lists, and not masked in logs
+        /// Its value is shown in lists
         #[arg(long, conflicts_with = "secret")]
         plain: bool,
-        /// Its value is for builds and commands only: no client gets it
+        /// Its value is for builds only: no client will ever get it
         #[arg(long)]
         secret: bool,
         /// Its name and value; with - as the value it comes from standard input

@@ -194,6 +194,8 @@ fn steps(
         files: &files,
         all: if build.no_cache { Some("no cache is used") } else { platform },
         runs: runs.as_deref(),
+        target: of_kind(InputKind::Target).next().map(|change| change.before.as_deref()),
+        no_cache: &build.options.no_cache_filter,
     };
     match rebuilt(&input, &changes) {
         Ok(steps) => Some(steps.into_iter().map(Rerun::from).collect()),

@@ -16,7 +16,7 @@ use super::{State, open};
 use crate::auth::Caller;
 use crate::jobs::explain::{Explained, Explanation, Last};
 use crate::names::Namespace;
-use crate::pipeline::cache_mounts::{Mount, MountsError};
+use crate::pipeline::cache_mounts::{Asked, Mount};
 use crate::pipeline::input::pieces::{PieceChange, PieceKind};
 
 /// Directory nodes in one request.
@@ -71,8 +71,9 @@ impl BuildService for Builds {
     ) -> Result<Response<api::ListCacheMountsResponse>, Status> {
         let (caller, request) = open(&self.0, request).await?;
         let (namespace, repository) = self.place(&caller, &request.namespace, &request.repository).await?;
-        let mounts = self.0.mounts.list(&namespace, repository.as_ref()).await.map_err(|error| from_mounts(&error))?;
-        Ok(Response::new(api::ListCacheMountsResponse { mounts: mounts.into_iter().map(Into::into).collect() }))
+        let asked = self.0.mounts.list(&namespace, repository.as_ref()).await.map_err(|error| internal(&error))?;
+        let mounts = asked.found.into_iter().map(Into::into).collect();
+        Ok(Response::new(api::ListCacheMountsResponse { mounts, engines_away: asked.away as u32 }))
     }
 
     async fn prune_cache_mounts(
@@ -83,8 +84,8 @@ impl BuildService for Builds {
         let (namespace, repository) = self.place(&caller, &request.namespace, &request.repository).await?;
         let unused_for = Duration::from_secs(request.unused_for_s);
         let pruned = self.0.mounts.prune(&namespace, repository.as_ref(), unused_for).await;
-        let (mounts, bytes) = pruned.map_err(|error| from_mounts(&error))?;
-        Ok(Response::new(api::PruneCacheMountsResponse { mounts, bytes }))
+        let Asked { found: (mounts, bytes), away } = pruned.map_err(|error| internal(&error))?;
+        Ok(Response::new(api::PruneCacheMountsResponse { mounts, bytes, engines_away: away as u32 }))
     }
 }
 
@@ -107,17 +108,6 @@ impl Builds {
         let image = self.0.registry.repository(&namespace, repository);
         let image = image.map_err(|error| Status::invalid_argument(error.to_string()))?;
         Ok((namespace, Some(image.repository().clone())))
-    }
-}
-
-fn from_mounts(error: &MountsError) -> Status {
-    match error {
-        // Which engine it is, is for admins to know.
-        MountsError::Engine { .. } => {
-            tracing::warn!(%error, "can't see to cache mounts");
-            Status::unavailable("an engine does not answer: try again later")
-        }
-        MountsError::Io(_) => internal(error),
     }
 }
 

@@ -165,14 +165,9 @@ impl Pool {
         failure.map_or(Ok(None), Err)
     }
 
-    /// All engines, those that take no builds too; which one can't be reached, and why.
-    pub async fn all(&self) -> Result<Vec<Engine>, (String, Error)> {
-        let mut engines = Vec::with_capacity(self.members.len());
-        for member in &self.members {
-            let failed = |error| (member.config.address.to_string(), error);
-            engines.push(member.connect().await.map_err(failed)?);
-        }
-        Ok(engines)
+    /// All engines, those that take no builds too; those that can't be reached as the error.
+    pub async fn all(&self) -> Vec<Result<Engine, Error>> {
+        futures::future::join_all(self.members.iter().map(Member::connect)).await
     }
 
     /// After something on it failed that may have been its fault: whether it is still there. One that isn't is avoided.

@@ -11,7 +11,8 @@ use super::{Engine, Error};
 
 /// How long an engine may take to count what it has, or to remove it.
 const USAGE_TIMEOUT: Duration = Duration::from_mins(1);
-const PRUNE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Shorter than who asks waits.
+const PRUNE_TIMEOUT: Duration = Duration::from_mins(4);
 /// BuildKit's word for them.
 const KIND: &str = "type==exec.cachemount";
 const WITH_ID: &str = " with id \"";

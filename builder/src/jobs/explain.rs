@@ -1,5 +1,6 @@
 //! What changed of a build's inputs since it was built last.
 
+use std::io;
 use std::path::Path;
 
 use slipway_manifest::ServiceName;
@@ -100,8 +101,10 @@ pub(super) async fn explain(
     data_dir: &Path,
 ) -> Explanation {
     let (build, service) = (question.build, question.build.service.clone());
-    let records = Records::new(data_dir, question.namespace);
-    let record = records.read(&question.plan.name, &service).unwrap_or_else(|error| {
+    let (records, application) = (Records::new(data_dir, question.namespace), question.plan.name.clone());
+    let of = service.clone();
+    let record = tokio::task::spawn_blocking(move || records.read(&application, &of)).await;
+    let record = record.map_err(io::Error::other).flatten().unwrap_or_else(|error| {
         tracing::warn!(build.service = %service, %error, "can't read what `{service}` was built from");
         None
     });

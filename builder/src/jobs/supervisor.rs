@@ -98,9 +98,9 @@ impl Jobs {
             self.inner.db.set_environment(&row.namespace, &row.environment, row.id, &seen.images).await?;
         }
         let failure = done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
-        self.finish(row.id, state, failure.as_ref()).await?;
+        // First: after a crash in between, the log says again how it ended, and nothing more of the specification is asked for.
         self.dir(row.id).forget_spec();
-        Ok(())
+        self.finish(row.id, state, failure.as_ref()).await
     }
 
     /// The job's process is gone without a word.

@@ -29,7 +29,7 @@ use super::process::JobLock;
 use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
 use super::{Jobs, JobsError, io};
-use crate::auth::Caller;
+use crate::auth::{Caller, JOB_USER};
 use crate::names::{JobId, Namespace};
 use crate::pipeline::logins;
 use crate::pipeline::secrets::{Secrets, needed};
@@ -173,8 +173,13 @@ impl Jobs {
         mut secrets: Secrets,
     ) -> Result<Secrets, JobsError> {
         let needed = needed(plan);
-        if needed.is_empty() {
-            return Ok(secrets);
+        let Some(first) = needed.first() else { return Ok(secrets) };
+        // What a command was given is in its own plan; with its token it gets no more.
+        if caller.user.starts_with(JOB_USER) {
+            return Err(JobsError::Invalid(format!(
+                "{}: a job can't use the service's variable `{}`, only who submits from outside",
+                first.by, first.variable
+            )));
         }
         let variables =
             Variables::open(self.inner.db.clone(), &self.inner.data_dir).map_err(io("read the key of variables"))?;
@@ -213,9 +218,9 @@ impl Jobs {
             return Err(JobsError::Invalid("request_id: expected 1 to 128 characters".to_owned()));
         }
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
-        let secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
-        let mut ahead = Ahead::default();
+        let (mut ahead, mut secrets) = (Ahead::default(), secrets);
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
+            secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
             let asked = Asked {
                 plan: &plan,
                 builds: &builds,

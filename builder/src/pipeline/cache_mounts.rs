@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use slipway_registry_client::{ImageRef, RepositoryName};
 
 use super::cache_scope::CacheScope;
@@ -28,20 +29,13 @@ pub struct Mount {
     pub in_use: bool,
 }
 
-/// Why they can't be listed or pruned.
-#[derive(Debug, thiserror::Error)]
-pub enum MountsError {
-    /// What keeps namespaces apart, or what was built, can't be read.
-    #[error("read the service's folder: {0}")]
-    Io(#[from] io::Error),
-    /// An engine failed.
-    #[error("engine {engine}: {source}")]
-    Engine {
-        /// Which.
-        engine: String,
-        /// Why.
-        source: Box<buildkit::Error>,
-    },
+/// What came of asking the engines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked<T> {
+    /// What those gave that answered.
+    pub found: T,
+    /// How many did not.
+    pub away: usize,
 }
 
 /// The cache mounts of all namespaces.
@@ -62,28 +56,38 @@ impl CacheMounts {
         &self,
         namespace: &Namespace,
         repository: Option<&RepositoryName>,
-    ) -> Result<Vec<Mount>, MountsError> {
+    ) -> io::Result<Asked<Vec<Mount>>> {
         let scope = CacheScope::open(&self.data_dir)?;
-        let (prefix, known) =
-            (prefix(&scope, namespace, repository), self.repositories(&scope, namespace, repository)?);
-        let mut found: BTreeMap<(Option<RepositoryName>, String, String), Mount> = BTreeMap::new();
-        for engine in self.engines().await? {
-            let mounts = engine.cache_mounts(&prefix).await.map_err(|source| failed(&engine, source))?;
-            for mount in mounts {
-                let repository = known.get(&mount.owner).cloned();
-                let entry = found.entry((repository.clone(), mount.id.clone(), mount.owner)).or_insert_with(|| Mount {
-                    repository,
-                    id: mount.id.clone(),
-                    bytes: 0,
-                    used: None,
-                    in_use: false,
-                });
-                entry.bytes += mount.bytes;
-                entry.used = entry.used.max(mount.used);
-                entry.in_use |= mount.in_use;
-            }
+        let prefix = prefix(&scope, namespace, repository);
+        let (records, of, asked_for) =
+            (Records::new(&self.data_dir, namespace), namespace.clone(), repository.cloned());
+        let known = tokio::task::spawn_blocking(move || {
+            let built = records.images()?.into_iter().filter_map(|image| image.parse::<ImageRef>().ok());
+            let all = built.map(|image| image.repository().clone()).chain(asked_for);
+            Ok::<BTreeMap<_, _>, io::Error>(all.map(|name| (scope.mounts(&of, &name), name)).collect())
+        });
+        let known = known.await.map_err(io::Error::other)??;
+        let asked = self
+            .ask(move |engine| {
+                let prefix = prefix.clone();
+                async move { engine.cache_mounts(&prefix).await }
+            })
+            .await;
+        let mut mounts: BTreeMap<(Option<RepositoryName>, String, String), Mount> = BTreeMap::new();
+        for mount in asked.found.into_iter().flatten() {
+            let repository = known.get(&mount.owner).cloned();
+            let entry = mounts.entry((repository.clone(), mount.id.clone(), mount.owner)).or_insert_with(|| Mount {
+                repository,
+                id: mount.id.clone(),
+                bytes: 0,
+                used: None,
+                in_use: false,
+            });
+            entry.bytes += mount.bytes;
+            entry.used = entry.used.max(mount.used);
+            entry.in_use |= mount.in_use;
         }
-        Ok(found.into_values().collect())
+        Ok(Asked { found: mounts.into_values().collect(), away: asked.away })
     }
 
     /// Removes those of a namespace, or of one of its repositories, that no step has had for so long; gives how many, and their
@@ -93,33 +97,39 @@ impl CacheMounts {
         namespace: &Namespace,
         repository: Option<&RepositoryName>,
         unused_for: Duration,
-    ) -> Result<(u64, u64), MountsError> {
+    ) -> io::Result<Asked<(u64, u64)>> {
         let prefix = prefix(&CacheScope::open(&self.data_dir)?, namespace, repository);
-        let (mut count, mut bytes) = (0, 0);
-        for engine in self.engines().await? {
-            let removed = engine.prune_cache_mounts(&prefix, unused_for).await;
-            let removed = removed.map_err(|source| failed(&engine, source))?;
-            (count, bytes) = (count + removed.0, bytes + removed.1);
+        let asked = self
+            .ask(move |engine| {
+                let prefix = prefix.clone();
+                async move { engine.prune_cache_mounts(&prefix, unused_for).await }
+            })
+            .await;
+        let (counts, bytes): (Vec<u64>, Vec<u64>) = asked.found.into_iter().unzip();
+        Ok(Asked { found: (counts.iter().sum(), bytes.iter().sum()), away: asked.away })
+    }
+
+    /// All engines at the same time: one that is away is no reason to hear nothing of the others.
+    async fn ask<T, A>(&self, question: impl Fn(Engine) -> A) -> Asked<Vec<T>>
+    where
+        A: Future<Output = Result<T, buildkit::Error>>,
+    {
+        let mut asked = Asked { found: Vec::new(), away: 0 };
+        let mut asking = Vec::new();
+        for engine in self.pool.all().await {
+            asking.push(engine.map(&question));
         }
-        Ok((count, bytes))
-    }
-
-    async fn engines(&self) -> Result<Vec<Engine>, MountsError> {
-        let engines = self.pool.all().await;
-        engines.map_err(|(engine, source)| MountsError::Engine { engine, source: Box::new(source) })
-    }
-
-    /// What the owners of mounts are called, as far as builds are remembered.
-    fn repositories(
-        &self,
-        scope: &CacheScope,
-        namespace: &Namespace,
-        named: Option<&RepositoryName>,
-    ) -> Result<BTreeMap<String, RepositoryName>, MountsError> {
-        let records = Records::new(&self.data_dir, namespace).all()?;
-        let built = records.iter().filter_map(|record| record.image.parse::<ImageRef>().ok());
-        let all = built.map(|image| image.repository().clone()).chain(named.cloned());
-        Ok(all.map(|name| (scope.mounts(namespace, &name), name)).collect())
+        let answers = asking.into_iter().map(|asking| async move { asking?.await });
+        for answer in join_all(answers).await {
+            match answer {
+                Ok(answer) => asked.found.push(answer),
+                Err(error) => {
+                    tracing::warn!(%error, "can't see to an engine's cache mounts");
+                    asked.away += 1;
+                }
+            }
+        }
+        asked
     }
 }
 
@@ -128,8 +138,4 @@ fn prefix(scope: &CacheScope, namespace: &Namespace, repository: Option<&Reposit
         Some(repository) => scope.mounts(namespace, repository),
         None => scope.mounts_of(namespace),
     }
-}
-
-fn failed(engine: &Engine, source: buildkit::Error) -> MountsError {
-    MountsError::Engine { engine: engine.address().to_string(), source: Box::new(source) }
 }

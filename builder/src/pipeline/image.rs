@@ -1,11 +1,12 @@
 //! One build of the plan: skipped where that is allowed, else built and pushed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures::future::{Either, select};
 use secrecy::ExposeSecret as _;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
@@ -13,7 +14,6 @@ use slipway_proto::v1::{
     BuildDone, BuildExported, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning,
 };
 use slipway_registry_client::ImageRef;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::Pipeline;
@@ -21,12 +21,9 @@ use super::attributes;
 use super::contexts;
 use super::failure::Failure;
 use super::frontend;
-use super::held_keys::HeldKey;
-use super::input::pieces::Piece;
 use super::input::{Before, Found, Inputs};
 use super::locks::{Alone, SharedKey};
 use super::logins;
-use super::records::{Record, Records};
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
@@ -36,12 +33,9 @@ use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
 use crate::buildkit::session::exports::Exports;
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
-use crate::buildkit::session::ssh::{Agents, Dial};
 use crate::buildkit::solve::{self, ImageBuild};
 use crate::jobs;
-use crate::jobs::spec::BuildRoots;
 use crate::registry::BaseImages;
-use crate::store::db::now_ms;
 
 const CLIPPED: &str = "the engine cuts the output of steps: start it with BUILDKIT_STEP_LOG_MAX_SIZE=-1 and \
                        BUILDKIT_STEP_LOG_MAX_SPEED=-1 in its environment to have all of it";
@@ -158,8 +152,16 @@ impl Pipeline {
             result
         };
         // What it is built from, to tell later what changed.
-        let pieces = inputs.pieces(&bases, &self.cache_scope);
-        let (result, tail, pieces) = tokio::join!(building, telling, pieces);
+        let ((result, tail), pieces) = {
+            let pieces = pin!(inputs.pieces(&bases, &self.cache_scope));
+            let solved = pin!(async { tokio::join!(building, telling) });
+            match select(solved, pieces).await {
+                Either::Left((solved, pieces)) if solved.0.is_ok() => (solved, self.unless_cancelled(pieces).await?),
+                // Nobody waits for what is of no use.
+                Either::Left((solved, _)) => (solved, Vec::new()),
+                Either::Right((pieces, solved)) => (solved.await, pieces),
+            }
+        };
         if let Some(message) = files.refused() {
             return Err(Failure::Context { service: build.service.clone(), message });
         }
@@ -188,45 +190,6 @@ impl Pipeline {
             size,
         }));
         Ok((image, targets))
-    }
-
-    /// Notes what an image was built from. Nothing depends on it.
-    fn record(&self, build: &BuildPlan, roots: &BuildRoots, image: &ImageRef, pieces: Vec<Piece>) {
-        let records = Records::new(&self.data_dir, &self.spec.namespace);
-        let (job, time, image) = (self.spec.job, now_ms(), image.to_string());
-        let record = Record { job, time, image, roots: roots.clone(), pieces };
-        if let Err(error) = records.write(&self.spec.plan.name, &build.service, &record) {
-            tracing::warn!(build.service = %build.service, %error, "can't note what `{}` was built from", build.service);
-        }
-    }
-
-    /// The SSH agents for it: the caller's, and those of keys that the service keeps, as long as these are not dropped.
-    async fn agents(&self, build: &BuildPlan) -> Result<(Agents, BTreeMap<String, HeldKey>), Failure> {
-        let mut held = BTreeMap::new();
-        for agent in build.options.ssh.values() {
-            let Some(name) = &agent.variable else { continue };
-            let failed = |problem: String| {
-                let (service, id) = (build.service.clone(), agent.id.clone());
-                Failure::SshKey { service, id, message: format!("variable `{name}`: {problem}") }
-            };
-            let key = self.secrets.variable(name).ok_or_else(|| failed("it is not set".to_owned()))?;
-            let started = self.unless_cancelled(HeldKey::start(key.expose_secret())).await?;
-            let key = started.map_err(|error| failed(error.to_string()))?;
-            held.insert(agent.id.clone(), key);
-        }
-        let sockets: BTreeMap<String, PathBuf> =
-            held.iter().map(|(id, key)| (id.clone(), key.socket().to_owned())).collect();
-        let (data_dir, job) = (self.data_dir.clone(), self.spec.job);
-        let dial: Dial = Arc::new(move |id, connect| {
-            let (data_dir, socket) = (data_dir.clone(), sockets.get(&id).cloned());
-            Box::pin(async move {
-                match socket {
-                    Some(socket) => UnixStream::connect(socket).await,
-                    None => jobs::agents::dial(&data_dir, job, &id, connect).await,
-                }
-            })
-        });
-        Ok((Agents::new(build.options.ssh.keys().cloned().collect(), dial), held))
     }
 
     /// Where the engine sends what the caller wants.

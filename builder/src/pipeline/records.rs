@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use slipway_manifest::ServiceName;
+use slipway_manifest::plan::BuildPlan;
+use slipway_registry_client::ImageRef;
 
+use super::Pipeline;
 use super::input::pieces::Piece;
 use crate::jobs::spec::BuildRoots;
 use crate::names::{JobId, Namespace};
 use crate::private_file::{create_private_dir, write_private};
+use crate::store::db::now_ms;
 
 /// Records of one namespace; the oldest go.
 const MAX_RECORDS: usize = 1000;
@@ -37,6 +41,18 @@ pub struct Record {
 #[derive(Debug, Clone)]
 pub struct Records(PathBuf);
 
+impl Pipeline {
+    /// Notes what an image was built from. Nothing depends on it.
+    pub(super) fn record(&self, build: &BuildPlan, roots: &BuildRoots, image: &ImageRef, pieces: Vec<Piece>) {
+        let records = Records::new(&self.data_dir, &self.spec.namespace);
+        let (job, time, image) = (self.spec.job, now_ms(), image.to_string());
+        let record = Record { job, time, image, roots: roots.clone(), pieces };
+        if let Err(error) = records.write(&self.spec.plan.name, &build.service, &record) {
+            tracing::warn!(build.service = %build.service, %error, "can't note what `{}` was built from", build.service);
+        }
+    }
+}
+
 impl Records {
     /// Those under this data directory.
     pub fn new(data_dir: &Path, namespace: &Namespace) -> Self {
@@ -57,13 +73,10 @@ impl Records {
         if is_new { self.bound() } else { Ok(()) }
     }
 
-    /// All that can be read.
-    pub fn all(&self) -> io::Result<Vec<Record>> {
-        let mut records = Vec::new();
-        for (_, path) in self.files()? {
-            records.extend(read(&path).ok().flatten());
-        }
-        Ok(records)
+    /// The images of all that can be read, by digest.
+    pub fn images(&self) -> io::Result<Vec<String>> {
+        let records = self.files()?.into_iter().filter_map(|(_, path)| read(&path).ok().flatten());
+        Ok(records.map(|record| record.image).collect())
     }
 
     fn bound(&self) -> io::Result<()> {
@@ -135,7 +148,7 @@ mod tests {
         assert_eq!(dev.read("shop", &service("web")).unwrap().unwrap().pieces[0].value, "2");
         assert!(dev.read("other", &service("web")).unwrap().is_none());
         assert!(of("ops").read("shop", &service("web")).unwrap().is_none());
-        assert_eq!((dev.all().unwrap().len(), of("ops").all().unwrap().len()), (2, 0));
+        assert_eq!((dev.images().unwrap().len(), of("ops").images().unwrap().len()), (2, 0));
         fs::write(dev.file("shop", &service("web")), "{").unwrap();
         assert!(dev.read("shop", &service("web")).unwrap().is_none(), "of another version");
     }

@@ -45,7 +45,8 @@ pub(crate) async fn run(command: CacheCommand, settings: &Settings) -> Result<Ex
             let request = PruneCacheMountsRequest { namespace, repository, unused_for_s };
             let pruned = session.client.builds().prune_cache_mounts(timed(request, LONG_CALL)).await;
             let pruned = pruned.map_err(|status| session.client.error(&status))?.into_inner();
-            let Pruned { mounts, bytes } = Pruned { mounts: pruned.mounts, bytes: pruned.bytes };
+            warn_of(pruned.engines_away, "what they have may still be there");
+            let (mounts, bytes) = (pruned.mounts, pruned.bytes);
             match settings.output {
                 Output::Json => output::print_json(&Pruned { mounts, bytes })?,
                 Output::Plain => output::print(format_args!("{mounts} removed, {}\n", output::size(bytes)))?,
@@ -55,10 +56,18 @@ pub(crate) async fn run(command: CacheCommand, settings: &Settings) -> Result<Ex
     Ok(ExitStatus::Done)
 }
 
+fn warn_of(away: u32, what: &str) {
+    if away > 0 {
+        output::warn(format_args!("{away} of the service's engines did not answer: {what}"));
+    }
+}
+
 async fn list(session: &Session, repository: String, settings: &Settings) -> Result<()> {
     let request = ListCacheMountsRequest { namespace: session.namespace.clone(), repository };
     let answer = session.client.builds().list_cache_mounts(timed(request, LONG_CALL)).await;
-    let mounts = answer.map_err(|status| session.client.error(&status))?.into_inner().mounts;
+    let answer = answer.map_err(|status| session.client.error(&status))?.into_inner();
+    warn_of(answer.engines_away, "what they have is not here");
+    let mounts = answer.mounts;
     let mut table = Table::new(["REPOSITORY", "ID", "SIZE", "USED"]);
     for mount in &mounts {
         let view = View::from(mount);

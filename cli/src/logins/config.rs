@@ -27,8 +27,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Config {
-    auths: BTreeMap<String, Entry>,
+    #[serde(deserialize_with = "or_nothing")]
+    auths: BTreeMap<String, Option<Entry>>,
+    #[serde(deserialize_with = "or_nothing")]
     cred_helpers: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_nothing")]
     creds_store: String,
 }
 
@@ -36,11 +39,21 @@ pub(super) struct Config {
 #[serde(default)]
 struct Entry {
     /// `user:password` in base64; stands above the two.
+    #[serde(deserialize_with = "or_nothing")]
     auth: String,
+    #[serde(deserialize_with = "or_nothing")]
     username: String,
+    #[serde(deserialize_with = "or_nothing")]
     password: String,
+    #[serde(deserialize_with = "or_nothing")]
     identitytoken: String,
+    #[serde(deserialize_with = "or_nothing")]
     registrytoken: String,
+}
+
+/// `null` is as good as nothing, as Go reads it.
+fn or_nothing<'de, T: Default + Deserialize<'de>, D: serde::Deserializer<'de>>(value: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// Where the login for a registry is.
@@ -87,7 +100,7 @@ impl Config {
         // Old versions wrote URLs.
         let entry =
             exact.or_else(|| self.auths.iter().find(|(key, _)| keys.contains(&host_of(key))).map(|(_, entry)| entry));
-        entry.map_or(Source::None, Entry::source)
+        entry.and_then(Option::as_ref).map_or(Source::None, Entry::source)
     }
 }
 

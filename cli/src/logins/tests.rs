@@ -27,8 +27,10 @@ fn each_form_of_the_file_is_read() {
         "https://e.example/v2/": {"auth": "bWU6cGFzczp3b3Jk"},
         "https://index.docker.io/v1/": {"auth": "bWU6cGFzczp3b3Jk"},
         "empty.example": {},
+        "null.example": null,
+        "f.example": {"auth": "bWU6cGFzczp3b3Jk", "identitytoken": null},
         "bad.example": {"auth": "%%%"}
-    }, "other": {"things": [1]}}"#;
+    }, "credHelpers": null, "credsStore": null, "other": {"things": [1]}}"#;
     let password = |user: &str, secret: &str| Some((LoginKind::Password, user.to_owned(), secret.to_owned()));
     let token = |kind, secret: &str| Some((kind, String::new(), secret.to_owned()));
     assert_eq!(found(auths, "a.example"), password("me", "pass:word"));
@@ -37,7 +39,8 @@ fn each_form_of_the_file_is_read() {
     assert_eq!(found(auths, "d.example"), token(LoginKind::RegistryToken, "of registry"));
     assert_eq!(found(auths, "e.example"), password("me", "pass:word"));
     assert_eq!(found(auths, "docker.io"), password("me", "pass:word"));
-    for none in ["empty.example", "b.example", "index.docker.io.example", "example"] {
+    assert_eq!(found(auths, "f.example"), password("me", "pass:word"));
+    for none in ["empty.example", "null.example", "b.example", "index.docker.io.example", "example"] {
         assert_eq!(found(auths, none), None, "{none}");
     }
     let (kind, problem, _) = found(auths, "bad.example").unwrap();

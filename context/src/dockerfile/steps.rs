@@ -33,6 +33,10 @@ pub struct Changes<'a> {
     pub all: Option<&'a str>,
     /// What RUN steps depend on.
     pub runs: Option<&'a str>,
+    /// The target of that build, if it is another one.
+    pub target: Option<Option<&'a str>>,
+    /// Stages that take nothing from a cache.
+    pub no_cache: &'a [String],
 }
 
 /// A step that runs again.
@@ -81,6 +85,12 @@ pub fn rebuilt(input: &Input<'_>, changes: &Changes<'_>) -> Result<Vec<Step>, Un
     let target = target(&dockerfile, &names, input.target);
     let target = target.ok_or_else(|| Unknown { reason: "the target is no stage".to_owned(), line: 1 })?;
     let needed = reachable(&dockerfile, &names, &bases, target);
+    // Stages that the target of before did not need are as new.
+    let before_it = changes.target.and_then(|before| super::interpret::target(&dockerfile, &names, before));
+    let were_needed = before_it.map(|before| reachable(&dockerfile, &names, &bases, before));
+    let was_needed = |index: usize| {
+        were_needed.as_ref().is_none_or(|needed| needed[index]) && (changes.target.is_none() || before_it.is_some())
+    };
     let mut rebuilt =
         Rebuilt { changes, names: &names, stages: &dockerfile.stages, again: BTreeSet::new(), steps: Vec::new() };
     let mut left: BTreeMap<usize, (Scope, Environment)> = BTreeMap::new();
@@ -95,6 +105,7 @@ pub fn rebuilt(input: &Input<'_>, changes: &Changes<'_>) -> Result<Vec<Step>, Un
         let walk = Walk { dockerfile: &dockerfile, input, global: &global, names: &names, scope, found: &mut ignored };
         let known = before.as_ref().map(|before| like(before, &all[index], index));
         let known = known.map_or(Known::Nothing, |stage| stage.map_or(Known::New, Known::Lines));
+        let known = if was_needed(index) { known } else { Known::New };
         let then = rebuilt.stage(index, &bases[index], &all[index].lines, walk, environment, known);
         debug_assert_eq!(stage.instructions.len() + 1, all[index].lines.len());
         left.insert(index, then);
@@ -323,7 +334,7 @@ impl Rebuilt<'_, '_> {
             return (walk.scope, environment);
         };
         let is_new = known.is_new(from, &mut |_| {});
-        let mut last = self.why_from(base, from, is_new).map(|why| self.step(index, from, why));
+        let mut last = self.why_from(stage, base, from, is_new).map(|why| self.step(index, from, why));
         for (instruction, line) in stage.instructions.iter().zip(lines) {
             let is_new = known.is_new(line, &mut |gone| environment.differs(&format!("`{}` is gone", gone.first)));
             walk.instruction(instruction);
@@ -351,9 +362,13 @@ impl Rebuilt<'_, '_> {
         line.number
     }
 
-    fn why_from(&self, base: &Base, line: &Line, is_new: bool) -> Option<Why> {
+    fn why_from(&self, stage: &Stage<'_>, base: &Base, line: &Line, is_new: bool) -> Option<Why> {
         if let Some(all) = self.changes.all {
             return Some(Why::Other(all.to_owned()));
+        }
+        let is_named = |name: &String| self.changes.no_cache.iter().any(|stage| stage.eq_ignore_ascii_case(name));
+        if stage.name.as_ref().is_some_and(is_named) {
+            return Some(Why::Other("no cache is used".to_owned()));
         }
         match base {
             Base::Stage(other) => self.other_stage(*other).map(Why::Stage).or(is_new.then_some(Why::Text)),
@@ -459,6 +474,20 @@ COPY docs /docs
 CMD [\"/out\"]
 ";
 
+    fn nothing() -> Changes<'static> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        Changes {
+            before: None,
+            args: &NONE,
+            images: &NONE,
+            files: &[],
+            all: None,
+            runs: None,
+            target: None,
+            no_cache: &[],
+        }
+    }
+
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
@@ -475,14 +504,14 @@ CMD [\"/out\"]
         let files = strings(files);
         let [args, images] = [args, images].map(|names| strings(names).into_iter().collect());
         let (args, images) = (&args, &images);
-        let changes = Changes { before: Some(TEXT), args, images, files: &files, all: None, runs: None };
+        let changes = Changes { before: Some(TEXT), args, images, files: &files, ..nothing() };
         again(TEXT, &changes)
     }
 
     fn edited(from: &str, to: &str) -> Vec<String> {
         assert!(TEXT.contains(from));
         let none = BTreeSet::new();
-        let changes = Changes { before: Some(TEXT), args: &none, images: &none, files: &[], all: None, runs: None };
+        let changes = Changes { before: Some(TEXT), args: &none, images: &none, ..nothing() };
         again(&TEXT.replacen(from, to, 1), &changes)
     }
 
@@ -520,7 +549,7 @@ CMD [\"/out\"]
         assert_eq!(edited("WORKDIR /src", "USER 1000\nWORKDIR /src")[0], "10: `USER 1000` changed");
         let text = "FROM scratch\nARG DIR\nENV TO=/x/$DIR\nCOPY a ${TO:-/y}/\nCOPY b /b\n";
         let (args, none) = (BTreeSet::from(["DIR".to_owned()]), BTreeSet::new());
-        let changes = Changes { before: Some(text), args: &args, images: &none, files: &[], all: None, runs: None };
+        let changes = Changes { before: Some(text), args: &args, images: &none, ..nothing() };
         assert_eq!(again(text, &changes), ["4: variable `TO` changed", "5: after line 4"]);
     }
 
@@ -550,7 +579,7 @@ CMD [\"/out\"]
         let (args, none) = (BTreeMap::from([("OKTETO_BUILD_BASE_IMAGE".to_owned(), None)]), BTreeSet::new());
         let others = BTreeSet::from(["OKTETO_BUILD_BASE_IMAGE".to_owned()]);
         let input = Input { text, target: None, args: &args, platforms: &[] };
-        let changes = Changes { before: Some(text), args: &others, images: &none, files: &[], all: None, runs: None };
+        let changes = Changes { before: Some(text), args: &others, images: &none, ..nothing() };
         let steps = rebuilt(&input, &changes).unwrap();
         assert_eq!(steps[0].why, Why::Environment("argument `OKTETO_BUILD_BASE_IMAGE` changed".to_owned()));
         assert_eq!((steps.len(), steps[1].line), (2, 3));
@@ -563,9 +592,8 @@ CMD [\"/out\"]
             before: Some(TEXT),
             args: &none,
             images: &none,
-            files: &[],
-            all: None,
             runs: Some("option `network` changed"),
+            ..nothing()
         };
         let found = again(TEXT, &changes);
         assert_eq!(found[..2], ["3: option `network` changed", "5: stage base changed"]);
@@ -578,10 +606,27 @@ CMD [\"/out\"]
     }
 
     #[test]
+    fn another_target_makes_its_own_stages_new_and_stages_without_cache_run_again() {
+        let (args, text) = (BTreeMap::new(), format!("{TEXT}FROM base AS other\nRUN lint\n"));
+        let steps = |changes: &Changes<'_>, target| {
+            let input = Input { text: &text, target, args: &args, platforms: &[] };
+            let steps = rebuilt(&input, changes).unwrap();
+            steps.iter().map(|step| format!("{}: {}", step.line, step.why)).collect::<Vec<_>>()
+        };
+        let changes = Changes { before: Some(&text), ..nothing() };
+        assert_eq!(steps(&changes, Some("other")), [""; 0]);
+        let from_build = Changes { target: Some(Some("build")), ..changes };
+        assert_eq!(steps(&from_build, Some("other")), ["20: its line changed", "21: its line changed"]);
+        assert_eq!(steps(&Changes { target: Some(Some("other")), ..changes }, Some("base")), [""; 0]);
+        let filtered = Changes { no_cache: &["Other".to_owned()], ..changes };
+        assert_eq!(steps(&filtered, None), ["20: no cache is used", "21: after line 20"]);
+    }
+
+    #[test]
     fn what_a_here_document_holds_counts() {
         let text = "FROM scratch\nCOPY <<EOF /x\none\nEOF\nCOPY a /a\n";
         let none = BTreeSet::new();
-        let changes = Changes { before: Some(text), args: &none, images: &none, files: &[], all: None, runs: None };
+        let changes = Changes { before: Some(text), args: &none, images: &none, ..nothing() };
         assert_eq!(again(text, &changes), [""; 0]);
         assert_eq!(again(&text.replace("one", "two"), &changes), ["2: its line changed", "5: after line 2"]);
     }

@@ -2668,6 +2668,9 @@ pub struct ListCacheMountsResponse {
     /// By repository and id.
     #[prost(message, repeated, tag = "1")]
     pub mounts: ::prost::alloc::vec::Vec<CacheMount>,
+    /// Engines that did not answer: what they have is not in it.
+    #[prost(uint32, tag = "2")]
+    pub engines_away: u32,
 }
 /// A folder of `RUN --mount=type=cache`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2702,6 +2705,9 @@ pub struct PruneCacheMountsResponse {
     pub mounts: u64,
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+    /// Engines that did not answer, or failed: what they have may still be there.
+    #[prost(uint32, tag = "3")]
+    pub engines_away: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4822,10 +4828,10 @@ impl VariableScope {
 #[repr(i32)]
 pub enum VariableKind {
     Unspecified = 0,
-    /// Masked where it is shown.
+    /// No client gets it in this version.
     Masked = 1,
     Plain = 2,
-    /// Write-only: builds and commands get it, no client does.
+    /// Write-only: builds get it, and no client ever will.
     Secret = 3,
 }
 impl VariableKind {

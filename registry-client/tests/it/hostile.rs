@@ -68,17 +68,20 @@ async fn content_that_is_not_what_was_asked_for_is_refused() {
     assert!(matches!(result, Err(RegistryError::DigestMismatch { .. })), "{result:?}");
 }
 
+/// An image, and what is answered where a token opens it.
+fn behind_tokens(host: &str, token: &[u8]) -> (ImageRef, Vec<Vec<u8>>) {
+    let image = format!("{host}/a/b:1").parse().expect("reference");
+    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
+    let found = format!("docker-content-digest: {}\r\n", Digest::of(b"x"));
+    let answers =
+        [("401 Unauthorized", challenge.as_str(), &b""[..]), ("200 OK", "", token), ("200 OK", found.as_str(), b"")];
+    (image, answers.map(|(status, headers, body)| answer(status, headers, body)).to_vec())
+}
+
 #[tokio::test]
 async fn tokens_are_fetched_with_the_scope_and_used() {
     let (listener, host) = server().await;
-    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
-    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
-    let found = format!("docker-content-digest: {}\r\n", Digest::of(b"x"));
-    let answers = vec![
-        answer("401 Unauthorized", &challenge, b""),
-        answer("200 OK", "", br#"{"token":"minted"}"#),
-        answer("200 OK", &found, b""),
-    ];
+    let (image, answers) = behind_tokens(&host, br#"{"token":"minted"}"#);
     let (client, auth) = (client(), Auth::basic("me", "secret"));
     let (requests, result) = tokio::join!(serve(listener, answers), client.resolve_digest(&image, &auth));
     assert_eq!(result.expect("resolve"), Some(Digest::of(b"x")));
@@ -91,14 +94,7 @@ async fn tokens_are_fetched_with_the_scope_and_used() {
 #[tokio::test]
 async fn an_identity_token_is_exchanged_and_goes_to_the_token_server_only() {
     let (listener, host) = server().await;
-    let image: ImageRef = format!("{host}/a/b:1").parse().expect("reference");
-    let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
-    let found = format!("docker-content-digest: {}\r\n", Digest::of(b"x"));
-    let answers = vec![
-        answer("401 Unauthorized", &challenge, b""),
-        answer("200 OK", "", br#"{"access_token":"minted"}"#),
-        answer("200 OK", &found, b""),
-    ];
+    let (image, answers) = behind_tokens(&host, br#"{"access_token":"minted"}"#);
     let (client, auth) = (client(), Auth::identity("refresh"));
     let (requests, result) = tokio::join!(serve(listener, answers), client.resolve_digest(&image, &auth));
     assert_eq!(result.expect("resolve"), Some(Digest::of(b"x")));

@@ -143,17 +143,23 @@ fn a_revoked_token_opens_nothing_any_more() {
 fn a_jobs_own_token_ends_with_the_job_and_opens_its_namespace_only() {
     let service = Service::shared();
     let (team, other) = (service.team(), service.team());
+    team.slipway(["variable", "set", "--scope", "namespace", "--secret", "KEPT=1"]).ok();
     let app = team.project();
     app.deploy(&[&format!(
         "echo token=$OKTETO_TOKEN; slipway job list --output json | grep -c running; slipway -n {} job list >/dev/null 2>&1; \
          echo other=$?; slipway namespace create stolen >/dev/null 2>&1; echo admin=$?; slipway variable list >/dev/null 2>&1; \
-         echo variables=$?",
+         echo variables=$?; mkdir x; echo FROM scratch >x/Dockerfile; \
+         slipway build -t okteto.dev/x --secret id=a,variable=KEPT x 2>&1 | grep -o \"a job can't use the service's variable\"",
         other.namespace
     )]);
     let run = app.events(&["deploy"]).ok();
     let said = run.said();
     let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines[1..], ["1", "other=3", "admin=3", "variables=3"], "{said}");
+    assert_eq!(
+        lines[1..],
+        ["1", "other=3", "admin=3", "variables=3", "a job can't use the service's variable"],
+        "{said}"
+    );
     let late = team.with_token(lines[0].strip_prefix("token=").unwrap());
     slipway_journeys::wait::until("the job's token ends with it", slipway_journeys::wait::SOON, || {
         (late.slipway(["job", "list"]).status == 3).then_some(())

@@ -1,4 +1,4 @@
-//! SSH agents by id (`moby.sshforward.v1`): a raw connection for each that a step makes.
+//! SSH agents by id (`moby.sshforward.v1`): a connection for each that a step makes, for what it may ask ([`guard`]).
 
 use std::fmt;
 use std::io;
@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::sshforward::v1 as api;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+mod guard;
 
 /// The id's key in a call's metadata (BuildKit, `session/sshforward/ssh.go`).
 const ID: &str = "buildkit.ssh.id";
@@ -19,7 +21,7 @@ const ID: &str = "buildkit.ssh.id";
 const DEFAULT: &str = "default";
 /// BuildKit's own clients send pieces of this size.
 const PIECE: usize = 32 << 10;
-/// Pieces on their way to a step.
+/// Answers on their way to a step.
 const QUEUE: usize = 8;
 
 /// Connects to an agent; without `connect` it only finds out whether that can be had.
@@ -68,26 +70,21 @@ impl api::ssh_server::Ssh for Agents {
 
     async fn forward_agent(&self, request: Request<Streaming<api::BytesMessage>>) -> Result<Response<Pieces>, Status> {
         let id = request.metadata().get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-        let (mut from_agent, mut to_agent) = self.connect(&id, true).await?.into_split();
-        let mut from_step = request.into_inner();
-        let (to_step, pieces) = mpsc::channel(QUEUE);
+        let agent = self.connect(&id, true).await?;
+        let from_step =
+            request.into_inner().map(|message| message.map(|message| message.data).map_err(io::Error::other));
+        let (to_step, answers) = mpsc::channel(QUEUE);
         tokio::spawn(async move {
-            while let Ok(Some(message)) = from_step.message().await {
-                if to_agent.write_all(&message.data).await.is_err() {
-                    return;
-                }
-            }
-            let _ = to_agent.shutdown().await;
-        });
-        tokio::spawn(async move {
-            let mut piece = vec![0; PIECE];
-            while let Ok(count @ 1..) = from_agent.read(&mut piece).await {
-                let data = piece.get(..count).unwrap_or_default().to_vec();
-                if to_step.send(Ok(api::BytesMessage { data })).await.is_err() {
-                    return;
-                }
+            if let Err(error) = guard::pass(from_step, agent, to_step).await {
+                tracing::debug!(%error, "a step's connection to an SSH agent ended badly");
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
+        // An answer may be longer than a message.
+        let pieces = ReceiverStream::new(answers).flat_map(|answer: Vec<u8>| {
+            let pieces: Vec<_> =
+                answer.chunks(PIECE).map(|data| Ok(api::BytesMessage { data: data.to_vec() })).collect();
+            futures::stream::iter(pieces)
+        });
+        Ok(Response::new(Box::pin(pieces)))
     }
 }
