@@ -32,6 +32,7 @@ use crate::buildkit::gateway::{ContainerMount, Gateway, Process};
 use crate::buildkit::llb::Chain;
 use crate::buildkit::policy::SourceRule;
 use crate::buildkit::session::auth::Auth;
+use crate::buildkit::session::content::Content;
 use crate::buildkit::session::exports::Exports;
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
@@ -185,8 +186,9 @@ impl Runner {
         let agent = Local::File { name: AGENT.to_owned(), path: place.agent.clone(), digest };
         let locals = BTreeMap::from([("src".to_owned(), Local::Tree(place.root)), ("agent".to_owned(), agent)]);
         let files = FileSync::new(blobs, locals, "src");
-        let services =
-            Services { files, auth, secrets: Secrets::default(), ssh: Agents::default(), exports: Exports::default() };
+        let (secrets, ssh) = (Secrets::default(), Agents::default());
+        let (exports, content) = (Exports::default(), Content::default());
+        let services = Services { files, auth, secrets, ssh, exports, content };
         let session = Session::open(engine, &place.shared_key, services).await?;
         let gateway = Gateway::open(engine, &session, &place.sources);
 

@@ -17,6 +17,7 @@ use crate::output;
 use crate::settings;
 use crate::whole_file;
 
+pub(crate) mod caches;
 mod fetch;
 
 /// What of each image comes here, and whether it is pushed.
@@ -137,7 +138,10 @@ impl Exports {
     /// Brings what builds have made.
     pub(crate) async fn fetch(&self, client: &Client, job: &str, exported: &[BuildExported]) -> Result<()> {
         for export in exported {
-            let Some((_, sink)) = self.wanted.get(export.index as usize) else { continue };
+            // A cache has a place of its own.
+            let wanted =
+                self.wanted.get(export.index as usize).filter(|(wanted, _)| wanted.kind.as_str() == export.kind);
+            let Some((_, sink)) = wanted else { continue };
             let sink = sink.clone();
             let to = sink.clone();
             fetch::fetch(client, job, export, move |archive| to.take(archive))

@@ -27,6 +27,7 @@ mod exports;
 mod follow;
 mod images;
 mod interrupt;
+mod layout;
 mod logins;
 mod metadata;
 mod output;

@@ -14,9 +14,11 @@ use slipway_manifest::options::NamedContext;
 use slipway_manifest::plan::{BuildPlan, CommandsPlan};
 
 use crate::error::{Usage, causes};
+use crate::layout::Layout;
 use crate::output;
 use crate::project::tidy;
 
+pub(crate) mod caches;
 pub(crate) mod narrow;
 
 /// Names of the two roots of a build.
@@ -30,6 +32,8 @@ pub(crate) struct BuildRoots {
     pub(crate) file: String,
     /// Named contexts that are folders, each with its root's name.
     pub(crate) named: Vec<(String, String)>,
+    /// Caches that are read from folders, in the plan's order.
+    pub(crate) caches: Vec<String>,
 }
 
 /// One tree of a job.
@@ -107,8 +111,8 @@ impl Roots {
         let only = if whole { Vec::new() } else { narrow::paths(&scanned, &file, build, earlier) };
         let context = self.add_only(format!("context:{service}"), &dir, &rules, only)?;
         let dockerfile = self.add_dockerfile(format!("dockerfile:{service}"), &path, scanned);
-        let named = self.add_named(root, build)?;
-        Ok(BuildRoots { context, dockerfile, file, named })
+        let (named, caches) = (self.add_named(root, build)?, self.add_caches(root, build)?);
+        Ok(BuildRoots { context, dockerfile, file, named, caches })
     }
 
     /// A build whose context and Dockerfile the engine fetches: nothing of them is here.
@@ -118,7 +122,8 @@ impl Roots {
         let empty = Tree::scan(name.clone(), nothing.path().to_owned(), Rules::none(), Vec::new(), None)?;
         self.trees.push(Arc::new(empty));
         let (context, dockerfile, file) = (name.clone(), name, build.dockerfile.clone());
-        Ok(BuildRoots { context, dockerfile, file, named: self.add_named(root, build)? })
+        let (named, caches) = (self.add_named(root, build)?, self.add_caches(root, build)?);
+        Ok(BuildRoots { context, dockerfile, file, named, caches })
     }
 
     fn add_named(&mut self, root: &Path, build: &BuildPlan) -> Result<Vec<(String, String)>, Usage> {
@@ -131,6 +136,14 @@ impl Roots {
             }
         }
         Ok(named)
+    }
+
+    fn add_caches(&mut self, root: &Path, build: &BuildPlan) -> Result<Vec<String>, Usage> {
+        let local = build.options.cache_from.iter().filter_map(|cache| caches::files(root, cache));
+        let add = |(index, (layout, files)): (usize, (Layout, _))| {
+            self.add_only(format!("cache:{}:{index}", build.service), layout.dir(), &Rules::none(), files)
+        };
+        local.enumerate().map(add).collect()
     }
 
     /// The root that commands run in.
@@ -234,6 +247,11 @@ pub(crate) fn directory(root: &Path, path: &str, what: fmt::Arguments<'_>) -> Re
     }
     let why = if dir.exists() { "is no folder" } else { "does not exist" };
     Err(Usage::new(format!("{what}, `{}`, {why}", dir.display())))
+}
+
+/// A folder that need not be there, as the manifest or a flag names it.
+pub(crate) fn folder(root: &Path, path: &str) -> PathBuf {
+    tidy(&root.join(path))
 }
 
 /// A build's Dockerfile: relative to its context, else to the manifest's root.

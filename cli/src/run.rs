@@ -11,13 +11,14 @@ use slipway_proto::v1::{GetJobRequest, Job, JobState};
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted, Usage};
 use crate::exports::Exports;
+use crate::exports::caches::{LocalCaches, leave_out};
 use crate::follow::{self, Followed, OnInterrupt, follow};
 use crate::interrupt::Interrupt;
 use crate::logins;
 use crate::metadata;
 use crate::output::{self, Screen};
 use crate::project::Project;
-use crate::roots::Roots;
+use crate::roots::{Roots, caches};
 use crate::secrets;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -51,7 +52,8 @@ pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let registries = logins::of_plan(&prepared.plan, &prepared.builds, &prepared.roots);
     let finding = logins::find(registries, project.docker_config.as_deref());
     let logins = tokio::runtime::Handle::current().block_on(finding);
-    Ok(Prepared { secrets, logins, agents, ..prepared })
+    let caches = LocalCaches::of(&prepared.plan, &project.root);
+    Ok(Prepared { secrets, logins, agents, caches, ..prepared })
 }
 
 /// The same with whole contexts, and without the values of secrets and logins.
@@ -60,12 +62,14 @@ pub(crate) fn prepare_whole(project: &Project, plan: Plan) -> Result<Prepared> {
 }
 
 fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepared> {
+    let plan = caches::resolve(plan, &project.root);
     let mut builds = Vec::with_capacity(plan.builds.len());
     for (index, build) in plan.builds.iter().enumerate() {
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);
     }
     let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
-    Ok(Prepared { plan, roots, builds, commands, secrets: Vec::new(), logins: Vec::new(), agents: Agents::default() })
+    let (secrets, logins, agents, caches) = Default::default();
+    Ok(Prepared { plan, roots, builds, commands, secrets, logins, agents, caches })
 }
 
 /// Makes a job of what was prepared.
@@ -84,6 +88,11 @@ pub(crate) async fn run(
         }
         output::warn(format_args!("{without}: where one has to be built, a step that uses it fails"));
     }
+    if ending.detach {
+        leave_out(&mut prepared.plan);
+        prepared.caches = LocalCaches::default();
+    }
+    prepared.caches.create()?;
     interrupt.claim();
     let (job, missing) = tokio::select! {
         submitted = submit_widened(client, &session.namespace, &mut prepared, interrupt) => submitted?,
@@ -93,7 +102,7 @@ pub(crate) async fn run(
         }
     };
     let job = job.id;
-    let agents = std::mem::take(&mut prepared.agents);
+    let (agents, caches) = (std::mem::take(&mut prepared.agents), std::mem::take(&mut prepared.caches));
     let _serving = agents.serve(client, &job);
     let memory = Memory::new(settings.environment.cache_dir(), client.url(), &session.namespace);
     let (mut blobs, mut there) = (Blobs::default(), Blobs::default());
@@ -155,9 +164,15 @@ pub(crate) async fn run(
     };
     let _ = remembering.await;
     let status = followed.status();
-    if let Some(exports) = ending.exports.filter(|_| !followed.interrupted) {
+    if !followed.interrupted {
+        let fetching = async {
+            if let Some(exports) = ending.exports {
+                exports.fetch(client, &job, &followed.exports).await?;
+            }
+            caches.fetch(client, &job, &followed.exports).await
+        };
         tokio::select! {
-            fetched = exports.fetch(client, &job, &followed.exports) => fetched?,
+            fetched = fetching => fetched?,
             () = interrupt.received() => return Err(Interrupted.into()),
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use slipway_manifest::options::{
-    CacheKind, Credential, MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource,
+    Cache, CacheKind, Credential, MAX_SECRET, NamedContext, OptionKey, Secret, SecretFlag, SecretSource,
 };
 use slipway_manifest::plan::{BuildPlan, Plan};
 use slipway_proto::v1::SecretValue;
@@ -28,11 +28,7 @@ pub(crate) fn options(flags: &[String], project: &Project) -> Result<Vec<(Option
             None => SecretSource::file(&id).map_err(wrong)?,
         };
         let source = match source {
-            SecretSource::File(path) => {
-                let path = std::path::absolute(&path)?;
-                let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
-                SecretSource::file(path).map_err(wrong)?
-            }
+            SecretSource::File(path) => SecretSource::file(&absolute(&path)?).map_err(wrong)?,
             named @ (SecretSource::Env(_) | SecretSource::Variable(_)) => named,
         };
         Ok((OptionKey::Secret, Secret { id, source, rotates }.to_string()))
@@ -40,19 +36,33 @@ pub(crate) fn options(flags: &[String], project: &Project) -> Result<Vec<(Option
     flags.iter().map(option).collect()
 }
 
-/// `--build-context` among the options: folders are relative to where we are, not to the manifest.
-pub(crate) fn with_absolute_contexts(options: Vec<(OptionKey, String)>) -> Result<Vec<(OptionKey, String)>> {
-    let absolute = |(key, text): (OptionKey, String)| match text.split_once('=') {
-        Some((name, folder))
-            if key == OptionKey::Context && matches!(folder.parse(), Ok(NamedContext::Directory(_))) =>
-        {
-            let path = std::path::absolute(folder)?;
-            let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
-            Ok((key, format!("{name}={path}")))
-        }
-        _ => Ok((key, text)),
+/// `--build-context`, `--cache-from` and `--cache-to` among the options: folders are relative to where we are, not to the
+/// manifest.
+pub(crate) fn with_absolute_folders(options: Vec<(OptionKey, String)>) -> Result<Vec<(OptionKey, String)>> {
+    let absolute = |(key, text): (OptionKey, String)| {
+        let text = match (key, text.split_once('=')) {
+            (OptionKey::Context, Some((name, folder))) if matches!(folder.parse(), Ok(NamedContext::Directory(_))) => {
+                format!("{name}={}", absolute(folder)?)
+            }
+            (OptionKey::CacheFrom | OptionKey::CacheTo, _) => match text.parse::<Cache>() {
+                Ok(cache) => match cache.folder() {
+                    Some(folder) => cache.clone().with_folder(&absolute(folder)?).to_string(),
+                    None => text,
+                },
+                // It is refused where it counts.
+                Err(_) => text,
+            },
+            _ => text,
+        };
+        Ok((key, text))
     };
     options.into_iter().map(absolute).collect()
+}
+
+fn absolute(folder: &str) -> Result<String> {
+    let path = std::path::absolute(folder)?;
+    let utf8 = path.to_str().map(str::to_owned);
+    utf8.ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())).into())
 }
 
 /// The values of all secrets of the plan, each source once. A variable that isn't set is left out, as in buildx: only a step

@@ -6,6 +6,7 @@ use slipway_proto::v1::{Job, KeyValue, RegistryLogin, Root, SecretValue, SubmitR
 use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
+use crate::exports::caches::LocalCaches;
 use crate::roots::{BuildRoots, Roots, is_dockerfile};
 use crate::ssh::Agents;
 use crate::sync::Inline;
@@ -27,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) logins: Vec<RegistryLogin>,
     /// The SSH agents that builds may use.
     pub(crate) agents: Agents,
+    /// Where builds leave caches here.
+    pub(crate) caches: LocalCaches,
 }
 
 impl Prepared {
@@ -103,6 +106,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
         build_args,
         no_skip: plan.no_skip,
         named_roots: named_roots.collect(),
+        cache_roots: roots.caches.clone(),
         options: plan.options.to_pairs().iter().map(|(key, text)| key_value(key.as_str(), text)).collect(),
     }
 }

@@ -181,16 +181,8 @@ impl BuildOptions {
                 let (name, context) = named_context::parse(text)?;
                 self.contexts.insert(name, context);
             }
-            OptionKey::CacheFrom => {
-                let cache: Cache = text.parse()?;
-                if cache.kind == CacheKind::Inline {
-                    return Err(InvalidOption::new(
-                        "an inline cache is taken from its image: `type=registry,ref=IMAGE`",
-                    ));
-                }
-                self.cache_from.push(cache);
-            }
-            OptionKey::CacheTo => self.cache_to.push(text.parse()?),
+            OptionKey::CacheFrom => self.cache_from.push(Cache::source(text)?),
+            OptionKey::CacheTo => self.cache_to.push(Cache::destination(text)?),
             OptionKey::Ssh => {
                 let agent: SshAgent = text.parse()?;
                 self.ssh.insert(agent.id.clone(), agent);

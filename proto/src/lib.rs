@@ -15,6 +15,13 @@ pub mod v1 {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/slipway.v1.bin");
 }
 
+/// What BuildKit asks of its clients beside what `bollard-buildkit-proto` has: containerd's content service.
+#[expect(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the .proto file")]
+#[rustfmt::skip]
+pub mod content {
+    include!("generated/containerd.services.content.v1.rs");
+}
+
 /// Its value is nobody's to see.
 impl std::fmt::Debug for v1::SecretValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

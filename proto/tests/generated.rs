@@ -9,6 +9,9 @@ use prost::Message as _;
 
 const PROTOS: [&str; 9] = ["admin", "build", "context", "event", "image", "job", "plan", "server", "variable"];
 
+/// Of others, and without a description for reflection: BuildKit knows it.
+const CONTENT: &str = "containerd/services/content/v1/content.proto";
+
 fn generate(out: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<_> = PROTOS.iter().map(|name| format!("slipway/v1/{name}.proto")).collect();
@@ -72,6 +75,10 @@ fn generate(out: &Path) {
             .field_attribute(format!("slipway.v1.Event.kind.{variant}"), format!("#[serde(rename = \"{name}\")]"));
     }
     builder.compile_fds(descriptors).expect("the code generates");
+
+    let descriptors = protox::compile([CONTENT], [root]).expect("containerd's file compiles");
+    let builder = tonic_prost_build::configure().out_dir(out).emit_rerun_if_changed(false);
+    builder.compile_fds(descriptors).expect("containerd's code generates");
 }
 
 #[test]
@@ -82,7 +89,7 @@ fn the_generated_code_matches_the_proto_files() {
     }
     let fresh = tempfile::tempdir().unwrap();
     generate(fresh.path());
-    for name in ["slipway.v1.rs", "slipway.v1.bin"] {
+    for name in ["slipway.v1.rs", "slipway.v1.bin", "containerd.services.content.v1.rs"] {
         let (want, have) = (fs::read(fresh.path().join(name)).unwrap(), fs::read(checked_in.join(name)).unwrap());
         assert!(want == have, "{name} is out of date: run `SLIPWAY_REGENERATE=1 cargo test -p slipway-proto`");
     }

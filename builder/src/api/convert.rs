@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
-use slipway_manifest::options::{InvalidOption, NamedContext};
+use slipway_manifest::options::{CacheKind, InvalidOption, NamedContext};
 use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
 use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
@@ -101,6 +101,9 @@ impl TryFrom<api::SubmitRequest> for Submission {
                 }
                 roots.named.insert(name.clone(), find(place("named_roots"), root)?);
             }
+            for root in &build.cache_roots {
+                roots.caches.push(find(place("cache_roots"), root)?);
+            }
             builds.insert(service(&build.service)?, roots);
         }
         let commands = match &plan.commands {
@@ -112,7 +115,7 @@ impl TryFrom<api::SubmitRequest> for Submission {
         };
         let context_roots = plan.builds.iter().map(|build| build.context_root.clone()).collect();
         let plan = plan_from(plan)?;
-        check_named(&plan, &builds)?;
+        check_roots(&plan, &builds)?;
         Ok(Self {
             request_id: request.request_id,
             namespace: namespace(&request.namespace)?,
@@ -128,8 +131,9 @@ impl TryFrom<api::SubmitRequest> for Submission {
     }
 }
 
-/// Of named contexts, just the folders have trees; and any may be an image with triggers, for which everything is sent.
-fn check_named(plan: &Plan, builds: &BTreeMap<ServiceName, BuildRoots>) -> Result<(), InvalidMessage> {
+/// Of named contexts, just the folders have trees; and any may be an image with triggers, for which everything is sent. Of
+/// caches, those that are read from folders.
+fn check_roots(plan: &Plan, builds: &BTreeMap<ServiceName, BuildRoots>) -> Result<(), InvalidMessage> {
     for build in &plan.builds {
         let place = |field| format!("plan.builds `{}`.{field}", build.service);
         let Some(roots) = builds.get(&build.service) else { continue };
@@ -137,6 +141,13 @@ fn check_named(plan: &Plan, builds: &BTreeMap<ServiceName, BuildRoots>) -> Resul
         let folders = contexts.iter().filter(|(_, context)| matches!(context, NamedContext::Directory(_)));
         if !folders.map(|(name, _)| name).eq(roots.named.keys()) {
             return Err(invalid(place("named_roots"), "expected a root for each named context that is a folder"));
+        }
+        let mut local = build.options.cache_from.iter().filter(|cache| cache.kind == CacheKind::Local);
+        if local.clone().count() != roots.caches.len() {
+            return Err(invalid(place("cache_roots"), "expected a root for each cache of `type=local` that is read"));
+        }
+        if let Some(cache) = local.find(|cache| cache.digest().is_none()) {
+            return Err(invalid(place("options `cache-from`"), format!("`{cache}` lacks `digest=sha256:…`")));
         }
         if !contexts.is_empty() && !roots.narrowed_to.is_empty() {
             return Err(invalid(place("context_root"), "a build with named contexts needs a complete root"));

@@ -2,6 +2,7 @@
 //! tokens and secrets (BuildKit, `session/session.go` and `session/grpc.go`).
 
 pub mod auth;
+pub mod content;
 pub mod exports;
 pub mod filesync;
 pub mod secrets;
@@ -15,13 +16,14 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
+use slipway_proto::content::content_server::ContentServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::{Engine, Error, MAX_MESSAGE, WINDOW};
 
 /// What BuildKit may call. Of these it looks up the two `DiffCopy` before it calls; the rest is listed for good measure.
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 13] = [
     "/grpc.health.v1.Health/Check",
     "/moby.filesync.v1.FileSync/DiffCopy",
     "/moby.filesync.v1.FileSend/DiffCopy",
@@ -32,6 +34,9 @@ const METHODS: [&str; 10] = [
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
     "/moby.sshforward.v1.SSH/CheckAgent",
     "/moby.sshforward.v1.SSH/ForwardAgent",
+    "/containerd.services.content.v1.Content/Info",
+    "/containerd.services.content.v1.Content/Read",
+    "/containerd.services.content.v1.Content/Write",
 ];
 
 /// The services of one session.
@@ -47,6 +52,8 @@ pub struct Services {
     pub ssh: ssh::Agents,
     /// Where archives go that BuildKit sends.
     pub exports: exports::Exports,
+    /// Stores of caches.
+    pub content: content::Content,
 }
 
 /// An open session. Dropping it closes the byte stream, which ends what BuildKit still does with it.
@@ -70,6 +77,7 @@ impl Session {
             .add_service(AuthServer::new(services.auth))
             .add_service(SecretsServer::new(services.secrets))
             .add_service(SshServer::new(services.ssh))
+            .add_service(ContentServer::new(services.content).max_decoding_message_size(MAX_MESSAGE))
             .prepare();
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .initial_connection_window_size(WINDOW)

@@ -76,6 +76,8 @@ impl Jobs {
             for file in fs::read_dir(job.path()).into_iter().flatten().flatten() {
                 if is_old(&file.path(), KEEP) {
                     let _ = fs::remove_file(file.path());
+                    // The blobs of a cache, left by a job's process that was killed.
+                    let _ = fs::remove_dir_all(file.path());
                 }
             }
             // Only an empty one goes, and not that of a build which is about to write.

@@ -34,17 +34,23 @@ pub struct BuildRoots {
     /// Named contexts that are folders of the client's, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, Digest>,
+    /// Local caches that it reads, in the plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<Digest>,
 }
 
 impl BuildRoots {
-    /// Those of a build without named contexts.
+    /// Those of a build without named contexts and local caches.
     pub fn new(context: Digest, narrowed_to: Vec<String>, dockerfile: Digest) -> Self {
-        Self { context, narrowed_to, dockerfile, named: BTreeMap::new() }
+        Self { context, narrowed_to, dockerfile, named: BTreeMap::new(), caches: Vec::new() }
     }
 
     /// All of them.
     fn all(&self) -> impl Iterator<Item = Digest> {
-        [self.context, self.dockerfile].into_iter().chain(self.named.values().copied())
+        [self.context, self.dockerfile]
+            .into_iter()
+            .chain(self.named.values().copied())
+            .chain(self.caches.iter().copied())
     }
 }
 

@@ -31,6 +31,7 @@ use super::state::JobState;
 use super::{Jobs, JobsError, io};
 use crate::auth::{Caller, JOB_USER};
 use crate::names::{JobId, Namespace};
+use crate::pipeline::caches::ExternalCaches;
 use crate::pipeline::logins;
 use crate::pipeline::secrets::{Secrets, needed};
 use crate::registry::Logins;
@@ -206,8 +207,24 @@ impl Jobs {
 
     /// Creates a job, or gives the one that the same request created.
     pub async fn submit(&self, caller: &Caller, submission: Submission) -> Result<Submitted, JobsError> {
-        let Submission { request_id, namespace, plan, roots, inline, builds, context_roots, commands, secrets, logins } =
-            submission;
+        let Submission {
+            request_id,
+            namespace,
+            plan,
+            roots,
+            inline,
+            mut builds,
+            context_roots,
+            commands,
+            secrets,
+            logins,
+        } = submission;
+        if self.inner.config.external_caches == ExternalCaches::Write {
+            // Nobody need send what is not taken.
+            for roots in builds.values_mut() {
+                roots.caches.clear();
+            }
+        }
         let logins = logins.elsewhere(self.inner.bases.registry());
         if caller.admin {
             self.inner.db.create_namespace(&namespace).await?;

@@ -7,17 +7,27 @@
 //! what a step gave, and the engine keeps it for everybody whose steps are the same, as COPY and FROM of all namespaces are. So
 //! a cache is taken only where an admin trusts all namespaces with that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use slipway_manifest::options::{Cache, SecretSource};
+use slipway_manifest::options::{Cache, CacheKind, SecretSource};
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
+pub(super) use self::local::LocalCache;
 use super::Pipeline;
 use super::failure::Failure;
+use crate::buildkit::session::content::{Folder, Layout, Store};
 use crate::buildkit::solve::CacheEntry;
+use crate::jobs;
+use crate::jobs::spec::BuildRoots;
 use crate::registry::sources::{authority, reaches_this_machine};
+
+mod local;
+
+/// Attributes that are only for the client: its folders are nobody's to know.
+const OF_THE_CLIENT: [&str; 3] = ["src", "dest", "tag"];
 
 /// Which caches outside of the engine builds may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -37,17 +47,37 @@ pub(super) struct Caches {
     pub(super) exports: Vec<CacheEntry>,
     /// Where exports go: the job needs the right to push there.
     pub(super) pushed: Vec<ImageRef>,
+    /// What the session has of local ones.
+    pub(super) stores: BTreeMap<String, Store>,
+    /// Those that the client fetches.
+    pub(super) local: Vec<LocalCache>,
+}
+
+impl Caches {
+    /// A store that the entry names in this attribute.
+    fn add_store(&mut self, entry: &mut CacheEntry, attribute: &str, store: Store) {
+        let name = self.stores.len().to_string();
+        entry.attrs.insert(attribute.to_owned(), name.clone());
+        self.stores.insert(name, store);
+    }
 }
 
 impl Pipeline {
     /// Those of the build, by names that the engine understands.
-    pub(super) fn caches(&self, build: &BuildPlan) -> Result<Caches, Failure> {
+    pub(super) fn caches(&self, build: &BuildPlan, roots: &BuildRoots) -> Result<Caches, Failure> {
         let mut caches = Caches::default();
         let options = &build.options;
         if self.external_caches == ExternalCaches::Any {
+            let mut layouts = roots.caches.iter().copied();
             for cache in &options.cache_from {
                 let image = self.cache_image(build, cache)?;
-                caches.imports.extend(self.entry(build, cache, image.as_ref())?);
+                let Some(mut entry) = self.entry(build, cache, image.as_ref())? else { continue };
+                if cache.kind == CacheKind::Local {
+                    let root = layouts.next().ok_or_else(|| Failure::internal("a local cache without a tree"))?;
+                    let layout = Layout::new(root, self.blobs.clone());
+                    caches.add_store(&mut entry, "src", Store::Layout(layout));
+                }
+                caches.imports.push(entry);
             }
         } else if !options.cache_from.is_empty() {
             let service = &build.service;
@@ -56,7 +86,7 @@ impl Pipeline {
                  jobs.external_caches = \"any\")"
             ));
         }
-        for cache in &options.cache_to {
+        for (index, cache) in options.cache_to.iter().enumerate() {
             let image = self.cache_image(build, cache)?;
             if let Some(image) = &image {
                 let refused = |source| Failure::Push { service: build.service.clone(), source: Box::new(source) };
@@ -66,6 +96,18 @@ impl Pipeline {
             let Some(mut entry) = self.entry(build, cache, image.as_ref())? else { continue };
             if image.is_some_and(|image| self.registry.client().is_plain_http(image.registry())) {
                 entry.attrs.insert("registry.insecure".to_owned(), "true".to_owned());
+            }
+            if cache.kind == CacheKind::Local {
+                let index = options.outputs.len() + index;
+                let archive = jobs::exports::file(&self.exports, build.service.as_str(), index);
+                let folder = Folder::create(archive.with_added_extension("blobs"), self.max_export_bytes);
+                let folder = folder.map(Arc::new).map_err(|error| Failure::Cache {
+                    service: build.service.clone(),
+                    kind: entry.kind,
+                    problem: format!("make a folder for it: {error}"),
+                })?;
+                caches.add_store(&mut entry, "dest", Store::Folder(folder.clone()));
+                caches.local.push(LocalCache { index, tag: cache.tag().to_owned(), folder, archive });
             }
             caches.exports.push(entry);
         }
@@ -84,6 +126,9 @@ impl Pipeline {
         let refused = |problem: String| Failure::Cache { service: build.service.clone(), kind, problem };
         let mut attrs: HashMap<_, _> =
             cache.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        if cache.kind == CacheKind::Local {
+            attrs.retain(|name, _| !OF_THE_CLIENT.contains(&name.as_str()));
+        }
         attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
         for credential in cache.kind.credentials() {
             let value = self.secrets.text(&SecretSource::Env(credential.variable.to_owned()));

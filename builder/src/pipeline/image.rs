@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 use secrecy::ExposeSecret as _;
+use slipway_manifest::options::CacheKind;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::Pipeline;
 use super::attributes;
+use super::caches::LocalCache;
 use super::contexts;
 use super::failure::Failure;
 use super::frontend;
@@ -30,7 +32,8 @@ use crate::buildkit::Engine;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
 use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
-use crate::buildkit::session::exports::Exports;
+use crate::buildkit::session::content::Content;
+use crate::buildkit::session::exports::{Exports, Written};
 use crate::buildkit::session::filesync::{FileSync, Local};
 use crate::buildkit::session::secrets::Secrets;
 use crate::buildkit::solve::{self, ImageBuild};
@@ -114,12 +117,13 @@ impl Pipeline {
         let named = roots.named.iter().map(|(name, root)| (contexts::local_name(name), Local::Tree(*root)));
         locals.extend(named);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
-        let caches = self.caches(build)?;
+        let caches = self.caches(build, roots)?;
         let pushed = [targets.as_slice(), &caches.pushed].concat();
         let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build);
         let (ssh, _held) = self.agents(build).await?;
-        let services = Services { files: files.clone(), auth, secrets: values, ssh, exports: exports.clone() };
+        let (exported, content) = (exports.clone(), Content::new(caches.stores));
+        let services = Services { files: files.clone(), auth, secrets: values, ssh, exports: exported, content };
         let args = build.complete_args(&before.env).map_err(plan)?;
         for (name, _) in args.iter().filter(|(name, _)| attributes::is_ours(name)) {
             self.events.warn(format!("`{}`: the argument `{name}` is set by the service", build.service));
@@ -174,6 +178,7 @@ impl Pipeline {
         let (media_type, size) = pushed.descriptor.map(|found| (found.media_type, found.size)).unzip();
         let duration_ms = began.elapsed().as_millis() as u64;
         self.exported(build, &exports)?;
+        self.cached(build, caches.local).await?;
         if let Some(found) = found.filter(|_| request.push) {
             self.unless_cancelled(skip::remember(&bases, &inputs, found.digest, &image)).await?;
         }
@@ -206,15 +211,38 @@ impl Pipeline {
             let Some(written) = exports.written(index) else {
                 return Err(Failure::Export { service, kind });
             };
-            self.events.emit(Kind::BuildExported(BuildExported {
-                service: service.to_string(),
-                index: index as u32,
-                kind: kind.to_owned(),
-                bytes: written.bytes,
-                digest: written.digest.to_string(),
-            }));
+            self.tell_export(build, index, kind, written);
         }
         Ok(())
+    }
+
+    /// The same for caches in the caller's folders.
+    async fn cached(&self, build: &BuildPlan, caches: Vec<LocalCache>) -> Result<(), Failure> {
+        for cache in caches {
+            let (index, kind) = (cache.index, "cache");
+            let packed = tokio::task::spawn_blocking(move || cache.pack()).await.map_err(Failure::internal)?;
+            let failed = |error: std::io::Error| Failure::Cache {
+                service: build.service.clone(),
+                kind: CacheKind::Local.as_str(),
+                problem: format!("make an archive of it: {error}"),
+            };
+            match packed.map_err(failed)? {
+                Some(written) => self.tell_export(build, index, kind, written),
+                // As it may, with `ignore-error`.
+                None => self.events.warn(format!("`{}`: the engine left no local cache", build.service)),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_export(&self, build: &BuildPlan, index: usize, kind: &str, written: Written) {
+        self.events.emit(Kind::BuildExported(BuildExported {
+            service: build.service.to_string(),
+            index: index as u32,
+            kind: kind.to_owned(),
+            bytes: written.bytes,
+            digest: written.digest.to_string(),
+        }));
     }
 
     /// Until nobody else builds from the same inputs; and whether somebody did, so that the image may be there by now.

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.target.clone_from(&args.target);
     selection.platforms.clone_from(&args.platforms);
     selection.no_cache = args.no_cache;
-    selection.options = secrets::with_absolute_contexts(args.options.to_pairs())?;
+    selection.options = secrets::with_absolute_folders(args.options.to_pairs())?;
     selection.options.extend(secrets::options(&args.secrets, &project)?);
     selection.options.extend(ssh::options(&args.ssh)?);
     let exports = Exports::new(args, settings.output)?;

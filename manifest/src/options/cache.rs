@@ -20,8 +20,12 @@ pub struct Cache {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// Where a local cache is read, and where it is written.
+const SRC: &str = "src";
+const DEST: &str = "dest";
+
 /// Those that there are, for messages.
-const KINDS: &str = "`registry`, `inline`, `s3`, `azblob` and `gha`";
+const KINDS: &str = "`registry`, `inline`, `local`, `s3`, `azblob` and `gha`";
 
 /// Kinds of caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub enum CacheKind {
     Registry,
     /// Part of the image that is built.
     Inline,
+    /// An OCI image layout in a folder of the client's.
+    Local,
     /// Objects in a bucket.
     S3,
     /// Blobs in a container of Azure's.
@@ -74,6 +80,7 @@ impl CacheKind {
         match self {
             Self::Registry => "registry",
             Self::Inline => "inline",
+            Self::Local => "local",
             Self::S3 => "s3",
             Self::Azblob => "azblob",
             Self::Gha => "gha",
@@ -83,7 +90,7 @@ impl CacheKind {
     /// What opens it, beside what opens registries.
     pub fn credentials(self) -> &'static [Credential] {
         match self {
-            Self::Registry | Self::Inline => &[],
+            Self::Registry | Self::Inline | Self::Local => &[],
             Self::S3 => &OF_S3,
             Self::Azblob => &OF_AZBLOB,
             Self::Gha => &OF_GHA,
@@ -99,7 +106,7 @@ impl CacheKind {
     /// Attributes that it must have.
     fn required(self) -> &'static [&'static str] {
         match self {
-            Self::Registry | Self::Inline | Self::Gha => &[],
+            Self::Registry | Self::Inline | Self::Local | Self::Gha => &[],
             Self::S3 => &["region", "bucket"],
             Self::Azblob => &["account_url"],
         }
@@ -108,7 +115,11 @@ impl CacheKind {
     /// One attribute of just this kind, as it is handed on.
     fn attribute(self, key: &str, value: &str) -> Result<Option<String>, InvalidOption> {
         let own = match (self, key) {
-            (Self::S3, "region" | "bucket") | (Self::Azblob, "account_name" | "container") => plain_word(key, value)?,
+            (Self::Local, "src" | "dest") if !value.is_empty() => value.to_owned(),
+            (Self::Local, "digest") if is_digest(value) => value.to_owned(),
+            (Self::Local, "tag") | (Self::S3, "region" | "bucket") | (Self::Azblob, "account_name" | "container") => {
+                plain_word(key, value)?
+            }
             (Self::S3, "endpoint_url") | (Self::Azblob, "account_url") if is_url(value) => value.to_owned(),
             (Self::S3, "endpoint_url") | (Self::Azblob, "account_url") => {
                 return Err(InvalidOption(format!("`{key}={}` is no URL of http or https", value.escape_debug())));
@@ -130,6 +141,58 @@ impl CacheKind {
 impl Cache {
     /// Names of attributes with a URL that an engine is sent to.
     pub const URLS: [&'static str; 4] = ["endpoint_url", "account_url", "url", "url_v2"];
+
+    /// One that steps' results are taken from.
+    pub fn source(text: &str) -> Result<Self, InvalidOption> {
+        let cache: Self = text.parse()?;
+        if cache.kind == CacheKind::Inline {
+            return Err(InvalidOption::new("an inline cache is taken from its image: `type=registry,ref=IMAGE`"));
+        }
+        cache.with_place(SRC, DEST)
+    }
+
+    /// One that steps' results are left in.
+    pub fn destination(text: &str) -> Result<Self, InvalidOption> {
+        text.parse::<Self>()?.with_place(DEST, SRC)
+    }
+
+    fn with_place(self, here: &str, there: &str) -> Result<Self, InvalidOption> {
+        if self.kind == CacheKind::Local && !self.attributes.contains_key(here) {
+            return Err(InvalidOption(format!("it lacks `{here}=FOLDER`")));
+        }
+        match self.attributes.get(there) {
+            Some(folder) => Err(InvalidOption(format!("`{there}={folder}`: expected `{here}`"))),
+            None => Ok(self),
+        }
+    }
+
+    /// The folder of a local one, as it is written; relative to the manifest.
+    pub fn folder(&self) -> Option<&str> {
+        self.attributes.get(SRC).or_else(|| self.attributes.get(DEST)).map(String::as_str)
+    }
+
+    /// The same in another folder.
+    #[must_use]
+    pub fn with_folder(mut self, folder: &str) -> Self {
+        let place = if self.attributes.contains_key(SRC) { SRC } else { DEST };
+        self.attributes.insert(place.to_owned(), folder.to_owned());
+        self
+    }
+
+    /// The name of a local one among others in its folder.
+    pub fn tag(&self) -> &str {
+        self.attributes.get("tag").map_or("latest", String::as_str)
+    }
+
+    /// Says what exactly is taken from a local one, `sha256:…`.
+    pub fn set_digest(&mut self, digest: &str) {
+        self.attributes.insert("digest".to_owned(), digest.to_owned());
+    }
+
+    /// What exactly is taken from a local one, `sha256:…`.
+    pub fn digest(&self) -> Option<&str> {
+        self.attributes.get("digest").map(String::as_str)
+    }
 }
 
 impl FromStr for Cache {
@@ -148,9 +211,7 @@ impl FromStr for Cache {
             Some("s3") => CacheKind::S3,
             Some("azblob") => CacheKind::Azblob,
             Some("gha") => CacheKind::Gha,
-            Some(other @ "local") => {
-                return Err(InvalidOption(format!("`type={other}` is not supported yet: {KINDS} are")));
-            }
+            Some("local") => CacheKind::Local,
             Some(other) => {
                 return Err(InvalidOption(format!("`type={}` is no cache: {KINDS} are", other.escape_debug())));
             }
@@ -203,6 +264,11 @@ fn plain_word(key: &str, value: &str) -> Result<String, InvalidOption> {
     Err(InvalidOption(format!("`{key}={}`: expected letters, digits, `.`, `-` and `_`", value.escape_debug())))
 }
 
+fn is_digest(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A number and a unit, as in `90s` (Go, `time.ParseDuration`, as far as anybody needs it).
 fn is_duration(text: &str) -> bool {
     let number = text.trim_end_matches(|character: char| character.is_ascii_lowercase());
@@ -234,6 +300,8 @@ mod tests {
             "okteto.dev/cache:a",
             "type=registry,ref=okteto.dev/cache:a,mode=max",
             "type=inline",
+            "type=local,src=../a b,tag=main",
+            "type=local,dest=/cache,mode=max,compression=zstd,oci-mediatypes=true",
             "type=gha,scope=main,timeout=90s,mode=max",
             "type=azblob,account_url=https://me.blob.example.net,container=caches,name=a,mode=max",
             "type=s3,region=eu-west-1,bucket=caches,name=a;b,prefix=p/,mode=max,ignore-error=true",
@@ -253,7 +321,10 @@ mod tests {
             ("type=registry", "lacks `ref=IMAGE`"),
             ("type=inline,ref=x", "has no `ref`"),
             ("type=floppy,ref=x", "is no cache"),
-            ("type=local,src=x", "not supported yet"),
+            ("type=local,src=", "`src=` says nothing"),
+            ("type=local,src=x,digest=sha256:1", "says nothing about a cache"),
+            ("type=local,src=x,tag=a/b", "expected letters"),
+            ("type=local,src=x,region=y", "`region=y` says nothing"),
             ("type=gha,token=x", "variable `ACTIONS_RUNTIME_TOKEN`"),
             ("type=gha,timeout=soon", "`timeout=soon` says nothing"),
             ("type=registry,ref=x,region=y", "`region=y` says nothing"),
@@ -271,5 +342,26 @@ mod tests {
             let error = text.parse::<Cache>().unwrap_err().to_string();
             assert!(error.contains(problem), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_local_one_is_read_or_written() {
+        let source = Cache::source("type=local,src=a").unwrap();
+        assert_eq!((source.folder(), source.tag(), source.digest()), (Some("a"), "latest", None));
+        assert_eq!(source.with_folder("/b").to_string(), "type=local,src=/b");
+        let written = Cache::destination("type=local,dest=a,tag=x").unwrap();
+        assert_eq!(written.tag(), "x");
+        assert_eq!(written.with_folder("/b").to_string(), "type=local,dest=/b,tag=x");
+        for (read, problem) in [
+            (Cache::source("type=local,dest=a"), "lacks `src=FOLDER`"),
+            (Cache::source("type=local"), "lacks `src=FOLDER`"),
+            (Cache::source("type=inline"), "taken from its image"),
+            (Cache::source("type=local,src=a,dest=b"), "`dest=b`: expected `src`"),
+            (Cache::destination("type=local,src=a"), "lacks `dest=FOLDER`"),
+        ] {
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+        assert!(Cache::destination("type=inline").is_ok());
     }
 }

@@ -988,10 +988,10 @@ pub struct BuildStarted {
 pub struct BuildExported {
     #[prost(string, tag = "1")]
     pub service: ::prost::alloc::string::String,
-    /// From 0, in the order of the build's options `export`.
+    /// From 0, in the order of the build's options `export`, `type=image` not counted; after them, one for each `cache-to`.
     #[prost(uint32, tag = "2")]
     pub index: u32,
-    /// `oci`, `docker` or `tar`.
+    /// `oci`, `docker`, `tar`; or `cache`, an OCI image layout of a `cache-to` of `type=local`, as a tar archive.
     #[prost(string, tag = "3")]
     pub kind: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
@@ -1294,6 +1294,10 @@ pub struct BuildPlan {
     /// The roots of those named contexts (option `build-context`) that are folders of the client's.
     #[prost(message, repeated, tag = "16")]
     pub named_roots: ::prost::alloc::vec::Vec<NamedRoot>,
+    /// The roots of those caches (option `cache-from`) that are `type=local`, in the options' order: OCI image layouts, of which at
+    /// least the blobs are there that belong to the cache's `digest`.
+    #[prost(string, repeated, tag = "17")]
+    pub cache_roots: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamedRoot {

@@ -1,6 +1,7 @@
 //! Caches outside of the engine: written to the namespace's repositories, taken where an admin allows it.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 use slipway_journeys::azure::Azure;
@@ -138,6 +139,87 @@ fn a_workflow_has_a_cache_and_who_is_in_none_builds_without() {
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn a_folder_of_ones_own_is_a_cache() {
+    let mut fresh = Fresh::start("any");
+    let app = app(&fresh.service);
+    // Of several chunks, and more than one of them.
+    app.image(&format!(
+        "FROM debian:trixie-slim AS made\nRUN echo {} && head -c 5000000 /dev/urandom >/random\nFROM scratch\n\
+         COPY --from=made /random /\n",
+        unique("m")
+    ));
+    let cache = tempfile::tempdir().unwrap();
+    let place = |name: &str| cache.path().join(name).display().to_string();
+    let to = format!("type=local,dest={},mode=max", place("a/b"));
+    let run = app.events(&["build", "--cache-to", &to]).ok();
+    assert!(ran(&run), "{}", run.story());
+    // Others read it, as what it is.
+    let raw = image::skopeo(&["inspect", "--raw", &format!("oci:{}:latest", place("a/b"))]);
+    assert!(raw.status.success(), "{}", String::from_utf8_lossy(&raw.stderr));
+    assert!(String::from_utf8_lossy(&raw.stdout).contains("vnd.buildkit.cacheconfig.v0"));
+    let kept = fs::read_dir(fresh.service.data_dir().join("exports")).map_or(0, Iterator::count);
+    assert_eq!(kept, 0, "the service keeps nothing of it");
+
+    // What belongs to no cache is not sent.
+    let blobs = fs::read_dir(cache.path().join("a/b/blobs/sha256")).unwrap();
+    let whole: u64 = blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).sum();
+    let junk = vec![7; 20_000_000];
+    fs::write(cache.path().join("a/b/blobs/sha256/junk"), junk).unwrap();
+    let from = format!("type=local,src={}", place("a/b"));
+    fresh.forget();
+    let run = app.events(&["build", "--push=false", "--cache-from", &from]).ok();
+    assert!(!ran(&run) && run.all("warning").is_empty(), "{}", run.story());
+    let sent = run.last("sync.done")["bytes"].as_u64().unwrap();
+    assert!((5_000_000..whole + 1_000_000).contains(&sent), "{sent} of {whole}");
+    // From the manifest, relative to it; and written beside it under another name.
+    fresh.forget();
+    let copied = Command::new("cp").arg("-r").arg(place("a/b")).arg(app.path().join("cache")).status();
+    assert!(copied.unwrap().success());
+    app.manifest(
+        "build:\n  app:\n    context: .\n    cache_from: type=local,src=cache\n    cache_to: type=local,dest=cache,tag=two,mode=max\n",
+    );
+    let run = app.events(&["build", "--push=false"]).ok();
+    assert!(!ran(&run), "{}", run.story());
+    let index = fs::read_to_string(app.path().join("cache/index.json")).unwrap();
+    assert!(index.contains("\"two\"") && index.contains("\"latest\""), "{index}");
+    // What is not there is left out.
+    fresh.forget();
+    app.manifest("build:\n  app: .\n");
+    let run = app.events(&["build", "--push=false", "--cache-from", "type=local,src=nowhere"]).ok();
+    assert!(ran(&run) && run.stderr.contains("is left out: there is no"), "{}", run.stderr);
+    let run = app.events(&["build", "--push=false", "--cache-from", "type=local,src=cache,tag=three"]).ok();
+    assert!(run.stderr.contains("is left out: `three` is not in"), "{}", run.stderr);
+}
+
+#[test]
+fn a_folder_is_not_sent_where_no_cache_is_taken_and_not_written_for_nobody() {
+    let service = Service::shared();
+    let app = app(&service);
+    let run = app.events(&["build", "--cache-to", "type=local,dest=cache"]).ok();
+    let exported = run.last("build.exported");
+    assert_eq!((exported["kind"].as_str(), exported["index"].as_u64()), (Some("cache"), Some(0)), "{exported}");
+    fs::rename(app.path().join("cache"), app.path().with_extension("cache")).unwrap();
+    let from = format!("type=local,src={}", app.path().with_extension("cache").display());
+    let run = app.events(&["build", "--push=false", "--cache-from", &from]).ok();
+    let warning = run.last("warning")["message"].as_str().unwrap();
+    assert!(warning.contains("jobs.external_caches"), "{warning}");
+    let sent = &run.last("sync.done")["bytes"];
+    assert!(sent.as_u64().unwrap() < 1000, "{sent}");
+    // An export counts before it, and a job that is left behind leaves no cache.
+    let run = app.events(&["build", "--export", "type=tar,dest=x.tar", "--cache-to", "type=local,dest=other"]).ok();
+    let index =
+        |kind| run.all("build.exported").iter().find(|exported| exported["kind"] == kind).unwrap()["index"].clone();
+    assert_eq!((index("tar"), index("cache")), (0.into(), 1.into()));
+    assert!(app.path().join("other/index.json").exists() && app.path().join("x.tar").exists());
+    let run = app.slipway(["build", "--detach", "--cache-to", "type=local,dest=third"]).ok();
+    assert!(run.stderr.contains("nobody here to take the local cache"), "{}", run.stderr);
+    // Another one's folder is not ours to write.
+    fs::write(app.path().join("file"), "x").unwrap();
+    let refused = app.events(&["build", "--cache-to", "type=local,dest=file/cache"]).expect(2);
+    assert!(refused.stderr.contains("the cache of `app`"), "{}", refused.stderr);
 }
 
 /// Where a cache is, and what opens it.
