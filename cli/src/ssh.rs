@@ -1,6 +1,7 @@
 //! SSH agents for the steps of a job's builds: which there are here, and connections to them while the job runs.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use futures::StreamExt as _;
 use slipway_manifest::options::{OptionKey, SshAgent};
 use slipway_manifest::plan::{BuildPlan, Plan};
 use slipway_proto::v1::{AgentConnection, AgentData, AttachAgentsRequest};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ const SOCKET: &str = "SSH_AUTH_SOCK";
 const PIECE: usize = 32 << 10;
 /// Messages on their way to the service.
 const QUEUE: usize = 8;
+/// `SSH_AGENTC_REMOVE_ALL_IDENTITIES` (draft-miller-ssh-agent); the answer is as long.
+const FORGET: [u8; 5] = [0, 0, 0, 1, 19];
 /// How long an agent of our own may take to come up.
 const START: Duration = Duration::from_secs(5);
 
@@ -57,6 +60,13 @@ pub(crate) fn options(flags: &[String]) -> Result<Vec<(OptionKey, String)>> {
 /// Whether it uses an agent that is here.
 pub(crate) fn needs_us(build: &BuildPlan) -> bool {
     build.options.ssh.values().any(|agent| agent.variable.is_none())
+}
+
+/// Takes the agents that are here out of the plan: who only asks needs none.
+pub(crate) fn without_ours(plan: &mut Plan) {
+    for build in &mut plan.builds {
+        build.options.ssh.retain(|_, agent| agent.variable.is_some());
+    }
 }
 
 impl Agents {
@@ -140,7 +150,9 @@ async fn serve(client: Client, job: String, sockets: BTreeMap<String, PathBuf>) 
     loop {
         let status = match attached(&client, &job, &sockets).await {
             Ok(true) => {
+                // Not at once: somebody else may have attached to the job with agents of theirs.
                 backoff = Backoff::new();
+                tokio::time::sleep(backoff.next()).await;
                 continue;
             }
             Ok(false) => Status::unavailable("the service ended the call"),
@@ -183,36 +195,34 @@ async fn attached(client: &Client, job: &str, sockets: &BTreeMap<String, PathBuf
     }
 }
 
-/// One connection of a step to an agent.
+/// One connection of a step to an agent. What reaches the agent is ours to say, not the service's.
 async fn pass(client: &Client, job: String, connection: u64, socket: &Path) -> Result<()> {
-    let (mut from_agent, mut to_agent) = UnixStream::connect(socket).await?.into_split();
+    let agent = UnixStream::connect(socket).await?;
     let (to_step, queue) = mpsc::channel(QUEUE);
     to_step.send(AgentData { job, connection, data: Vec::new() }).await?;
-    let mut from_step = client.jobs().serve_agent(ReceiverStream::new(queue)).await?.into_inner();
-    let asking = async {
-        while let Some(message) = from_step.message().await? {
-            to_agent.write_all(&message.data).await?;
-        }
-        to_agent.shutdown().await?;
-        anyhow::Ok(())
-    };
+    let from_step = client.jobs().serve_agent(ReceiverStream::new(queue)).await?.into_inner();
+    let from_step = from_step.map(|message| message.map(|message| message.data).map_err(io::Error::other));
+    let (answer, mut answers) = mpsc::channel::<Vec<u8>>(1);
     let answering = async move {
-        let mut piece = vec![0; PIECE];
-        while let Ok(count @ 1..) = from_agent.read(&mut piece).await {
-            let data = piece.get(..count).unwrap_or_default().to_vec();
-            to_step.send(AgentData { data, ..AgentData::default() }).await?;
+        while let Some(answer) = answers.recv().await {
+            for piece in answer.chunks(PIECE) {
+                to_step.send(AgentData { data: piece.to_vec(), ..AgentData::default() }).await?;
+            }
         }
         anyhow::Ok(())
     };
-    tokio::try_join!(asking, answering)?;
-    Ok(())
+    let (passed, answered) = tokio::join!(slipway_agent_guard::pass(from_step, agent, answer), answering);
+    passed?;
+    answered
 }
 
-/// OpenSSH's agent with some keys, for us alone. Dropping it ends it.
+/// OpenSSH's agent with some keys, for us alone: it ends some seconds after us, however that comes, and forgets the keys when
+/// this is dropped.
 #[derive(Debug)]
 struct OwnAgent {
     socket: PathBuf,
-    child: Child,
+    /// What the agent lives as long as; its standard input is a pipe from us.
+    command: Child,
     _dir: tempfile::TempDir,
 }
 
@@ -220,16 +230,17 @@ impl OwnAgent {
     fn start(keys: &[PathBuf]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("slipway-").tempdir()?;
         let socket = dir.path().join("agent");
-        let child = Command::new("ssh-agent")
-            .arg("-D")
-            .arg("-a")
+        // It loads no library for anybody. `cat` ends with the pipe, which ends with us: also when we are killed.
+        let command = Command::new("ssh-agent")
+            .args(["-P", "none", "-a"])
             .arg(&socket)
-            .stdin(Stdio::null())
+            .arg("cat")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("run `ssh-agent`, which private keys need")?;
-        let own = Self { socket, child, _dir: dir };
+        let own = Self { socket, command, _dir: dir };
         let began = Instant::now();
         while StdUnixStream::connect(&own.socket).is_err() {
             anyhow::ensure!(began.elapsed() < START, "`ssh-agent` does not come up");
@@ -248,7 +259,50 @@ impl OwnAgent {
 
 impl Drop for OwnAgent {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // It notices only after some seconds that its command has ended.
+        if let Ok(mut agent) = StdUnixStream::connect(&self.socket) {
+            let _ = agent.set_read_timeout(Some(Duration::from_secs(1)));
+            let _ = agent.write_all(&FORGET).and_then(|()| agent.read_exact(&mut [0; FORGET.len()]));
+        }
+        let _ = self.command.kill();
+        let _ = self.command.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the agent says, and nothing where it is not.
+    fn listed(socket: &Path) -> Option<String> {
+        let listed = Command::new("ssh-add").arg("-l").env(SOCKET, socket).output().unwrap();
+        let text = String::from_utf8(listed.stdout).unwrap();
+        (listed.status.code() != Some(2)).then_some(text)
+    }
+
+    #[test]
+    fn an_agent_forgets_its_keys_at_once_and_ends_with_who_started_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "ours", "-f"]).arg(&key).status();
+        assert!(made.unwrap().success());
+        let mut own = OwnAgent::start(std::slice::from_ref(&key)).unwrap();
+        // Where a drop doesn't remove it.
+        let socket = dir.path().join("agent");
+        std::fs::hard_link(&own.socket, &socket).unwrap();
+        assert!(listed(&socket).unwrap().contains("ours"));
+        // As when we are killed: only the pipe ends.
+        drop(own.command.stdin.take());
+        let began = Instant::now();
+        while listed(&socket).is_some() {
+            assert!(began.elapsed() < Duration::from_mins(1), "it goes on");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let own = OwnAgent::start(&[key]).unwrap();
+        std::fs::remove_file(&socket).unwrap();
+        std::fs::hard_link(&own.socket, &socket).unwrap();
+        drop(own);
+        assert!(!listed(&socket).unwrap_or_default().contains("ours"));
     }
 }

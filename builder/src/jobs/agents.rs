@@ -120,8 +120,8 @@ impl Agents {
             state.waiting.insert(connection, (wanted.job, stream));
             connection
         };
-        let asked = asks.send(Asked { connection, id: wanted.id }).await;
-        if asked.is_ok() {
+        let asked = tokio::time::timeout(PATIENCE, asks.send(Asked { connection, id: wanted.id })).await;
+        if asked.is_ok_and(|asked| asked.is_ok()) {
             tokio::time::sleep(PATIENCE).await;
         }
         // Dropping it ends it.

@@ -51,7 +51,10 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         return Ok(ExitStatus::Done);
     }
     let plan = |project: &Project, namespace: &str| {
-        let plan = project.plan(&selection, Some(namespace))?;
+        let mut plan = project.plan(&selection, Some(namespace))?;
+        if args.explain {
+            ssh::without_ours(&mut plan);
+        }
         exports.add_to(plan, &selection.services)
     };
     // It holds files that are read until they have been sent.

@@ -1,6 +1,9 @@
 //! What a step may ask an SSH agent: which keys it has, and for signatures. All else an agent is asked by its owner: to take and
 //! drop keys, to lock itself, to load libraries that speak to tokens. So do BuildKit's own clients (`sshforward/sshprovider`).
 //!
+//! The client guards its own agent, whatever the service may send; the service guards those that it holds itself, and lets nothing
+//! else on its way.
+//!
 //! Messages are a length, a type and what belongs to it (draft-miller-ssh-agent, section 3); each has one answer, in order.
 
 use std::io;
@@ -17,8 +20,22 @@ const FAILURE: [u8; 5] = [0, 0, 0, 1, 5];
 /// The longest message, as in OpenSSH (`AGENT_MAX_LEN`).
 const MAX_MESSAGE: usize = 256 << 10;
 
-/// Passes messages of a step on to the agent, and answers back, until either leaves or sends what is no message.
-pub(super) async fn pass(
+/// Passes messages of a step on to the agent, and answers back, until either leaves or sends what is no message. A message is at
+/// most 256 KiB; an answer comes as one piece.
+pub async fn pass(
+    from_step: impl futures::Stream<Item = io::Result<Vec<u8>>> + Unpin,
+    agent: UnixStream,
+    to_step: mpsc::Sender<Vec<u8>>,
+) -> io::Result<()> {
+    let left = to_step.clone();
+    tokio::select! {
+        // An agent may take its time to ask its owner, and the step may be gone meanwhile.
+        () = left.closed() => Ok(()),
+        passed = pass_all(from_step, agent, to_step) => passed,
+    }
+}
+
+async fn pass_all(
     from_step: impl futures::Stream<Item = io::Result<Vec<u8>>> + Unpin,
     mut agent: UnixStream,
     to_step: mpsc::Sender<Vec<u8>>,
@@ -97,6 +114,17 @@ mod tests {
             assert_eq!(answered, [FAILURE.to_vec(), signed.clone()], "{kind}");
             assert_eq!((asked.len(), fine), (1, true), "{kind}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_step_that_leaves_is_not_waited_for() {
+        let (ours, _silent) = UnixStream::pair().unwrap();
+        let (to_step, answers) = mpsc::channel(1);
+        let asks = futures::stream::iter([Ok(vec![0, 0, 0, 1, 11])]);
+        let passing = tokio::spawn(pass(asks, ours, to_step));
+        tokio::task::yield_now().await;
+        drop(answers);
+        passing.await.unwrap().unwrap();
     }
 
     #[tokio::test]
