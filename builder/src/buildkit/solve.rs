@@ -1,6 +1,7 @@
 //! One image build: the `dockerfile.v0` frontend, the `image` exporter with push and others beside it, the status stream.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -49,14 +50,23 @@ pub struct ImageBuild {
 }
 
 /// A cache outside of the engine (BuildKit, `cache/remotecache`).
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Clone, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CacheEntry {
     /// Such as `registry`.
     #[serde(rename = "Type")]
     pub kind: &'static str,
-    /// Such as `ref`.
+    /// Such as `ref`; also what opens it.
     pub attrs: HashMap<String, String>,
+}
+
+/// Values may be anybody's keys.
+impl fmt::Debug for CacheEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<_> = self.attrs.keys().collect();
+        names.sort_unstable();
+        f.debug_struct("CacheEntry").field("kind", &self.kind).field("attrs", &names).finish()
+    }
 }
 
 /// Another form of the image.
