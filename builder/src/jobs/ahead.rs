@@ -123,7 +123,7 @@ impl Jobs {
         let mut before = Before::default();
         for (build, context_root) in plan.builds.iter().zip(context_roots) {
             let Some(roots) = builds.get(&build.service) else { continue };
-            let text = skip::dockerfile(build, &roots.dockerfile, read);
+            let text = skip::dockerfile(skip::file_name(build), &roots.dockerfile, read);
             let dockerfile = text.as_deref();
             let names = names(bases.registry(), namespace, caller.admin, plan, build, &before);
             let before_it = &before;

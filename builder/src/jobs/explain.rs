@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 
 use super::ahead::{Asked, Question};
@@ -100,7 +101,7 @@ pub(super) async fn explain(
     blobs: &Blobs,
     data_dir: &Path,
 ) -> Explanation {
-    let (build, service) = (question.build, question.build.service.clone());
+    let service = question.build.service.clone();
     let (records, application) = (Records::new(data_dir, question.namespace), question.plan.name.clone());
     let of = service.clone();
     let record = tokio::task::spawn_blocking(move || records.read(&application, &of)).await;
@@ -115,10 +116,50 @@ pub(super) async fn explain(
         Some(_) => None,
         None => inputs.digest(question.bases).await.err().map(|reason| reason.to_string()),
     };
-    let last = record.map(|record| {
-        let read = |digest: &_, limit| blobs.read_all(digest, limit).ok();
-        let dockerfile = skip::dockerfile(build, &record.roots.dockerfile, read);
-        Last { dockerfile: dockerfile.filter(|text| text.len() <= MAX_DOCKERFILE), record }
-    });
+    let last = record.map(|record| Last::new(record, |digest, limit| blobs.read_all(digest, limit).ok()));
     Explanation { service, last, changes, skipped: skipped.cloned(), unknown }
+}
+
+// === impl Last ===
+
+impl Last {
+    /// With the Dockerfile, by the name that it had then, of the blobs that `read` gives.
+    fn new(record: Record, read: impl Fn(&Digest, u64) -> Option<Vec<u8>>) -> Self {
+        let dockerfile = skip::dockerfile(record.file_name(), &record.roots.dockerfile, read);
+        Self { dockerfile: dockerfile.filter(|text| text.len() <= MAX_DOCKERFILE), record }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use slipway_context::tree::{Directory, Entry, Node};
+
+    use super::*;
+    use crate::jobs::spec::BuildRoots;
+    use crate::names::JobId;
+    use crate::pipeline::input::pieces::{Piece, PieceKind};
+
+    #[test]
+    fn a_dockerfile_is_found_by_the_name_that_it_had() {
+        let text = b"FROM scratch\n".as_slice();
+        let file = Node::File { digest: Digest::of(text), size: text.len() as u64, chunked: false };
+        let entry = Entry { name: "old.Dockerfile".to_owned(), mode: 0o644, node: file };
+        let folder = Directory::new(vec![entry]).unwrap();
+        let blobs = BTreeMap::from([(folder.digest(), folder.encode()), (Digest::of(text), text.to_vec())]);
+        let record = Record {
+            job: JobId::new(),
+            time: 1,
+            image: String::new(),
+            roots: BuildRoots::new(Digest::of(b"c"), Vec::new(), folder.digest()),
+            pieces: vec![Piece {
+                kind: PieceKind::Dockerfile,
+                name: String::new(),
+                value: "old.Dockerfile".to_owned(),
+            }],
+        };
+        let last = Last::new(record, |digest, _| blobs.get(digest).cloned());
+        assert_eq!(last.dockerfile.as_deref(), Some("FROM scratch\n"));
+    }
 }

@@ -77,7 +77,9 @@ impl Pipeline {
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
         let roots = self.spec.builds.get(&build.service).ok_or_else(|| Failure::internal("a build without a tree"))?;
-        let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| self.blobs.read_all(digest, limit).ok());
+        let text = skip::dockerfile(skip::file_name(build), &roots.dockerfile, |digest, limit| {
+            self.blobs.read_all(digest, limit).ok()
+        });
         let text = text.unwrap_or_default();
         let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
         let secrets = self.secrets.keys(&self.cache_scope, namespace, build);

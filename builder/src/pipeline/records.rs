@@ -11,7 +11,7 @@ use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
 use super::Pipeline;
-use super::input::pieces::Piece;
+use super::input::pieces::{Piece, PieceKind};
 use crate::jobs::spec::BuildRoots;
 use crate::names::{JobId, Namespace};
 use crate::private_file::{create_private_dir, write_private};
@@ -52,6 +52,18 @@ impl Pipeline {
         }
     }
 }
+
+// === impl Record ===
+
+impl Record {
+    /// The Dockerfile's name in its tree.
+    pub fn file_name(&self) -> &str {
+        let piece = self.pieces.iter().find(|piece| piece.kind == PieceKind::Dockerfile);
+        piece.map_or("Dockerfile", |piece| &piece.value)
+    }
+}
+
+// === impl Records ===
 
 impl Records {
     /// Those under this data directory.
@@ -126,7 +138,6 @@ mod tests {
     use slipway_context::Digest;
 
     use super::*;
-    use crate::pipeline::input::pieces::PieceKind;
 
     #[test]
     fn the_last_one_of_a_service_is_kept_and_each_namespace_has_its_own() {

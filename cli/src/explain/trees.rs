@@ -17,12 +17,15 @@ const MAX_CHANGES: usize = 10_000;
 const MAX_FOLDERS: usize = 20_000;
 const AT_A_TIME: usize = 1000;
 
+const TOO_MANY: &str = "too much differs to be told";
+const FORGOTTEN: &str = "the service does not keep all of that build's context";
+
 /// What differs.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) changes: Vec<Change>,
-    /// Whether these are all.
-    pub(super) complete: bool,
+    /// Why these may not be all.
+    pub(super) lacks: Option<&'static str>,
 }
 
 /// Compares a scan with the tree that the service keeps under this digest. What that has forgotten can't be told.
@@ -36,12 +39,12 @@ pub(super) async fn compare(session: &Session, before: &[u8], now: &Scan) -> Res
         let wanted: Vec<Digest> = found.needs.iter().take(AT_A_TIME).copied().collect();
         if wanted.is_empty() || found.cut || known.len() > MAX_FOLDERS {
             let complete = found.needs.is_empty() && !found.cut;
-            return Ok(Found { changes: found.changes, complete });
+            return Ok(Found { changes: found.changes, lacks: Some(TOO_MANY).filter(|_| !complete) });
         }
         let came = fetch(session, &wanted, &mut known).await?;
         if came < wanted.len() {
             let changes = diff(before, &known, &tree, MAX_CHANGES).context("compare folders")?.changes;
-            return Ok(Found { changes, complete: false });
+            return Ok(Found { changes, lacks: Some(FORGOTTEN) });
         }
     }
 }
