@@ -144,24 +144,23 @@ async fn one(
         steps_unknown: None,
     };
     let Some(last) = last else { return Ok(explained) };
-    let mut images: BTreeSet<String> = BTreeSet::new();
+    let (mut images, mut files): (BTreeSet<String>, Vec<Change>) = Default::default();
     for (context, name, before) in contexts(roots, &last) {
         let tree = prepared.roots.tree(name).ok_or_else(|| Usage::new(format!("`{name}` was not scanned")))?;
         let found = trees::compare(session, &before, &tree.scan).await?;
         explained.files_complete &= found.lacks.is_none();
         explained.files_lack = explained.files_lack.or(found.lacks);
-        if let Some(context) = &context
-            && !found.changes.is_empty()
-        {
-            images.insert(context.clone());
+        explained.files.extend(found.changes.iter().map(|change| File::new(context.clone(), change)));
+        match context {
+            Some(context) => images.extend((!found.changes.is_empty()).then_some(context)),
+            None => files = found.changes,
         }
-        explained.files.extend(found.changes.into_iter().map(|change| File::new(context.clone(), &change)));
     }
     let dockerfiles = Dockerfiles::new(prepared, roots, &last);
     let dockerfiles = dockerfiles.ok_or_else(|| Usage::new(format!("`{}` was not scanned", roots.dockerfile)))?;
     let renamed = changes.iter().any(|change| change.kind() == InputKind::Dockerfile);
     explained.inputs.extend(dockerfiles.changed(renamed));
-    match steps(prepared, build, &dockerfiles, &explained, &changes, images) {
+    match steps(prepared, build, &dockerfiles, &files, &changes, images) {
         Ok(steps) => {
             explained.steps = Some(steps.into_iter().map(Rerun::from).collect());
             explained.steps_complete = explained.files_complete;

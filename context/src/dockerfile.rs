@@ -232,6 +232,18 @@ impl Found {
         !self.is_spent()
     }
 
+    /// What one instruction uses; what it costs is still counted.
+    fn take(&mut self) -> Result<Self, Unknown> {
+        if self.is_spent() {
+            return Err(self
+                .unknown
+                .pop()
+                .unwrap_or(Unknown { reason: "it has too many variables".to_owned(), line: 1 }));
+        }
+        let copied = self.copied;
+        Ok(std::mem::replace(self, Self { copied, ..Self::default() }))
+    }
+
     fn is_spent(&self) -> bool {
         self.copied > MAX_COPIED
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use slipway_context::dockerfile::{Changes, Input, Step, rebuilt};
 use slipway_context::rules::DOCKERIGNORE;
+use slipway_context::tree::Change;
 use slipway_manifest::options::OptionKey;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::{InputChange, InputKind, LastBuild};
 
-use super::{Changed, Explained};
+use super::Changed;
 use crate::roots::{BuildRoots, narrow};
 use crate::submit::Prepared;
 
@@ -70,7 +71,7 @@ pub(super) fn steps(
     prepared: &Prepared,
     build: &BuildPlan,
     dockerfiles: &Dockerfiles<'_>,
-    explained: &Explained,
+    files: &[Change],
     changes: &[InputChange],
     mut images: BTreeSet<String>,
 ) -> Result<Vec<Step>, String> {
@@ -81,17 +82,15 @@ pub(super) fn steps(
     let of_kind = |kind: InputKind| changes.iter().filter(move |change| change.kind() == kind);
     images.extend(of_kind(InputKind::Image).chain(of_kind(InputKind::Context)).map(|change| change.name.clone()));
     let arguments = of_kind(InputKind::Argument).map(|change| change.name.clone()).collect();
-    let files: Vec<String> =
-        explained.files.iter().filter(|file| file.context.is_none()).map(|file| file.path.clone()).collect();
     let secret = of_kind(InputKind::Secret).next().map(|secret| format!("secret `{}` changed", secret.name));
     let option = of_kind(InputKind::Option).find(|option| OF_RUN.iter().any(|key| key.as_str() == option.name));
     let runs = secret.or_else(|| option.map(|option| format!("option `{}` changed", option.name)));
     let platform = of_kind(InputKind::Platform).next().map(|_| "the platform changed");
     let changes = Changes {
-        before: Some(before),
+        before,
         args: &arguments,
         images: &images,
-        files: &files,
+        files,
         all: if build.no_cache { Some("no cache is used") } else { platform },
         runs: runs.as_deref(),
         target: of_kind(InputKind::Target).next().map(|change| change.before.as_deref()),
