@@ -29,6 +29,8 @@ struct Explained {
     last: Option<Last>,
     /// Why there is nothing to build.
     skipped: Option<String>,
+    /// What is built first, where it depends on that whether this is built.
+    waits_for: Option<String>,
     /// Why it can't be skipped in any case.
     never_skipped: Option<String>,
     files: Vec<File>,
@@ -67,6 +69,8 @@ struct Changed {
     name: String,
     before: Option<String>,
     after: Option<String>,
+    /// Why it is not known whether it changed.
+    unknown: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,12 +133,14 @@ async fn one(
     roots: &BuildRoots,
     explanation: Explanation,
 ) -> Result<Explained> {
-    let Explanation { service, last, changes, image, reason, unknown } = explanation;
+    let Explanation { service, last, changes, image, reason, unknown, waits_for } = explanation;
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
     let mut explained = Explained {
         service,
         last: last.as_ref().map(Last::from),
         skipped: image.map(|_| reason),
-        never_skipped: Some(unknown).filter(|unknown| !unknown.is_empty()),
+        waits_for: given(waits_for),
+        never_skipped: given(unknown),
         files: Vec::new(),
         files_complete: true,
         files_lack: None,
@@ -163,7 +169,7 @@ async fn one(
     match steps(prepared, build, &dockerfiles, &files, &changes, images) {
         Ok(steps) => {
             explained.steps = Some(steps.into_iter().map(Rerun::from).collect());
-            explained.steps_complete = explained.files_complete;
+            explained.steps_complete = explained.is_known();
         }
         Err(reason) => explained.steps_unknown = Some(reason),
     }
@@ -180,6 +186,18 @@ fn contexts<'r>(roots: &'r BuildRoots, last: &LastBuild) -> Vec<(Option<String>,
         }
     }
     contexts
+}
+
+// === impl Explained ===
+
+impl Explained {
+    /// Whether all is known that may have changed.
+    fn is_known(&self) -> bool {
+        self.files_complete
+            && self.waits_for.is_none()
+            && self.never_skipped.is_none()
+            && self.inputs.iter().all(|input| input.unknown.is_none())
+    }
 }
 
 impl From<&LastBuild> for Last {
@@ -215,7 +233,8 @@ impl From<&InputChange> for Changed {
             InputKind::Dockerfile => "dockerfile",
             InputKind::Unspecified => "other",
         };
-        Self { kind, name: change.name.clone(), before: change.before.clone(), after: change.after.clone() }
+        let InputChange { name, before, after, unknown, .. } = change.clone();
+        Self { kind, name, before, after, unknown }
     }
 }
 

@@ -121,7 +121,7 @@ impl From<Mount> for api::CacheMount {
 
 impl From<Explanation> for api::Explanation {
     fn from(explanation: Explanation) -> Self {
-        let Explanation { service, last, changes, skipped, unknown } = explanation;
+        let Explanation { service, last, changes, skipped, waits_for, unknown } = explanation;
         let (image, reason) = skipped.map(|skipped| (skipped.image.to_string(), skipped.reason)).unzip();
         Self {
             service: service.to_string(),
@@ -130,6 +130,7 @@ impl From<Explanation> for api::Explanation {
             image,
             reason: reason.unwrap_or_default(),
             unknown: unknown.unwrap_or_default(),
+            waits_for: waits_for.unwrap_or_default(),
         }
     }
 }
@@ -163,6 +164,7 @@ impl From<PieceChange> for api::InputChange {
             PieceKind::Secret => api::InputKind::Secret,
             PieceKind::Option => api::InputKind::Option,
         };
-        Self { kind: kind.into(), name: change.name, before: change.before, after: change.after }
+        let PieceChange { name, before, after, unknown, .. } = change;
+        Self { kind: kind.into(), name, before, after, unknown }
     }
 }

@@ -408,6 +408,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn few_are_told_at_a_time_what_changed() {
+        let scene = Scene::new().await;
+        tokio::time::pause();
+        let mut turns = Vec::new();
+        while let Ok(turn) = scene.jobs.turn().await {
+            turns.push(turn);
+        }
+        assert_eq!(turns.len(), explain::AT_A_TIME);
+        turns.pop();
+        assert!(scene.jobs.turn().await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_job_that_is_to_end_while_its_names_are_looked_at_is_cancelled() {
         let scene = Scene::new().await;
         let (row, spec) = scene.job(NAMED).await;

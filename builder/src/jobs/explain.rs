@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
+use tokio::sync::SemaphorePermit;
 
 use super::ahead::{Asked, Question};
 use super::sync::Submission;
@@ -12,6 +14,7 @@ use super::{Jobs, JobsError};
 use crate::auth::Caller;
 use crate::names::Namespace;
 use crate::pipeline::cache_scope::CacheScope;
+use crate::pipeline::input::NoDigest;
 use crate::pipeline::input::pieces::{PieceChange, compare};
 use crate::pipeline::records::{Record, Records};
 use crate::pipeline::skip::{self, Skipped};
@@ -19,6 +22,11 @@ use crate::store::Blobs;
 
 /// The largest Dockerfile that goes with an explanation, in bytes.
 const MAX_DOCKERFILE: usize = 1 << 20;
+
+/// Calls that are answered at a time: each asks registries much.
+pub(super) const AT_A_TIME: usize = 4;
+/// How long one waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One build, compared with the last one of its service.
 #[derive(Debug)]
@@ -31,6 +39,8 @@ pub struct Explanation {
     pub changes: Vec<PieceChange>,
     /// The image, if it need not be built.
     pub skipped: Option<Skipped>,
+    /// What is built first, where it depends on that whether this one is built.
+    pub waits_for: Option<String>,
     /// Why it can't be skipped in any case.
     pub unknown: Option<String>,
 }
@@ -71,14 +81,21 @@ impl Jobs {
             logins: &logins,
             explain: true,
         };
+        let _turn = self.turn().await?;
         let ahead = self.look_ahead(caller, &namespace, asked).await?;
         if !ahead.widen.is_empty() {
             return Ok(Explained::Widen(ahead.widen));
         }
         if ahead.explained.len() != plan.builds.len() {
-            return Err(JobsError::Invalid("registries or engines can't be asked now: try again".to_owned()));
+            return Err(JobsError::Busy("registries or engines can't be asked now"));
         }
         Ok(Explained::Builds(ahead.explained))
+    }
+
+    /// Waits for a turn to ask registries.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, JobsError> {
+        let turn = tokio::time::timeout(PATIENCE, self.inner.explaining.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or(JobsError::Busy("others are being told what changed"))
     }
 
     /// The contents of a namespace that the caller may use.
@@ -114,10 +131,15 @@ pub(super) async fn explain(
     let changes = record.as_ref().map(|record| compare(&record.pieces, &pieces)).unwrap_or_default();
     let unknown = match skipped {
         Some(_) => None,
-        None => inputs.digest(question.bases).await.err().map(|reason| reason.to_string()),
+        None => inputs.digest(question.bases).await.err(),
+    };
+    let (waits_for, unknown) = match unknown {
+        Some(NoDigest::Pending(service)) => (Some(service.to_string()), None),
+        Some(NoDigest::PendingImage { image, .. }) => (Some(image.to_string()), None),
+        other => (None, other.map(|reason| reason.to_string())),
     };
     let last = record.map(|record| Last::new(record, |digest, limit| blobs.read_all(digest, limit).ok()));
-    Explanation { service, last, changes, skipped: skipped.cloned(), unknown }
+    Explanation { service, last, changes, skipped: skipped.cloned(), waits_for, unknown }
 }
 
 // === impl Last ===
@@ -139,7 +161,7 @@ mod tests {
     use super::*;
     use crate::jobs::spec::BuildRoots;
     use crate::names::JobId;
-    use crate::pipeline::input::pieces::{Piece, PieceKind};
+    use crate::pipeline::input::pieces::{Piece, PieceKind, Value};
 
     #[test]
     fn a_dockerfile_is_found_by_the_name_that_it_had() {
@@ -156,7 +178,7 @@ mod tests {
             pieces: vec![Piece {
                 kind: PieceKind::Dockerfile,
                 name: String::new(),
-                value: "old.Dockerfile".to_owned(),
+                value: Value::known("old.Dockerfile"),
             }],
         };
         let last = Last::new(record, |digest, _| blobs.get(digest).cloned());

@@ -55,7 +55,7 @@ impl<'d> Dockerfiles<'d> {
         // The ignore file is in the same tree.
         let name = if same_text { format!("{}{DOCKERIGNORE}", self.file) } else { self.file.to_owned() };
         let [before, after] = [0, 1].map(|at: usize| Some(format!("sha256:{}", hex::encode(&self.roots[at]))));
-        Some(Changed { kind: "dockerfile", name, before, after })
+        Some(Changed { kind: "dockerfile", name, before, after, unknown: None })
     }
 
     /// Both texts, or why the steps can't be told.
@@ -79,7 +79,8 @@ pub(super) fn steps(
     let at = prepared.plan.builds.iter().position(|other| other.service == build.service).unwrap_or_default();
     let args = narrow::known_args(build, &prepared.plan.builds[..at]);
     let input = Input { text, target: build.target.as_deref(), args: &args, platforms: &build.platforms };
-    let of_kind = |kind: InputKind| changes.iter().filter(move |change| change.kind() == kind);
+    let of_kind =
+        |kind: InputKind| changes.iter().filter(move |change| change.kind() == kind && change.unknown.is_none());
     images.extend(of_kind(InputKind::Image).chain(of_kind(InputKind::Context)).map(|change| change.name.clone()));
     let arguments = of_kind(InputKind::Argument).map(|change| change.name.clone()).collect();
     let secret = of_kind(InputKind::Secret).next().map(|secret| format!("secret `{}` changed", secret.name));

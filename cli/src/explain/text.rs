@@ -33,6 +33,9 @@ impl fmt::Display for Explained {
             writeln!(f, "  file        others may have: {reason}")?;
         }
         self.inputs.iter().try_for_each(|input| write!(f, "{input}"))?;
+        if let Some(first) = &self.waits_for {
+            writeln!(f, "whether it is built depends on what `{first}` becomes, which is built first")?;
+        }
         if let Some(reason) = &self.never_skipped {
             writeln!(f, "it is built whether anything changed or not: {reason}")?;
         }
@@ -69,6 +72,9 @@ impl fmt::Display for Changed {
         let name = if self.name.is_empty() { String::new() } else { format!("{} ", self.name) };
         let (before, after) = (self.before.as_deref().map(short), self.after.as_deref().map(short));
         write!(f, "  {:<11} {name}", self.kind)?;
+        if let Some(reason) = &self.unknown {
+            return writeln!(f, "may have changed: {reason}");
+        }
         match (before, after) {
             (None, _) if hidden => writeln!(f, "added"),
             (_, None) if hidden => writeln!(f, "removed"),
@@ -112,6 +118,7 @@ mod tests {
                 image: String::new(),
             }),
             skipped: None,
+            waits_for: None,
             never_skipped: None,
             files: Vec::new(),
             files_complete: true,
@@ -124,7 +131,8 @@ mod tests {
     }
 
     fn input(kind: &'static str, name: &str, before: Option<&str>, after: Option<&str>) -> Changed {
-        Changed { kind, name: name.to_owned(), before: before.map(str::to_owned), after: after.map(str::to_owned) }
+        let [before, after] = [before, after].map(|value| value.map(str::to_owned));
+        Changed { kind, name: name.to_owned(), before, after, unknown: None }
     }
 
     #[test]
@@ -148,10 +156,14 @@ mod tests {
                 input("option", "label", Some("hash"), Some("other")),
                 input("image", "debian", Some(&digest("1")), Some(&digest("2"))),
                 input("context", "x", None, Some("https://example.com/x.git")),
-                input("dependency", "base", Some(&digest("1")), Some("not built yet")),
+                Changed {
+                    unknown: Some("it is built first".to_owned()),
+                    ..input("dependency", "base", Some(&digest("1")), None)
+                },
                 input("target", "", Some("debug"), Some("")),
             ],
-            never_skipped: Some("it needs the image of `base`".to_owned()),
+            waits_for: Some("base".to_owned()),
+            never_skipped: Some("its context is what the engine fetches".to_owned()),
             steps: Some(vec![rerun(3, "RUN a"), rerun(120, "COPY b /")]),
             steps_complete: false,
             ..explained()
@@ -169,9 +181,10 @@ mod tests {
           option      label changed
           image       debian sha256:111111111111 → sha256:222222222222
           context     x added: https://example.com/x.git
-          dependency  base sha256:111111111111 → not built yet
+          dependency  base may have changed: it is built first
           target      debug → none
-        it is built whether anything changed or not: it needs the image of `base`
+        whether it is built depends on what `base` becomes, which is built first
+        it is built whether anything changed or not: its context is what the engine fetches
         steps that run again, and there may be others:
              3  RUN a  (why)
            120  COPY b /  (why)
@@ -191,6 +204,21 @@ mod tests {
         assert!(many.contains("  file        19 added\n  file        and 5 more\nno step"), "{many}");
         let never = Explained { last: None, ..explained() };
         assert_eq!(never.to_string(), "app: no build of it is known here, so all of its steps may run\n");
+    }
+
+    #[test]
+    fn steps_are_all_only_where_all_is_known() {
+        let reason = || Some("why".to_owned());
+        assert!(explained().is_known());
+        let input = Changed { unknown: reason(), ..input("image", "debian", None, None) };
+        for unknown in [
+            Explained { inputs: vec![input], ..explained() },
+            Explained { waits_for: reason(), ..explained() },
+            Explained { never_skipped: reason(), ..explained() },
+            Explained { files_complete: false, ..explained() },
+        ] {
+            assert!(!unknown.is_known(), "{unknown}");
+        }
     }
 
     #[test]

@@ -2599,6 +2599,9 @@ pub struct Explanation {
     /// Why it can't be skipped even if nothing changed; empty if it can.
     #[prost(string, tag = "6")]
     pub unknown: ::prost::alloc::string::String,
+    /// The service or the image that is built first, where it depends on that whether this one is built.
+    #[prost(string, tag = "7")]
+    pub waits_for: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LastBuild {
@@ -2639,6 +2642,10 @@ pub struct InputChange {
     pub before: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, optional, tag = "4")]
     pub after: ::core::option::Option<::prost::alloc::string::String>,
+    /// Why it is not known whether it changed. Then `before` and `after` are there as far as they are known. Without a name: nor is it
+    /// known which others there are of the kind.
+    #[prost(string, optional, tag = "5")]
+    pub unknown: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadDirectoriesRequest {
