@@ -39,6 +39,8 @@ struct Explained {
     /// Why it has not.
     #[serde(skip)]
     files_lack: Option<&'static str>,
+    /// The Dockerfile can use other paths than then: `files` are of those that both can use.
+    paths_changed: bool,
     inputs: Vec<Changed>,
     steps: Option<Vec<Rerun>>,
     /// Whether no other step is known to be possible.
@@ -144,6 +146,7 @@ async fn one(
         files: Vec::new(),
         files_complete: true,
         files_lack: None,
+        paths_changed: false,
         inputs: changes.iter().map(Changed::from).collect(),
         steps: None,
         steps_complete: false,
@@ -153,7 +156,10 @@ async fn one(
     let (mut images, mut files): (BTreeSet<String>, Vec<Change>) = Default::default();
     for (context, name, before) in contexts(roots, &last) {
         let tree = prepared.roots.tree(name).ok_or_else(|| Usage::new(format!("`{name}` was not scanned")))?;
-        let found = trees::compare(session, &before, &tree.scan).await?;
+        let mut found = trees::compare(session, &before, &tree.scan).await?;
+        if context.is_none() {
+            explained.paths_changed = trees::keep_common(&mut found.changes, &last.narrowed_to, &tree.only);
+        }
         explained.files_complete &= found.lacks.is_none();
         explained.files_lack = explained.files_lack.or(found.lacks);
         explained.files.extend(found.changes.iter().map(|change| File::new(context.clone(), change)));

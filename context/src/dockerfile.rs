@@ -22,6 +22,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::tree::Change;
+
 mod expand;
 mod heredoc;
 mod interpret;
@@ -155,6 +157,11 @@ impl ContextPaths {
                 || !crate::pattern::glob::has_wildcard(path)
                     && asked.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
         })
+    }
+
+    /// Whether what changed may be part of a context that holds what these lead to; none: all of it.
+    pub fn hold(paths: &[String], change: &Change) -> bool {
+        paths.is_empty() || paths.iter().any(|path| steps::takes(path, change))
     }
 
     /// Whether this could be one of the paths of [`ContextPaths::Only`].

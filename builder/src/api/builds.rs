@@ -147,6 +147,7 @@ impl From<Last> for api::LastBuild {
             dockerfile_root: record.roots.dockerfile.as_bytes().to_vec(),
             named_roots: named.map(|(name, root)| api::NamedTree { name, root: root.as_bytes().to_vec() }).collect(),
             dockerfile,
+            narrowed_to: record.roots.narrowed_to,
         }
     }
 }

@@ -23,11 +23,14 @@ impl fmt::Display for Explained {
         if let Some(reason) = &self.skipped {
             writeln!(f, "there is nothing to build: {reason}")?;
         }
-        let same = self.files.is_empty() && self.inputs.is_empty() && self.files_complete;
+        let same = self.files.is_empty() && self.inputs.is_empty() && self.files_complete && !self.paths_changed;
         writeln!(f, "{}", if same { "none of its inputs changed" } else { "changed since then:" })?;
         self.files.iter().take(MAX_FILES).try_for_each(|file| write!(f, "{file}"))?;
         if let Some(more) = self.files.len().checked_sub(MAX_FILES).filter(|more| *more > 0) {
             writeln!(f, "  file        and {more} more")?;
+        }
+        if self.paths_changed {
+            writeln!(f, "  file        others are used than then: those that both builds can use are compared")?;
         }
         if let Some(reason) = self.files_lack {
             writeln!(f, "  file        others may have: {reason}")?;
@@ -123,6 +126,7 @@ mod tests {
             files: Vec::new(),
             files_complete: true,
             files_lack: None,
+            paths_changed: false,
             inputs: Vec::new(),
             steps: Some(Vec::new()),
             steps_complete: true,
@@ -148,6 +152,7 @@ mod tests {
             files: vec![file(None, "mode"), file(Some("lib"), "removed")],
             files_complete: false,
             files_lack: Some("the service does not keep all of that build's context"),
+            paths_changed: true,
             inputs: vec![
                 input("dockerfile", "Dockerfile", Some(&digest("1")), Some(&digest("2"))),
                 input("dockerfile", "", Some("old"), Some("new")),
@@ -173,6 +178,7 @@ mod tests {
         changed since then:
           file        a/b has other permissions
           file        a/b of the context `lib` removed
+          file        others are used than then: those that both builds can use are compared
           file        others may have: the service does not keep all of that build's context
           dockerfile  Dockerfile changed
           dockerfile  old → new

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use slipway_context::dockerfile::ContextPaths;
 use slipway_context::tree::{Change, diff};
 use slipway_context::{Digest, Directory, Scan};
 use slipway_proto::v1::ReadDirectoriesRequest;
@@ -49,6 +50,17 @@ pub(super) async fn compare(session: &Session, before: &[u8], now: &Scan) -> Res
     }
 }
 
+/// Leaves of what changed only what both contexts can hold, by the paths that they are narrowed to; and whether they are narrowed
+/// otherwise.
+pub(super) fn keep_common(changes: &mut Vec<Change>, before: &[String], now: &[String]) -> bool {
+    if before == now {
+        // Symbolic links may lead to anything else.
+        return false;
+    }
+    changes.retain(|change| ContextPaths::hold(before, change) && ContextPaths::hold(now, change));
+    true
+}
+
 /// How many of them the service still has.
 async fn fetch(session: &Session, wanted: &[Digest], known: &mut BTreeMap<Digest, Arc<Directory>>) -> Result<usize> {
     let client = &session.client;
@@ -70,4 +82,27 @@ async fn fetch(session: &Session, wanted: &[Digest], known: &mut BTreeMap<Digest
         came += 1;
     }
     Ok(came)
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_context::tree::ChangeKind;
+
+    use super::*;
+
+    #[test]
+    fn what_only_one_of_two_contexts_can_hold_is_neither_added_nor_removed() {
+        let change = |path: &str| Change { path: path.to_owned(), kind: ChangeKind::Added, folder: false };
+        let left = |before: &[&str], now: &[&str]| {
+            let [before, now] =
+                [before, now].map(|paths| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
+            let mut changes = ["docs/a", "src/a", "src/b"].map(change).to_vec();
+            let other = keep_common(&mut changes, &before, &now);
+            (changes.into_iter().map(|change| change.path).collect::<Vec<_>>().join(" "), other)
+        };
+        assert_eq!(left(&["src"], &[]), ("src/a src/b".to_owned(), true));
+        assert_eq!(left(&[], &["src/a"]), ("src/a".to_owned(), true));
+        assert_eq!(left(&["src"], &["docs"]), (String::new(), true));
+        assert_eq!(left(&["link"], &["link"]), ("docs/a src/a src/b".to_owned(), false));
+    }
 }

@@ -295,7 +295,7 @@ fn files(uses: &Found, changed: &[Change]) -> Vec<String> {
 
 /// Whether a source leads to what changed, to a folder above it, or, where that came, went or became something else, to
 /// something beneath it.
-fn takes(source: &str, change: &Change) -> bool {
+pub(super) fn takes(source: &str, change: &Change) -> bool {
     let (mut names, mut path, is_pattern) = (source.split('/'), change.path.split('/'), glob::has_wildcard(source));
     loop {
         match (names.next(), path.next()) {

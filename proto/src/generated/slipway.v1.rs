@@ -2622,6 +2622,9 @@ pub struct LastBuild {
     /// The Dockerfile's text; missing if it is not kept any more, or is large.
     #[prost(string, optional, tag = "7")]
     pub dockerfile: ::core::option::Option<::prost::alloc::string::String>,
+    /// The paths that the context was narrowed to; empty: it was complete. See Root.
+    #[prost(string, repeated, tag = "8")]
+    pub narrowed_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamedTree {

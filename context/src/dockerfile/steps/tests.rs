@@ -1,4 +1,5 @@
 use super::*;
+use crate::dockerfile::ContextPaths;
 
 const TEXT: &str = "\
 ARG TAG=1
@@ -264,6 +265,10 @@ fn a_folder_that_came_counts_for_what_is_beneath_it() {
     }
     let mode = Change { path: "src".to_owned(), kind: ChangeKind::Mode, folder: true };
     assert!(takes("src", &mode) && !takes("src/a", &mode));
+    let paths = strings(&["go.mod", "src/*.go"]);
+    let held = ["go.mod", "src/a.go", "src/"].map(|path| ContextPaths::hold(&paths, &change(path)));
+    assert_eq!(held, [true; 3]);
+    assert!(!ContextPaths::hold(&paths, &change("docs/")) && ContextPaths::hold(&[], &change("docs/")));
 }
 
 #[test]
