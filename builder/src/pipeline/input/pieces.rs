@@ -35,7 +35,7 @@ pub enum PieceKind {
     Image,
     /// The image of another service.
     Dependency,
-    /// A named context that is no folder.
+    /// A named context.
     Context,
     /// An argument.
     Argument,
@@ -165,16 +165,16 @@ impl Inputs<'_> {
     /// The named contexts, those that are images by reference.
     fn contexts(&self, bases: &BaseImages) -> Vec<(PieceKind, String, Result<ImageRef, Value>)> {
         let contexts = self.build.options.contexts.iter();
-        let contexts = contexts.filter_map(|(name, context)| {
+        let contexts = contexts.map(|(name, context)| {
             let place = contexts::place(name, context, self.before, |name| bases.reference(self.namespace, name));
             let place = match place {
                 Ok(Place::Image(image)) => Ok(image),
-                // Its tree is compared.
-                Ok(Place::Local) => return None,
+                // What its tree holds is compared elsewhere.
+                Ok(Place::Local) => Err(Value::known("a folder")),
                 Ok(Place::Remote(url)) => Err(Value::Known(url)),
                 Err(reason) => Err(Value::unknown(reason)),
             };
-            Some((PieceKind::Context, name.clone(), place))
+            (PieceKind::Context, name.clone(), place)
         });
         contexts.collect()
     }

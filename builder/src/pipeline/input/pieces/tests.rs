@@ -87,7 +87,7 @@ async fn what_waits_for_a_build_is_not_known_and_all_else_is() {
         build.depends_on = vec![ServiceName::new("base").unwrap()];
         build.args = vec![("OWN".to_owned(), Template::from_source("x-${OKTETO_BUILD_BASE_IMAGE}"))];
         build.build_args = vec![("FIXED".to_owned(), "1".to_owned())];
-        for context in ["lib=service:base", "other=https://git.example/o.git"] {
+        for context in ["lib=service:base", "other=https://git.example/o.git", "here=../here"] {
             build.options.set(OptionKey::Context, context).unwrap();
         }
     })
@@ -101,6 +101,7 @@ async fn what_waits_for_a_build_is_not_known_and_all_else_is() {
     assert_eq!(value(Argument, "OWN"), Value::unknown("`base` is built first"));
     assert!(is_known(Argument, "FIXED") && !is_known(Context, "lib") && !is_known(Dependency, "base"));
     assert_eq!(value(Context, "other"), Value::known("https://git.example/o.git"));
+    assert_eq!(value(Context, "here"), Value::known("a folder"));
     // That it starts from an image which is not known says nothing of those that it started from.
     assert!(!is_known(Image, "") && !is_known(Platform, ""));
 }
