@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use slipway_context::dockerfile::ContextPaths;
 use slipway_context::tree::{Change, diff};
 use slipway_context::{Digest, Directory, Scan};
 use slipway_proto::v1::ReadDirectoriesRequest;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Response, Status};
 
 use crate::client::{LONG_CALL, Patience, timed};
 use crate::session::Session;
@@ -68,20 +71,30 @@ async fn fetch(session: &Session, wanted: &[Digest], known: &mut BTreeMap<Digest
     let request = ReadDirectoriesRequest { namespace: session.namespace.clone(), digests };
     let call = || {
         let (mut builds, request) = (client.builds(), timed(request.clone(), LONG_CALL));
-        async move { builds.read_directories(request).await }
+        async move { all(builds.read_directories(request), wanted.len(), LONG_CALL).await }
     };
-    let mut nodes = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
-    let mut came = 0;
-    while let Some(node) = nodes.message().await.map_err(|status| client.error(&status))? {
+    let nodes = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?;
+    let came = nodes.len();
+    for node in nodes {
         let digest = Digest::of(&node.content);
         if !wanted.contains(&digest) {
             return Err(client.malformed("a folder that was not asked for").into());
         }
         let directory = Directory::decode(&node.content).map_err(|error| client.malformed(error.to_string()))?;
         known.insert(digest, Arc::new(directory));
-        came += 1;
     }
     Ok(came)
+}
+
+/// All that comes of a call, which is done within the limit: its own deadline ends with the first answer.
+async fn all<T, S: Stream<Item = Result<T, Status>> + Unpin>(
+    call: impl Future<Output = Result<Response<S>, Status>>,
+    most: usize,
+    limit: Duration,
+) -> Result<Response<Vec<T>>, Status> {
+    let reading = async { call.await?.into_inner().take(most).collect::<Result<_, _>>().await };
+    let late = |_| Status::deadline_exceeded("the service went silent");
+    tokio::time::timeout(limit, reading).await.map_err(late)?.map(Response::new)
 }
 
 #[cfg(test)]
@@ -89,6 +102,7 @@ mod tests {
     use slipway_context::tree::ChangeKind;
 
     use super::*;
+    use crate::client::is_transient;
 
     #[test]
     fn what_only_one_of_two_contexts_can_hold_is_neither_added_nor_removed() {
@@ -104,5 +118,15 @@ mod tests {
         assert_eq!(left(&[], &["src/a"]), ("src/a".to_owned(), true));
         assert_eq!(left(&["src"], &["docs"]), (String::new(), true));
         assert_eq!(left(&["link"], &["link"]), ("docs/a src/a src/b".to_owned(), false));
+    }
+
+    #[tokio::test]
+    async fn a_service_that_goes_silent_is_not_waited_for() {
+        let limit = Duration::from_millis(50);
+        let silent = Box::pin(tokio_stream::iter([Ok(1)]).chain(tokio_stream::pending()));
+        let told = all(async { Ok(Response::new(silent)) }, 2, limit).await.unwrap_err();
+        assert!(is_transient(&told), "{told}");
+        let many = tokio_stream::iter(std::iter::repeat_with(|| Ok(1)));
+        assert_eq!(all(async { Ok(Response::new(many)) }, 2, limit).await.unwrap().into_inner(), [1, 1]);
     }
 }
