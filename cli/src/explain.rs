@@ -237,6 +237,7 @@ impl From<&InputChange> for Changed {
             InputKind::Target => "target",
             InputKind::Option => "option",
             InputKind::Dockerfile => "dockerfile",
+            InputKind::Mounts => "mounts",
             InputKind::Unspecified => "other",
         };
         let InputChange { name, before, after, unknown, .. } = change.clone();

@@ -164,6 +164,7 @@ impl From<PieceChange> for api::InputChange {
             PieceKind::Argument => api::InputKind::Argument,
             PieceKind::Secret => api::InputKind::Secret,
             PieceKind::Option => api::InputKind::Option,
+            PieceKind::Mounts => api::InputKind::Mounts,
         };
         let PieceChange { name, before, after, unknown, .. } = change;
         Self { kind: kind.into(), name, before, after, unknown }

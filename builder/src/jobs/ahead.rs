@@ -148,9 +148,8 @@ impl Jobs {
                 ahead.widen.push(context_root.clone());
             }
             if explain {
-                let explanation =
-                    explain::explain(&question, found.as_ref(), &scope, &blobs, &self.inner.data_dir).await;
-                ahead.explained.push(explanation);
+                let (found, first, data_dir) = (found.as_ref(), names.first(), &self.inner.data_dir);
+                ahead.explained.push(explain::explain(&question, found, first, &scope, &blobs, data_dir).await);
             }
             match found {
                 Some(skipped) if before.add(&build.service, &skipped.image, names.clone()).is_ok() => {

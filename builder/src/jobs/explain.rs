@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
+use slipway_registry_client::ImageRef;
 use tokio::sync::SemaphorePermit;
 
 use super::ahead::{Asked, Question};
@@ -110,10 +111,11 @@ impl Jobs {
     }
 }
 
-/// Compares one build.
+/// Compares one build. `name` is the image's first one, if it is known.
 pub(super) async fn explain(
     question: &Question<'_>,
     skipped: Option<&Skipped>,
+    name: Option<&ImageRef>,
     scope: &CacheScope,
     blobs: &Blobs,
     data_dir: &Path,
@@ -127,7 +129,7 @@ pub(super) async fn explain(
         None
     });
     let inputs = question.inputs(question.dockerfile.unwrap_or_default());
-    let pieces = inputs.pieces(question.bases, scope).await;
+    let pieces = inputs.pieces(question.bases, scope, name).await;
     let changes = record.as_ref().map(|record| compare(&record.pieces, &pieces)).unwrap_or_default();
     let unknown = match skipped {
         Some(_) => None,

@@ -83,9 +83,7 @@ pub(super) fn steps(
         |kind: InputKind| changes.iter().filter(move |change| change.kind() == kind && change.unknown.is_none());
     images.extend(of_kind(InputKind::Image).chain(of_kind(InputKind::Context)).map(|change| change.name.clone()));
     let arguments = of_kind(InputKind::Argument).map(|change| change.name.clone()).collect();
-    let secret = of_kind(InputKind::Secret).next().map(|secret| format!("secret `{}` changed", secret.name));
-    let option = of_kind(InputKind::Option).find(|option| OF_RUN.iter().any(|key| key.as_str() == option.name));
-    let runs = secret.or_else(|| option.map(|option| format!("option `{}` changed", option.name)));
+    let runs = changes.iter().filter(|change| change.unknown.is_none()).find_map(of_runs);
     let platform = of_kind(InputKind::Platform).next().map(|_| "the platform changed");
     let changes = Changes {
         before,
@@ -98,6 +96,17 @@ pub(super) fn steps(
         no_cache: &build.options.no_cache_filter,
     };
     rebuilt(&input, &changes).map_err(|unknown| format!("line {} of its Dockerfile: {}", unknown.line, unknown.reason))
+}
+
+/// What to say of RUN steps when an input is one that they are run with.
+fn of_runs(change: &InputChange) -> Option<String> {
+    let name = &change.name;
+    match change.kind() {
+        InputKind::Secret => Some(format!("secret `{name}` changed")),
+        InputKind::Option if OF_RUN.iter().any(|key| key.as_str() == name) => Some(format!("option `{name}` changed")),
+        InputKind::Mounts => Some("the repository of its cache mounts changed".to_owned()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -123,5 +132,17 @@ mod tests {
         assert_eq!(forgotten.texts(), Err("the service does not keep that build's Dockerfile"));
         let same = dockerfiles("FROM a\n", None, true);
         assert_eq!((name(&same), same.texts()), (None, Ok(("FROM a\n", "FROM a\n"))));
+    }
+
+    #[test]
+    fn some_inputs_are_those_of_run_steps() {
+        let of = |kind: InputKind, name: &str| {
+            of_runs(&InputChange { kind: kind.into(), name: name.to_owned(), ..InputChange::default() })
+        };
+        assert_eq!(of(InputKind::Secret, "key").as_deref(), Some("secret `key` changed"));
+        assert_eq!(of(InputKind::Option, "network").as_deref(), Some("option `network` changed"));
+        assert_eq!(of(InputKind::Option, "label"), None);
+        assert_eq!(of(InputKind::Mounts, "").as_deref(), Some("the repository of its cache mounts changed"));
+        assert_eq!(of(InputKind::Argument, "A"), None);
     }
 }

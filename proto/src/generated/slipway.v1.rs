@@ -2732,6 +2732,8 @@ pub enum InputKind {
     Target = 7,
     Option = 8,
     Dockerfile = 9,
+    /// The repository whose cache mounts RUN steps can have; missing: they can't have any.
+    Mounts = 10,
 }
 impl InputKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2750,6 +2752,7 @@ impl InputKind {
             Self::Target => "INPUT_KIND_TARGET",
             Self::Option => "INPUT_KIND_OPTION",
             Self::Dockerfile => "INPUT_KIND_DOCKERFILE",
+            Self::Mounts => "INPUT_KIND_MOUNTS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2765,6 +2768,7 @@ impl InputKind {
             "INPUT_KIND_TARGET" => Some(Self::Target),
             "INPUT_KIND_OPTION" => Some(Self::Option),
             "INPUT_KIND_DOCKERFILE" => Some(Self::Dockerfile),
+            "INPUT_KIND_MOUNTS" => Some(Self::Mounts),
             _ => None,
         }
     }

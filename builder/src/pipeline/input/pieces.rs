@@ -10,6 +10,7 @@ use slipway_registry_client::ImageRef;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Analysed, GIVEN_TO_ALL, Inputs, NoDigest};
+use crate::pipeline::attributes;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::contexts::{self, Place};
 use crate::pipeline::skip;
@@ -43,6 +44,8 @@ pub enum PieceKind {
     Secret,
     /// All options of one name.
     Option,
+    /// The repository whose cache mounts RUN steps can have: with another one they are other steps.
+    Mounts,
 }
 
 /// One input.
@@ -107,8 +110,8 @@ impl Value {
 // === impl Inputs ===
 
 impl Inputs<'_> {
-    /// All of them but the trees, as they are now.
-    pub async fn pieces(&self, bases: &BaseImages, scope: &CacheScope) -> Vec<Piece> {
+    /// All of them but the trees, as they are now. `name` is the image's first one.
+    pub async fn pieces(&self, bases: &BaseImages, scope: &CacheScope, name: Option<&ImageRef>) -> Vec<Piece> {
         let hash = |value: &str| Value::Known(scope.input(self.namespace, value));
         let mut pieces = Vec::new();
         let mut add = |kind, name: &str, value: Value| pieces.push(Piece { kind, name: name.to_owned(), value });
@@ -131,6 +134,9 @@ impl Inputs<'_> {
         }
         for (name, texts) in options {
             add(PieceKind::Option, &name, hash(&texts));
+        }
+        if let Some(repository) = self.repository(name) {
+            add(PieceKind::Mounts, "", repository);
         }
         let mut images = self.contexts(bases);
         match self.analyse().await {
@@ -160,6 +166,16 @@ impl Inputs<'_> {
         pieces.extend(self.looked_at(bases, images).await);
         pieces.sort_unstable();
         pieces
+    }
+
+    /// That whose cache mounts its steps can have.
+    fn repository(&self, name: Option<&ImageRef>) -> Option<Value> {
+        if self.dockerfile.is_empty() && self.build.remote_context().is_none() {
+            return Some(Value::unknown("its Dockerfile is not known yet"));
+        }
+        let repository = name.map(|name| Value::Known(name.repository().to_string()));
+        let repository = repository.unwrap_or_else(|| Value::unknown("its name is not known yet"));
+        attributes::may_have_cache_mounts(self.build, self.dockerfile).then_some(repository)
     }
 
     /// The named contexts, those that are images by reference.

@@ -46,7 +46,8 @@ async fn pieces(registry: &str, text: &str, change: impl FnOnce(&mut BuildPlan, 
     let (namespace, roots) = ("dev".parse().unwrap(), BuildRoots::new(root, Vec::new(), root));
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
     let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform: None, before, secrets: &[] };
-    inputs.pieces(&bases, &scope).await
+    let name = "registry.example/dev/app:1".parse().unwrap();
+    inputs.pieces(&bases, &scope, Some(&name)).await
 }
 
 #[test]
@@ -104,6 +105,24 @@ async fn what_waits_for_a_build_is_not_known_and_all_else_is() {
     assert_eq!(value(Context, "here"), Value::known("a folder"));
     // That it starts from an image which is not known says nothing of those that it started from.
     assert!(!is_known(Image, "") && !is_known(Platform, ""));
+}
+
+#[tokio::test]
+async fn the_repository_counts_where_steps_can_have_cache_mounts() {
+    let told = async |text: &str| {
+        let found = pieces(NO_REGISTRY, text, |_, _| ()).await;
+        found.into_iter().find(|piece| piece.kind == PieceKind::Mounts).map(|piece| piece.value)
+    };
+    assert_eq!(told("FROM scratch\nRUN make\n").await, None);
+    assert_eq!(told("FROM scratch\nRUN --mount=type=cache,target=/c make\n").await, Some(Value::known("dev/app")));
+}
+
+#[tokio::test]
+async fn of_a_dockerfile_that_is_not_known_nothing_is_told() {
+    let found = pieces(NO_REGISTRY, "", |_, _| ()).await;
+    for kind in [Argument, Image, PieceKind::Mounts] {
+        assert!(found.iter().any(|piece| piece.kind == kind && piece.name.is_empty() && piece.value.get().is_none()));
+    }
 }
 
 #[tokio::test]
