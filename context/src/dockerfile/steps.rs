@@ -69,6 +69,8 @@ pub enum Why {
     NotBuilt,
     /// It comes after a step that does.
     After(usize),
+    /// It came after this step.
+    Gone(String),
     /// What happened to an argument, a variable or something else that it can see.
     Environment(String),
     /// It takes these files.
@@ -148,7 +150,7 @@ struct Rebuilt<'r, 'a> {
     args: Arguments<'r>,
     names: &'r Names,
     stages: &'r [Stage<'a>],
-    /// Stages in which a step runs again.
+    /// Stages in which a step runs again, or is gone.
     again: BTreeSet<usize>,
     steps: Vec<Step>,
 }
@@ -173,47 +175,51 @@ impl Rebuilt<'_, '_> {
         let is_new = !known.has(from, &mut Vec::new());
         let whole = self.why_whole(stage);
         let why = whole.clone().or_else(|| self.why_from(base, from)).or_else(|| is_new.then(|| new.clone()));
+        // Why what comes next runs again in any case.
         let mut last = why.map(|why| self.step(index, from, why));
         for (instruction, line) in stage.instructions.iter().zip(lines) {
+            walk.instruction(instruction);
+            let uses = walk.found.take()?;
+            if line.kind == Kind::Note {
+                continue;
+            }
             let mut gone = Vec::new();
             let is_new = !known.has(line, &mut gone);
             for gone in gone {
-                environment.gone(gone, self.args);
-            }
-            walk.instruction(instruction);
-            let uses = walk.found.take()?;
-            match line.kind {
-                Kind::Note => continue,
-                Kind::Environment => {
-                    environment.set(instruction, line, self.args, is_new);
-                    continue;
+                match gone.kind {
+                    Kind::Step => last = last.or_else(|| Some(Why::Gone(gone.first.clone()))),
+                    Kind::Environment | Kind::Note => environment.gone(gone, self.args),
                 }
-                Kind::Step => {}
+            }
+            if line.kind == Kind::Environment {
+                environment.set(instruction, line, self.args, is_new);
+                continue;
             }
             let why = if is_new { Some(new.clone()) } else { self.why(instruction, line, &uses, &environment) };
             let alone = whole.is_none() && stands_alone(instruction);
-            if let Some(why) = why.or(last.filter(|_| !alone).map(Why::After)) {
+            if let Some(why) = why.or_else(|| last.clone().filter(|_| !alone)) {
                 last = Some(self.step(index, line, why));
             }
         }
         for gone in known.rest() {
             match gone.kind {
-                // What it did is missing.
                 Kind::Step => {
-                    self.again.insert(index);
+                    last.get_or_insert(Why::Gone(gone.first.clone()));
                 }
-                Kind::Environment => environment.gone(gone, self.args),
-                Kind::Note => {}
+                Kind::Environment | Kind::Note => environment.gone(gone, self.args),
             }
+        }
+        if last.is_some() {
+            self.again.insert(index);
         }
         Ok((walk.scope, environment))
     }
 
-    fn step(&mut self, index: usize, line: &Line, why: Why) -> usize {
-        self.again.insert(index);
+    /// A step runs again; gives why the next one does.
+    fn step(&mut self, index: usize, line: &Line, why: Why) -> Why {
         let stage = self.stages.get(index).and_then(|stage| stage.name.clone());
         self.steps.push(Step { line: line.number, stage, text: line.first.clone(), why });
-        line.number
+        Why::After(line.number)
     }
 
     /// Why all steps of a stage run again.
@@ -314,6 +320,7 @@ impl fmt::Display for Why {
             Self::Text => f.write_str("its line changed"),
             Self::NotBuilt => f.write_str("its stage was not built then"),
             Self::After(line) => write!(f, "after line {line}"),
+            Self::Gone(step) => write!(f, "`{step}` is gone"),
             Self::Files(files) => match files.as_slice() {
                 [] => f.write_str("files changed"),
                 [file] => write!(f, "{file} changed"),

@@ -109,7 +109,7 @@ fn images_stages_and_lines_count_for_what_comes_from_them() {
     assert_eq!(changed(&[], &[], &["tools"]), ["17: image tools changed", "18: after line 17"]);
     assert_eq!(edited("go mod download", "go mod vendor")[..2], ["9: its line changed", "10: after line 9"]);
     assert_eq!(edited("--all", "--some")[0], "12: its line changed");
-    assert_eq!(edited("RUN go", "RUN echo\nRUN go")[..2], ["9: its line changed", "10: its line changed"]);
+    assert_eq!(edited("RUN go", "RUN echo\nRUN go")[..2], ["9: its line changed", "10: after line 9"]);
     assert_eq!(
         edited(
             "AS base\nRUN apt-get install -y make\n\nFROM base",
@@ -197,6 +197,17 @@ fn what_is_gone_from_the_end_of_a_stage_counts_for_those_that_use_it() {
     let env = |base: &str| format!("FROM a AS base\n{base}FROM base\nRUN c\n");
     assert_eq!(becomes(&env("ENV A=1\n"), &env(""), &[]), ["3: `ENV A=1` is gone"]);
     assert_eq!(becomes(&env("LABEL A=1\n"), &env(""), &[]), [""; 0]);
+}
+
+#[test]
+fn lines_that_are_the_same_are_found_whatever_comes_between() {
+    let before = "FROM a\nRUN a\nENV A=1\nRUN b\nCOPY x /$A\n";
+    let now = before.replace("ENV", "RUN new\nENV");
+    assert_eq!(becomes(before, &now, &[]), ["3: its line changed", "5: after line 3", "6: after line 5"]);
+    assert_eq!(becomes(&now, before, &[]), ["4: `RUN new` is gone", "5: after line 4"]);
+    let linked = |run: &str| format!("FROM a\n{run}ENV A=1\nCOPY --link x /$A\n");
+    assert_eq!(becomes(&linked("RUN a\n"), &linked("RUN b\nRUN a\n"), &[]), ["2: its line changed", "3: after line 2"]);
+    assert_eq!(becomes(&linked("RUN a\n"), &linked(""), &[]), [""; 0]);
 }
 
 #[test]

@@ -137,19 +137,12 @@ impl Before {
 // === impl Known ===
 
 impl<'k> Known<'k> {
-    /// Whether the line was there before, at this place. What isn't there any more comes before it, of what changes the
-    /// environment; another step takes a step's place.
+    /// Whether the line was there before, after those that were already found; what came between isn't there any more.
     pub(super) fn has(&mut self, line: &Line, gone: &mut Vec<&'k Line>) -> bool {
         let Self::Lines(lines) = self else { return false };
-        let left = lines.iter().rev().take_while(|before| before.kind != Kind::Step).count();
-        let skipped = match line.kind {
-            Kind::Note => return true,
-            Kind::Step => Some(left),
-            Kind::Environment => lines.iter().rev().take(left).position(|before| before.text == line.text),
-        };
-        let Some(skipped) = skipped else { return false };
-        gone.extend(lines.drain(lines.len() - skipped..).rev());
-        lines.pop().is_some_and(|before| before.text == line.text)
+        let Some(at) = lines.iter().rposition(|before| before.text == line.text) else { return false };
+        gone.extend(lines.drain(at..).skip(1).rev());
+        true
     }
 
     /// What is left of it when the stage is at its end.
