@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{Event, JobDone, JobError, JobStatus};
-use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use self::changes::Changes;
@@ -141,6 +141,9 @@ pub enum JobsError {
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// It can't be met now.
+    #[error("{0}: try again")]
+    Busy(&'static str),
     /// The job is past that.
     #[error("job {job} is {state}, not syncing")]
     NotSyncing {
@@ -228,6 +231,8 @@ struct Inner {
     pending: Mutex<HashMap<Namespace, Arc<Pending>>>,
     /// SSH agents of callers.
     agents: agents::Agents,
+    /// Those whose turn it is to be told what changed.
+    explaining: Semaphore,
     /// Something may be able to start.
     wake: Notify,
     /// The row of a job that has ended says so.
@@ -261,6 +266,7 @@ impl Jobs {
                 sweeps,
                 pending,
                 agents: agents::Agents::default(),
+                explaining: Semaphore::new(explain::AT_A_TIME),
                 wake,
                 ended,
                 tracker,

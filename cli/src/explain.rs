@@ -4,24 +4,22 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use slipway_context::dockerfile::{Changes, Input, Step, rebuilt};
+use slipway_context::dockerfile::Step;
 use slipway_context::tree::{Change, ChangeKind};
-use slipway_manifest::options::OptionKey;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::{ExplainResponse, Explanation, InputChange, InputKind, LastBuild};
 
+use self::steps::{Dockerfiles, steps};
 use crate::client::{LONG_CALL, Patience, timed};
 use crate::error::Usage;
 use crate::output;
-use crate::roots::{BuildRoots, narrow};
+use crate::roots::BuildRoots;
 use crate::session::Session;
 use crate::submit::Prepared;
 
+mod steps;
 mod text;
 mod trees;
-
-/// Options that RUN steps are run with; the others are the image's.
-const OF_RUN: [OptionKey; 4] = [OptionKey::ExtraHost, OptionKey::Network, OptionKey::ShmSize, OptionKey::Ulimit];
 
 /// What is known of one service.
 #[derive(Debug, Serialize)]
@@ -31,13 +29,24 @@ struct Explained {
     last: Option<Last>,
     /// Why there is nothing to build.
     skipped: Option<String>,
+    /// What is built first, where it depends on that whether this is built.
+    waits_for: Option<String>,
     /// Why it can't be skipped in any case.
     never_skipped: Option<String>,
     files: Vec<File>,
     /// Whether `files` has all of them.
     files_complete: bool,
+    /// Why it has not.
+    #[serde(skip)]
+    files_lack: Option<&'static str>,
+    /// The Dockerfile can use other paths than then: `files` are of those that both can use.
+    paths_changed: bool,
     inputs: Vec<Changed>,
     steps: Option<Vec<Rerun>>,
+    /// Whether no other step is known to be possible.
+    steps_complete: bool,
+    /// Why there are no `steps`.
+    steps_unknown: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,6 +71,8 @@ struct Changed {
     name: String,
     before: Option<String>,
     after: Option<String>,
+    /// Why it is not known whether it changed.
+    unknown: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,31 +135,50 @@ async fn one(
     roots: &BuildRoots,
     explanation: Explanation,
 ) -> Result<Explained> {
-    let Explanation { service, last, changes, image, reason, unknown } = explanation;
+    let Explanation { service, last, changes, image, reason, unknown, waits_for } = explanation;
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
     let mut explained = Explained {
         service,
         last: last.as_ref().map(Last::from),
         skipped: image.map(|_| reason),
-        never_skipped: Some(unknown).filter(|unknown| !unknown.is_empty()),
+        waits_for: given(waits_for),
+        never_skipped: given(unknown),
         files: Vec::new(),
         files_complete: true,
+        files_lack: None,
+        paths_changed: false,
         inputs: changes.iter().map(Changed::from).collect(),
         steps: None,
+        steps_complete: false,
+        steps_unknown: None,
     };
     let Some(last) = last else { return Ok(explained) };
-    let mut images: BTreeSet<String> = BTreeSet::new();
+    let (mut images, mut files): (BTreeSet<String>, Vec<Change>) = Default::default();
     for (context, name, before) in contexts(roots, &last) {
         let tree = prepared.roots.tree(name).ok_or_else(|| Usage::new(format!("`{name}` was not scanned")))?;
-        let found = trees::compare(session, &before, &tree.scan).await?;
-        explained.files_complete &= found.complete;
-        if let Some(context) = &context
-            && !found.changes.is_empty()
-        {
-            images.insert(context.clone());
+        let mut found = trees::compare(session, &before, &tree.scan).await?;
+        if context.is_none() {
+            explained.paths_changed = trees::keep_common(&mut found.changes, &last.narrowed_to, &tree.only);
         }
-        explained.files.extend(found.changes.into_iter().map(|change| File::new(context.clone(), &change)));
+        explained.files_complete &= found.lacks.is_none();
+        explained.files_lack = explained.files_lack.or(found.lacks);
+        explained.files.extend(found.changes.iter().map(|change| File::new(context.clone(), change)));
+        match context {
+            Some(context) => images.extend((!found.changes.is_empty()).then_some(context)),
+            None => files = found.changes,
+        }
     }
-    explained.steps = steps(prepared, build, roots, &last, &explained, &changes, images);
+    let dockerfiles = Dockerfiles::new(prepared, roots, &last);
+    let dockerfiles = dockerfiles.ok_or_else(|| Usage::new(format!("`{}` was not scanned", roots.dockerfile)))?;
+    let renamed = changes.iter().any(|change| change.kind() == InputKind::Dockerfile);
+    explained.inputs.extend(dockerfiles.changed(renamed));
+    match steps(prepared, build, &dockerfiles, &files, &changes, images) {
+        Ok(steps) => {
+            explained.steps = Some(steps.into_iter().map(Rerun::from).collect());
+            explained.steps_complete = explained.is_known();
+        }
+        Err(reason) => explained.steps_unknown = Some(reason),
+    }
     Ok(explained)
 }
 
@@ -164,45 +194,15 @@ fn contexts<'r>(roots: &'r BuildRoots, last: &LastBuild) -> Vec<(Option<String>,
     contexts
 }
 
-/// The steps that run again; nothing if the Dockerfile can't tell.
-fn steps(
-    prepared: &Prepared,
-    build: &BuildPlan,
-    roots: &BuildRoots,
-    last: &LastBuild,
-    explained: &Explained,
-    changes: &[InputChange],
-    mut images: BTreeSet<String>,
-) -> Option<Vec<Rerun>> {
-    let text = prepared.roots.tree(&roots.dockerfile).and_then(|tree| narrow::text(&tree.scan, &roots.file))?;
-    let at = prepared.plan.builds.iter().position(|other| other.service == build.service)?;
-    let args = narrow::known_args(build, &prepared.plan.builds[..at]);
-    let input = Input { text: &text, target: build.target.as_deref(), args: &args, platforms: &build.platforms };
-    let of_kind = |kind: InputKind| changes.iter().filter(move |change| change.kind() == kind);
-    images.extend(of_kind(InputKind::Image).chain(of_kind(InputKind::Context)).map(|change| change.name.clone()));
-    let arguments = of_kind(InputKind::Argument).map(|change| change.name.clone()).collect();
-    let files: Vec<String> =
-        explained.files.iter().filter(|file| file.context.is_none()).map(|file| file.path.clone()).collect();
-    let secret = of_kind(InputKind::Secret).next().map(|secret| format!("secret `{}` changed", secret.name));
-    let option = of_kind(InputKind::Option).find(|option| OF_RUN.iter().any(|key| key.as_str() == option.name));
-    let runs = secret.or_else(|| option.map(|option| format!("option `{}` changed", option.name)));
-    let platform = of_kind(InputKind::Platform).next().map(|_| "the platform changed");
-    let changes = Changes {
-        before: last.dockerfile.as_deref(),
-        args: &arguments,
-        images: &images,
-        files: &files,
-        all: if build.no_cache { Some("no cache is used") } else { platform },
-        runs: runs.as_deref(),
-        target: of_kind(InputKind::Target).next().map(|change| change.before.as_deref()),
-        no_cache: &build.options.no_cache_filter,
-    };
-    match rebuilt(&input, &changes) {
-        Ok(steps) => Some(steps.into_iter().map(Rerun::from).collect()),
-        Err(unknown) => {
-            tracing::info!(line = unknown.line, reason = unknown.reason, "which steps run again can't be told");
-            None
-        }
+// === impl Explained ===
+
+impl Explained {
+    /// Whether all is known that may have changed.
+    fn is_known(&self) -> bool {
+        self.files_complete
+            && self.waits_for.is_none()
+            && self.never_skipped.is_none()
+            && self.inputs.iter().all(|input| input.unknown.is_none())
     }
 }
 
@@ -237,9 +237,11 @@ impl From<&InputChange> for Changed {
             InputKind::Target => "target",
             InputKind::Option => "option",
             InputKind::Dockerfile => "dockerfile",
+            InputKind::Mounts => "mounts",
             InputKind::Unspecified => "other",
         };
-        Self { kind, name: change.name.clone(), before: change.before.clone(), after: change.after.clone() }
+        let InputChange { name, before, after, unknown, .. } = change.clone();
+        Self { kind, name, before, after, unknown }
     }
 }
 

@@ -22,6 +22,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::tree::Change;
+
 mod expand;
 mod heredoc;
 mod interpret;
@@ -157,6 +159,11 @@ impl ContextPaths {
         })
     }
 
+    /// Whether what changed may be part of a context that holds what these lead to; none: all of it.
+    pub fn hold(paths: &[String], change: &Change) -> bool {
+        paths.is_empty() || paths.iter().any(|path| steps::takes(path, change))
+    }
+
     /// Whether this could be one of the paths of [`ContextPaths::Only`].
     pub fn is_clean(path: &str) -> bool {
         !path.is_empty()
@@ -230,6 +237,18 @@ impl Found {
             self.opaque(line, "it has too many variables to be looked into");
         }
         !self.is_spent()
+    }
+
+    /// What one instruction uses; what it costs is still counted.
+    fn take(&mut self) -> Result<Self, Unknown> {
+        if self.is_spent() {
+            return Err(self
+                .unknown
+                .pop()
+                .unwrap_or(Unknown { reason: "it has too many variables".to_owned(), line: 1 }));
+        }
+        let copied = self.copied;
+        Ok(std::mem::replace(self, Self { copied, ..Self::default() }))
     }
 
     fn is_spent(&self) -> bool {

@@ -121,7 +121,7 @@ impl From<Mount> for api::CacheMount {
 
 impl From<Explanation> for api::Explanation {
     fn from(explanation: Explanation) -> Self {
-        let Explanation { service, last, changes, skipped, unknown } = explanation;
+        let Explanation { service, last, changes, skipped, waits_for, unknown } = explanation;
         let (image, reason) = skipped.map(|skipped| (skipped.image.to_string(), skipped.reason)).unzip();
         Self {
             service: service.to_string(),
@@ -130,6 +130,7 @@ impl From<Explanation> for api::Explanation {
             image,
             reason: reason.unwrap_or_default(),
             unknown: unknown.unwrap_or_default(),
+            waits_for: waits_for.unwrap_or_default(),
         }
     }
 }
@@ -146,6 +147,7 @@ impl From<Last> for api::LastBuild {
             dockerfile_root: record.roots.dockerfile.as_bytes().to_vec(),
             named_roots: named.map(|(name, root)| api::NamedTree { name, root: root.as_bytes().to_vec() }).collect(),
             dockerfile,
+            narrowed_to: record.roots.narrowed_to,
         }
     }
 }
@@ -162,7 +164,9 @@ impl From<PieceChange> for api::InputChange {
             PieceKind::Argument => api::InputKind::Argument,
             PieceKind::Secret => api::InputKind::Secret,
             PieceKind::Option => api::InputKind::Option,
+            PieceKind::Mounts => api::InputKind::Mounts,
         };
-        Self { kind: kind.into(), name: change.name, before: change.before, after: change.after }
+        let PieceChange { name, before, after, unknown, .. } = change;
+        Self { kind: kind.into(), name, before, after, unknown }
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
             Status::invalid_argument(error.to_string())
         }
         JobsError::TooMuchPending { .. } => Status::resource_exhausted(error.to_string()),
+        JobsError::Busy(_) => Status::unavailable(error.to_string()),
         JobsError::Silent { .. } => Status::deadline_exceeded(error.to_string()),
         JobsError::NotSyncing { .. } | JobsError::TakenOver(_) => Status::failed_precondition(error.to_string()),
         JobsError::Db(error) => from_db(error),
@@ -91,6 +92,12 @@ mod tests {
 
     use super::*;
     use crate::jobs::io as failed_to;
+
+    #[test]
+    fn what_may_go_well_later_is_worth_another_try() {
+        let busy = from_jobs(&JobsError::Busy("registries can't be asked now"));
+        assert_eq!((busy.code(), busy.message()), (Code::Unavailable, "registries can't be asked now: try again"));
+    }
 
     #[tokio::test]
     async fn a_full_disk_is_said_whatever_needed_room() {

@@ -123,7 +123,7 @@ impl Jobs {
         let mut before = Before::default();
         for (build, context_root) in plan.builds.iter().zip(context_roots) {
             let Some(roots) = builds.get(&build.service) else { continue };
-            let text = skip::dockerfile(build, &roots.dockerfile, read);
+            let text = skip::dockerfile(skip::file_name(build), &roots.dockerfile, read);
             let dockerfile = text.as_deref();
             let names = names(bases.registry(), namespace, caller.admin, plan, build, &before);
             let before_it = &before;
@@ -148,9 +148,8 @@ impl Jobs {
                 ahead.widen.push(context_root.clone());
             }
             if explain {
-                let explanation =
-                    explain::explain(&question, found.as_ref(), &scope, &blobs, &self.inner.data_dir).await;
-                ahead.explained.push(explanation);
+                let (found, first, data_dir) = (found.as_ref(), names.first(), &self.inner.data_dir);
+                ahead.explained.push(explain::explain(&question, found, first, &scope, &blobs, data_dir).await);
             }
             match found {
                 Some(skipped) if before.add(&build.service, &skipped.image, names.clone()).is_ok() => {
@@ -405,6 +404,19 @@ mod tests {
         let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
         assert_eq!(row.state, JobState::Queued);
         assert!(matches!(scene.events(row.id)[..], [Kind::SyncDone(_), Kind::JobQueued(_)]));
+    }
+
+    #[tokio::test]
+    async fn few_are_told_at_a_time_what_changed() {
+        let scene = Scene::new().await;
+        tokio::time::pause();
+        let mut turns = Vec::new();
+        while let Ok(turn) = scene.jobs.turn().await {
+            turns.push(turn);
+        }
+        assert_eq!(turns.len(), explain::AT_A_TIME);
+        turns.pop();
+        assert!(scene.jobs.turn().await.is_ok());
     }
 
     #[tokio::test]

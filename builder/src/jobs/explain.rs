@@ -2,8 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use slipway_context::Digest;
 use slipway_manifest::ServiceName;
+use slipway_registry_client::ImageRef;
+use tokio::sync::SemaphorePermit;
 
 use super::ahead::{Asked, Question};
 use super::sync::Submission;
@@ -11,6 +15,7 @@ use super::{Jobs, JobsError};
 use crate::auth::Caller;
 use crate::names::Namespace;
 use crate::pipeline::cache_scope::CacheScope;
+use crate::pipeline::input::NoDigest;
 use crate::pipeline::input::pieces::{PieceChange, compare};
 use crate::pipeline::records::{Record, Records};
 use crate::pipeline::skip::{self, Skipped};
@@ -18,6 +23,11 @@ use crate::store::Blobs;
 
 /// The largest Dockerfile that goes with an explanation, in bytes.
 const MAX_DOCKERFILE: usize = 1 << 20;
+
+/// Calls that are answered at a time: each asks registries much.
+pub(super) const AT_A_TIME: usize = 4;
+/// How long one waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One build, compared with the last one of its service.
 #[derive(Debug)]
@@ -30,6 +40,8 @@ pub struct Explanation {
     pub changes: Vec<PieceChange>,
     /// The image, if it need not be built.
     pub skipped: Option<Skipped>,
+    /// What is built first, where it depends on that whether this one is built.
+    pub waits_for: Option<String>,
     /// Why it can't be skipped in any case.
     pub unknown: Option<String>,
 }
@@ -70,14 +82,21 @@ impl Jobs {
             logins: &logins,
             explain: true,
         };
+        let _turn = self.turn().await?;
         let ahead = self.look_ahead(caller, &namespace, asked).await?;
         if !ahead.widen.is_empty() {
             return Ok(Explained::Widen(ahead.widen));
         }
         if ahead.explained.len() != plan.builds.len() {
-            return Err(JobsError::Invalid("registries or engines can't be asked now: try again".to_owned()));
+            return Err(JobsError::Busy("registries or engines can't be asked now"));
         }
         Ok(Explained::Builds(ahead.explained))
+    }
+
+    /// Waits for a turn to ask registries.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, JobsError> {
+        let turn = tokio::time::timeout(PATIENCE, self.inner.explaining.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or(JobsError::Busy("others are being told what changed"))
     }
 
     /// The contents of a namespace that the caller may use.
@@ -92,15 +111,16 @@ impl Jobs {
     }
 }
 
-/// Compares one build.
+/// Compares one build. `name` is the image's first one, if it is known.
 pub(super) async fn explain(
     question: &Question<'_>,
     skipped: Option<&Skipped>,
+    name: Option<&ImageRef>,
     scope: &CacheScope,
     blobs: &Blobs,
     data_dir: &Path,
 ) -> Explanation {
-    let (build, service) = (question.build, question.build.service.clone());
+    let service = question.build.service.clone();
     let (records, application) = (Records::new(data_dir, question.namespace), question.plan.name.clone());
     let of = service.clone();
     let record = tokio::task::spawn_blocking(move || records.read(&application, &of)).await;
@@ -109,16 +129,61 @@ pub(super) async fn explain(
         None
     });
     let inputs = question.inputs(question.dockerfile.unwrap_or_default());
-    let pieces = inputs.pieces(question.bases, scope).await;
+    let pieces = inputs.pieces(question.bases, scope, name).await;
     let changes = record.as_ref().map(|record| compare(&record.pieces, &pieces)).unwrap_or_default();
     let unknown = match skipped {
         Some(_) => None,
-        None => inputs.digest(question.bases).await.err().map(|reason| reason.to_string()),
+        None => inputs.digest(question.bases).await.err(),
     };
-    let last = record.map(|record| {
-        let read = |digest: &_, limit| blobs.read_all(digest, limit).ok();
-        let dockerfile = skip::dockerfile(build, &record.roots.dockerfile, read);
-        Last { dockerfile: dockerfile.filter(|text| text.len() <= MAX_DOCKERFILE), record }
-    });
-    Explanation { service, last, changes, skipped: skipped.cloned(), unknown }
+    let (waits_for, unknown) = match unknown {
+        Some(NoDigest::Pending(service)) => (Some(service.to_string()), None),
+        Some(NoDigest::PendingImage { image, .. }) => (Some(image.to_string()), None),
+        other => (None, other.map(|reason| reason.to_string())),
+    };
+    let last = record.map(|record| Last::new(record, |digest, limit| blobs.read_all(digest, limit).ok()));
+    Explanation { service, last, changes, skipped: skipped.cloned(), waits_for, unknown }
+}
+
+// === impl Last ===
+
+impl Last {
+    /// With the Dockerfile, by the name that it had then, of the blobs that `read` gives.
+    fn new(record: Record, read: impl Fn(&Digest, u64) -> Option<Vec<u8>>) -> Self {
+        let dockerfile = skip::dockerfile(record.file_name(), &record.roots.dockerfile, read);
+        Self { dockerfile: dockerfile.filter(|text| text.len() <= MAX_DOCKERFILE), record }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use slipway_context::tree::{Directory, Entry, Node};
+
+    use super::*;
+    use crate::jobs::spec::BuildRoots;
+    use crate::names::JobId;
+    use crate::pipeline::input::pieces::{Piece, PieceKind, Value};
+
+    #[test]
+    fn a_dockerfile_is_found_by_the_name_that_it_had() {
+        let text = b"FROM scratch\n".as_slice();
+        let file = Node::File { digest: Digest::of(text), size: text.len() as u64, chunked: false };
+        let entry = Entry { name: "old.Dockerfile".to_owned(), mode: 0o644, node: file };
+        let folder = Directory::new(vec![entry]).unwrap();
+        let blobs = BTreeMap::from([(folder.digest(), folder.encode()), (Digest::of(text), text.to_vec())]);
+        let record = Record {
+            job: JobId::new(),
+            time: 1,
+            image: String::new(),
+            roots: BuildRoots::new(Digest::of(b"c"), Vec::new(), folder.digest()),
+            pieces: vec![Piece {
+                kind: PieceKind::Dockerfile,
+                name: String::new(),
+                value: Value::known("old.Dockerfile"),
+            }],
+        };
+        let last = Last::new(record, |digest, _| blobs.get(digest).cloned());
+        assert_eq!(last.dockerfile.as_deref(), Some("FROM scratch\n"));
+    }
 }

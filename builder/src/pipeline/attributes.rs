@@ -59,8 +59,7 @@ pub(super) fn frontend(
     set(CACHE_MOUNTS, scope.mounts(namespace, name.repository()));
     // BuildKit's cache key knows neither contents of cache mounts, nor secrets, nor addresses of hosts and proxies: an equal
     // step of another namespace would give what theirs gave. Mounts of other repositories are others, too.
-    let any = build.remote_context().is_some() || may_have_cache_mounts(dockerfile);
-    let repository = any.then(|| name.repository());
+    let repository = may_have_cache_mounts(build, dockerfile).then(|| name.repository());
     // The name of a host counts in a step's key, its address doesn't. A hostname would do, too, but a buildkitd with CNI makes
     // a network of its own for each step that has one, which takes longer than most steps.
     let own = format!("{}={NOWHERE}", scope.host(namespace, repository, &options.extra_hosts, secrets));
@@ -110,10 +109,11 @@ pub(super) fn frontend(
     attributes
 }
 
-/// Also one whose type is a variable, and one that waits for the next image's build.
-fn may_have_cache_mounts(dockerfile: &str) -> bool {
+/// Whether the repository counts in every step's key. Also one whose type is a variable, and one that waits for the next image's
+/// build.
+pub(super) fn may_have_cache_mounts(build: &BuildPlan, dockerfile: &str) -> bool {
     let text = dockerfile.to_ascii_lowercase();
-    text.contains("--mount") || text.contains("onbuild")
+    build.remote_context().is_some() || text.contains("--mount") || text.contains("onbuild")
 }
 
 /// Whether an argument of this name is the service's to give.

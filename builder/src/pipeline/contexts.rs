@@ -25,21 +25,25 @@ pub(super) fn resolve<E: Display>(
     before: &Before,
     reference: impl Fn(&str) -> Result<ImageRef, E>,
 ) -> Result<Vec<(String, Place)>, String> {
-    let place = |(name, context): (&String, &NamedContext)| {
-        let place = match context {
-            NamedContext::Image(image) => Place::Image(reference(image).map_err(|error| format!("{image}: {error}"))?),
-            NamedContext::Service(service) => Place::Image(
-                before
-                    .pinned(service)
-                    .cloned()
-                    .ok_or_else(|| format!("`{name}` is `{service}`, which is not built"))?,
-            ),
-            NamedContext::Remote(url) => Place::Remote(url.clone()),
-            NamedContext::Directory(_) => Place::Local,
-        };
-        Ok((name.clone(), place))
-    };
-    build.options.contexts.iter().map(place).collect()
+    let contexts = build.options.contexts.iter();
+    contexts.map(|(name, context)| Ok((name.clone(), place(name, context, before, &reference)?))).collect()
+}
+
+/// The place of one of them.
+pub(super) fn place<E: Display>(
+    name: &str,
+    context: &NamedContext,
+    before: &Before,
+    reference: impl Fn(&str) -> Result<ImageRef, E>,
+) -> Result<Place, String> {
+    Ok(match context {
+        NamedContext::Image(image) => Place::Image(reference(image).map_err(|error| format!("{image}: {error}"))?),
+        NamedContext::Service(service) => Place::Image(
+            before.pinned(service).cloned().ok_or_else(|| format!("`{name}` is `{service}`, which is not built"))?,
+        ),
+        NamedContext::Remote(url) => Place::Remote(url.clone()),
+        NamedContext::Directory(_) => Place::Local,
+    })
 }
 
 /// Attributes of the frontend (`BuildKit`, `frontend/dockerui/namedcontext.go`).

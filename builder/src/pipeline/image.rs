@@ -80,7 +80,9 @@ impl Pipeline {
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
         let roots = self.spec.builds.get(&build.service).ok_or_else(|| Failure::internal("a build without a tree"))?;
-        let text = skip::dockerfile(build, &roots.dockerfile, |digest, limit| self.blobs.read_all(digest, limit).ok());
+        let text = skip::dockerfile(skip::file_name(build), &roots.dockerfile, |digest, limit| {
+            self.blobs.read_all(digest, limit).ok()
+        });
         let text = text.unwrap_or_default();
         let (namespace, of_plan, platform) = (&self.spec.namespace, &self.spec.plan, engine.default_platform());
         let secrets = self.secrets.keys(&self.cache_scope, namespace, build);
@@ -157,7 +159,7 @@ impl Pipeline {
         };
         // What it is built from, to tell later what changed.
         let ((result, tail), pieces) = {
-            let pieces = pin!(inputs.pieces(&bases, &self.cache_scope));
+            let pieces = pin!(inputs.pieces(&bases, &self.cache_scope, Some(first)));
             let solved = pin!(async { tokio::join!(building, telling) });
             match select(solved, pieces).await {
                 Either::Left((solved, pieces)) if solved.0.is_ok() => (solved, self.unless_cancelled(pieces).await?),

@@ -60,7 +60,8 @@ impl Pipeline {
     /// What its Dockerfile uses; none: that can't be told.
     fn uses(&self, build: &BuildPlan, env: &ImageEnv) -> Option<Uses> {
         let root = self.spec.builds.get(&build.service)?.dockerfile;
-        let text = skip::dockerfile(build, &root, |digest, limit| self.blobs.read_all(digest, limit).ok())?;
+        let text =
+            skip::dockerfile(skip::file_name(build), &root, |digest, limit| self.blobs.read_all(digest, limit).ok())?;
         let args: BTreeMap<_, _> =
             build.complete_args(env).ok()?.into_iter().map(|(name, value)| (name, Some(value))).collect();
         let target = build.target.as_deref();

@@ -11,7 +11,7 @@ use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
 use super::Pipeline;
-use super::input::pieces::Piece;
+use super::input::pieces::{Piece, PieceKind};
 use crate::jobs::spec::BuildRoots;
 use crate::names::{JobId, Namespace};
 use crate::private_file::{create_private_dir, write_private};
@@ -52,6 +52,18 @@ impl Pipeline {
         }
     }
 }
+
+// === impl Record ===
+
+impl Record {
+    /// The Dockerfile's name in its tree.
+    pub fn file_name(&self) -> &str {
+        let piece = self.pieces.iter().find(|piece| piece.kind == PieceKind::Dockerfile);
+        piece.and_then(|piece| piece.value.get()).unwrap_or("Dockerfile")
+    }
+}
+
+// === impl Records ===
 
 impl Records {
     /// Those under this data directory.
@@ -126,7 +138,7 @@ mod tests {
     use slipway_context::Digest;
 
     use super::*;
-    use crate::pipeline::input::pieces::PieceKind;
+    use crate::pipeline::input::pieces::Value;
 
     #[test]
     fn the_last_one_of_a_service_is_kept_and_each_namespace_has_its_own() {
@@ -137,7 +149,7 @@ mod tests {
             time: 1,
             image: "r/dev/app@sha256:1".to_owned(),
             roots: BuildRoots::new(Digest::of(b"c"), Vec::new(), Digest::of(b"d")),
-            pieces: vec![Piece { kind: PieceKind::Argument, name: "A".to_owned(), value: value.to_owned() }],
+            pieces: vec![Piece { kind: PieceKind::Argument, name: "A".to_owned(), value: Value::known(value) }],
         };
         let service = |name: &str| ServiceName::new(name).unwrap();
         let dev = of("dev");
@@ -145,7 +157,7 @@ mod tests {
         dev.write("shop", &service("web"), &record("1")).unwrap();
         dev.write("shop", &service("web"), &record("2")).unwrap();
         dev.write("shop", &service("api"), &record("3")).unwrap();
-        assert_eq!(dev.read("shop", &service("web")).unwrap().unwrap().pieces[0].value, "2");
+        assert_eq!(dev.read("shop", &service("web")).unwrap().unwrap().pieces[0].value, Value::known("2"));
         assert!(dev.read("other", &service("web")).unwrap().is_none());
         assert!(of("ops").read("shop", &service("web")).unwrap().is_none());
         assert_eq!((dev.images().unwrap().len(), of("ops").images().unwrap().len()), (2, 0));

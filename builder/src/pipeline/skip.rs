@@ -187,10 +187,9 @@ pub fn pinned(image: &ImageRef, digest: ImageDigest) -> ImageRef {
     ImageRef::new(image.registry().clone(), image.repository().clone()).with_digest(digest)
 }
 
-/// The text of the build's Dockerfile, from a tree whose blobs `read` gives; none where it can't be had.
-pub fn dockerfile(build: &BuildPlan, root: &Digest, read: impl Fn(&Digest, u64) -> Option<Vec<u8>>) -> Option<String> {
+/// The text of the Dockerfile of that name, from a tree whose blobs `read` gives; none where it can't be had.
+pub fn dockerfile(name: &str, root: &Digest, read: impl Fn(&Digest, u64) -> Option<Vec<u8>>) -> Option<String> {
     let directory = Directory::decode(&read(root, MAX_ENCODED as u64)?).ok()?;
-    let name = file_name(build);
     // As BuildKit does it.
     let entry = directory.get(name).or_else(|| directory.get("dockerfile").filter(|_| name == "Dockerfile"))?;
     let Node::File { digest, chunked: false, .. } = &entry.node else { return None };

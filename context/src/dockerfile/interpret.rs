@@ -60,7 +60,7 @@ pub(super) fn interpret(dockerfile: &Dockerfile<'_>, input: &Input<'_>, platform
                 Scope::of_image(false)
             }
         };
-        let mut walk = Walk { dockerfile, input, global: &global, names: &names, scope, found };
+        let mut walk = Walk { dockerfile, input, global: &global, names: &names, scope, found, only_uses: false };
         for instruction in &stage.instructions {
             if walk.found.is_spent() {
                 return;
@@ -208,6 +208,8 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) names: &'w Names,
     pub(super) scope: Scope,
     pub(super) found: &'w mut Found,
+    /// What is asked for and not used doesn't count.
+    pub(super) only_uses: bool,
 }
 
 // === impl Walk ===
@@ -361,6 +363,7 @@ impl Walk<'_, '_> {
         }
         match (kind.map(|kind| kind.to_lowercase()).as_deref(), source) {
             (Ok("secret" | "ssh" | "cache"), _) => {}
+            (Ok("tmpfs"), _) if self.only_uses => {}
             // A tmpfs, too: BuildKit asks for the path, although it has no use for it.
             (Ok("bind" | "tmpfs"), Ok(source)) => self.found.path(&source, line),
             (Ok("bind" | "tmpfs"), Err(unresolved)) => self.found.everything(line, &unresolved.to_string()),

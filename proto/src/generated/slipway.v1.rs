@@ -2603,6 +2603,9 @@ pub struct Explanation {
     /// Why it can't be skipped even if nothing changed; empty if it can.
     #[prost(string, tag = "6")]
     pub unknown: ::prost::alloc::string::String,
+    /// The service or the image that is built first, where it depends on that whether this one is built.
+    #[prost(string, tag = "7")]
+    pub waits_for: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LastBuild {
@@ -2623,6 +2626,9 @@ pub struct LastBuild {
     /// The Dockerfile's text; missing if it is not kept any more, or is large.
     #[prost(string, optional, tag = "7")]
     pub dockerfile: ::core::option::Option<::prost::alloc::string::String>,
+    /// The paths that the context was narrowed to; empty: it was complete. See Root.
+    #[prost(string, repeated, tag = "8")]
+    pub narrowed_to: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamedTree {
@@ -2643,6 +2649,10 @@ pub struct InputChange {
     pub before: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, optional, tag = "4")]
     pub after: ::core::option::Option<::prost::alloc::string::String>,
+    /// Why it is not known whether it changed. Then `before` and `after` are there as far as they are known. Without a name: nor is it
+    /// known which others there are of the kind.
+    #[prost(string, optional, tag = "5")]
+    pub unknown: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadDirectoriesRequest {
@@ -2726,6 +2736,8 @@ pub enum InputKind {
     Target = 7,
     Option = 8,
     Dockerfile = 9,
+    /// The repository whose cache mounts RUN steps can have; missing: they can't have any.
+    Mounts = 10,
 }
 impl InputKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2744,6 +2756,7 @@ impl InputKind {
             Self::Target => "INPUT_KIND_TARGET",
             Self::Option => "INPUT_KIND_OPTION",
             Self::Dockerfile => "INPUT_KIND_DOCKERFILE",
+            Self::Mounts => "INPUT_KIND_MOUNTS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2759,6 +2772,7 @@ impl InputKind {
             "INPUT_KIND_TARGET" => Some(Self::Target),
             "INPUT_KIND_OPTION" => Some(Self::Option),
             "INPUT_KIND_DOCKERFILE" => Some(Self::Dockerfile),
+            "INPUT_KIND_MOUNTS" => Some(Self::Mounts),
             _ => None,
         }
     }

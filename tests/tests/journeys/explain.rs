@@ -103,9 +103,9 @@ fn what_is_said_to_run_again_is_what_runs() {
         ("argument COLOUR", &|_| (), &blue),
         ("secret key", &|app| write(app, "key.txt"), &blue),
         ("option add-host", &|_| (), &hosts),
-        ("", &label, &hosts),
-        ("", &added, &hosts),
-        ("", &changed, &hosts),
+        ("dockerfile Dockerfile", &label, &hosts),
+        ("dockerfile Dockerfile", &added, &hosts),
+        ("dockerfile Dockerfile", &changed, &hosts),
     ];
     for (what, edit, args) in edits {
         edit(&app);
