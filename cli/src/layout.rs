@@ -1,10 +1,12 @@
 //! OCI image layouts as folders for caches: read and written as `docker buildx` does (OCI image specification,
 //! `image-layout.md`; BuildKit, `client/ociindex`).
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,17 @@ use crate::whole_file;
 
 /// The annotation that names a manifest in `index.json`.
 const NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation of an image that containerd wrote.
+const IMAGE: &str = "io.containerd.image.name";
 const INDEX: &str = "index.json";
 const MARKER: &str = "oci-layout";
 const BLOBS: &str = "blobs/sha256";
 /// The largest index or manifest that is read.
 const MAX_JSON: u64 = 4 << 20;
+/// Manifests of one cache.
+const MAX_MANIFESTS: usize = 1000;
+/// How long somebody else may write the index.
+const LOCKED: Duration = Duration::from_secs(10);
 
 /// One layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +57,17 @@ impl Default for Index {
     }
 }
 
-/// Whether a descriptor has this name.
-fn is_named(descriptor: &Value, name: &str) -> bool {
-    descriptor.get("annotations").and_then(|all| all.get(NAME)).and_then(Value::as_str) == Some(name)
+/// Of a descriptor; empty without one.
+fn annotation<'d>(descriptor: &'d Value, key: &str) -> &'d str {
+    descriptor.get("annotations").and_then(|all| all.get(key)).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether a manifest has manifests of its own.
+fn has_parts(descriptor: &Value) -> bool {
+    let media_type = descriptor.get("mediaType").and_then(Value::as_str).unwrap_or_default();
+    ["manifest.v1+json", "index.v1+json", "manifest.v2+json", "manifest.list.v2+json"]
+        .iter()
+        .any(|end| media_type.ends_with(end))
 }
 
 fn digest_of(descriptor: &Value) -> Option<Digest> {
@@ -86,27 +102,39 @@ impl Layout {
     /// The manifest of that name.
     pub(crate) fn find(&self, name: &str) -> Result<Digest> {
         let index = self.index()?.ok_or_else(|| anyhow!("there is no {}", self.dir.join(INDEX).display()))?;
-        let found = index.manifests.iter().find(|descriptor| is_named(descriptor, name)).and_then(digest_of);
+        let found = index.manifests.iter().find(|descriptor| annotation(descriptor, NAME) == name).and_then(digest_of);
         found.ok_or_else(|| anyhow!("`{name}` is not in {}", self.dir.join(INDEX).display()))
     }
 
     /// The files that a manifest needs, itself among them; relative to the folder.
     pub(crate) fn files(&self, manifest: &Digest) -> Result<Vec<String>> {
-        let name = |digest: &Digest| format!("{BLOBS}/{}", digest.hex());
-        let path = self.dir.join(name(manifest));
-        let parsed: Value = File::open(&path).map_err(Into::into).and_then(json).with_context(|| read(&path))?;
-        let listed = ["layers", "manifests"].into_iter().filter_map(|key| parsed.get(key)?.as_array());
-        let parts = listed.flatten().chain(parsed.get("config")).filter_map(digest_of);
-        let mut files = vec![name(manifest)];
-        for part in parts {
-            let file = name(&part);
-            let path = self.dir.join(&file);
-            fs::metadata(&path).with_context(|| read(&path))?;
-            files.push(file);
+        let (mut files, mut unread, mut manifests) = (BTreeSet::new(), vec![*manifest], 0);
+        while let Some(manifest) = unread.pop() {
+            manifests += 1;
+            anyhow::ensure!(manifests <= MAX_MANIFESTS, "more than {MAX_MANIFESTS} manifests");
+            let path = self.dir.join(self.file(&manifest, &mut files)?);
+            let parsed: Value = File::open(&path).map_err(Into::into).and_then(json).with_context(|| read(&path))?;
+            let listed = ["layers", "manifests"].into_iter().filter_map(|key| parsed.get(key)?.as_array());
+            for part in listed.flatten().chain(parsed.get("config")) {
+                let Some(digest) = digest_of(part) else { continue };
+                if has_parts(part) {
+                    unread.push(digest);
+                } else {
+                    self.file(&digest, &mut files)?;
+                }
+            }
         }
-        files.sort_unstable();
-        files.dedup();
-        Ok(files)
+        Ok(files.into_iter().collect())
+    }
+
+    /// Where a blob is, which has to be a file; it is added to `files`.
+    fn file(&self, digest: &Digest, files: &mut BTreeSet<String>) -> Result<String> {
+        let name = format!("{BLOBS}/{}", digest.hex());
+        let path = self.dir.join(&name);
+        let found = fs::symlink_metadata(&path).with_context(|| read(&path))?;
+        anyhow::ensure!(found.is_file(), "{} is no file", path.display());
+        files.insert(name.clone());
+        Ok(name)
     }
 
     /// Adds what is in an archive of a layout, in place of what has the same name here.
@@ -151,17 +179,22 @@ impl Layout {
 
     /// Their blobs are there: from now on they are found.
     fn put(&self, descriptors: Vec<Value>) -> Result<()> {
-        let lock = File::create(self.dir.join("index.json.lock"))?;
-        lock.lock()?;
+        let path = self.dir.join("index.json.lock");
+        let (lock, began) = (File::create(&path)?, Instant::now());
+        while let Err(error) = lock.try_lock() {
+            let waited = began.elapsed() > LOCKED;
+            anyhow::ensure!(matches!(error, TryLockError::WouldBlock) && !waited, "lock {}: {error}", path.display());
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let marker = self.dir.join(MARKER);
         if !marker.exists() {
             File::create(&marker)?.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         let mut index = self.index()?.unwrap_or_default();
         for descriptor in descriptors {
-            let name = descriptor.get("annotations").and_then(|all| all.get(NAME)).and_then(Value::as_str);
-            let name = name.unwrap_or_default().to_owned();
-            index.manifests.retain(|known| !is_named(known, &name));
+            let is_same =
+                |known: &Value| [NAME, IMAGE].iter().all(|key| annotation(known, key) == annotation(&descriptor, key));
+            index.manifests.retain(|known| !is_same(known));
             index.manifests.push(descriptor);
         }
         let text = serde_json::to_vec(&index)?;
@@ -237,20 +270,52 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_images_needs_what_these_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().to_owned());
+        let (image, manifest) = archive("latest", &[b"layer"]);
+        layout.add(&mut image.as_slice()).unwrap();
+        let child = serde_json::json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": manifest.to_string(),
+        });
+        let index = serde_json::json!({ "manifests": [child] }).to_string().into_bytes();
+        let blob = |digest: &Digest| format!("{BLOBS}/{}", digest.hex());
+        let outer = Digest::of(&index);
+        fs::write(dir.path().join(blob(&outer)), &index).unwrap();
+        let mut expected = [outer, manifest, Digest::of(b"layer")].map(|digest| blob(&digest));
+        expected.sort();
+        assert_eq!(layout.files(&outer).unwrap(), expected);
+    }
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("it came as another one"))
+        }
+    }
+
+    #[test]
     fn what_is_no_cache_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join("cache"));
         let (good, digest) = archive("latest", &[b"a"]);
         layout.add(&mut good.as_slice()).unwrap();
-        let (cut, _) = archive("latest", &[b"another one"]);
-        assert!(layout.add(&mut &cut[..cut.len() - 1500]).is_err());
-        let mut wrong = tar::Builder::new(Vec::new());
-        for name in [format!("{BLOBS}/{}", Digest::of(b"x").hex()), "evil".to_owned()] {
+        let (other, _) = archive("latest", &[b"another one"]);
+        assert!(layout.add(&mut &other[..other.len() - 1500]).is_err());
+        // All of it is there, and then it turns out to be another one.
+        assert!(layout.add(&mut other.as_slice().chain(Broken)).is_err());
+        let blob = format!("{BLOBS}/{}", Digest::of(b"x").hex());
+        for (name, problem) in
+            [(blob.as_str(), "came as sha256:"), ("evil", "`evil` is no part"), (BLOBS, "is no part")]
+        {
+            let mut wrong = tar::Builder::new(Vec::new());
             let mut header = tar::Header::new_ustar();
             header.set_size(1);
             wrong.append_data(&mut header, name, &b"y"[..]).unwrap();
             let error = layout.add(&mut wrong.get_ref().as_slice()).unwrap_err();
-            assert!(error.to_string().contains("came as sha256:"), "{error:#}");
+            assert!(error.to_string().contains(problem), "{error:#}");
         }
         assert_eq!(layout.find("latest").unwrap(), digest);
     }

@@ -166,10 +166,13 @@ pub(crate) async fn run(
     let status = followed.status();
     if !followed.interrupted {
         let fetching = async {
-            if let Some(exports) = ending.exports {
-                exports.fetch(client, &job, &followed.exports).await?;
-            }
-            caches.fetch(client, &job, &followed.exports).await
+            let exported = match ending.exports {
+                Some(exports) => exports.fetch(client, &job, &followed.exports).await,
+                None => Ok(()),
+            };
+            // Also where something else could not be taken.
+            let cached = caches.fetch(client, &job, &followed.exports).await;
+            exported.and(cached)
         };
         tokio::select! {
             fetched = fetching => fetched?,

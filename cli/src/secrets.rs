@@ -46,7 +46,16 @@ pub(crate) fn with_absolute_folders(options: Vec<(OptionKey, String)>) -> Result
             }
             (OptionKey::CacheFrom | OptionKey::CacheTo, _) => match text.parse::<Cache>() {
                 Ok(cache) => match cache.folder() {
-                    Some(folder) => cache.clone().with_folder(&absolute(folder)?).to_string(),
+                    Some(folder) => {
+                        let folder = absolute(folder)?;
+                        if folder.contains(',') {
+                            return Err(Usage::new(format!(
+                                "--{key} {text}: `{folder}` has a comma, which divides fields"
+                            ))
+                            .into());
+                        }
+                        cache.clone().with_folder(&folder).to_string()
+                    }
                     None => text,
                 },
                 // It is refused where it counts.

@@ -172,9 +172,6 @@ impl BuildOptions {
             OptionKey::Export if fields(text).any(|field| field == ("type", "image")) => self.export = text.parse()?,
             OptionKey::Export => {
                 self.outputs.push(text.parse()?);
-                if self.outputs.len() > MAX_OUTPUTS {
-                    return Err(InvalidOption(format!("more than {MAX_OUTPUTS} results for the caller")));
-                }
             }
             OptionKey::Push => self.no_push = !boolean(text)?,
             OptionKey::Context => {
@@ -191,6 +188,10 @@ impl BuildOptions {
                 let secret: Secret = text.parse()?;
                 self.secrets.insert(secret.id.clone(), secret);
             }
+        }
+        let local = self.cache_to.iter().filter(|cache| cache.kind == CacheKind::Local);
+        if self.outputs.len() + local.count() > MAX_OUTPUTS {
+            return Err(InvalidOption(format!("more than {MAX_OUTPUTS} results for the caller")));
         }
         let most = [
             self.labels.len(),

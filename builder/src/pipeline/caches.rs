@@ -18,7 +18,8 @@ use slipway_registry_client::ImageRef;
 pub(super) use self::local::LocalCache;
 use super::Pipeline;
 use super::failure::Failure;
-use crate::buildkit::session::content::{Folder, Layout, Store};
+use crate::buildkit;
+use crate::buildkit::session::content::{Budget, Folder, Layout, Store};
 use crate::buildkit::solve::CacheEntry;
 use crate::jobs;
 use crate::jobs::spec::BuildRoots;
@@ -26,7 +27,7 @@ use crate::registry::sources::{authority, reaches_this_machine};
 
 mod local;
 
-/// Attributes that are only for the client: its folders are nobody's to know.
+/// Attributes of local ones that only the client needs.
 const OF_THE_CLIENT: [&str; 3] = ["src", "dest", "tag"];
 
 /// Which caches outside of the engine builds may use.
@@ -73,7 +74,8 @@ impl Pipeline {
                 let image = self.cache_image(build, cache)?;
                 let Some(mut entry) = self.entry(build, cache, image.as_ref())? else { continue };
                 if cache.kind == CacheKind::Local {
-                    let root = layouts.next().ok_or_else(|| Failure::internal("a local cache without a tree"))?;
+                    // Submitted when none was taken.
+                    let Some(root) = layouts.next() else { continue };
                     let layout = Layout::new(root, self.blobs.clone());
                     caches.add_store(&mut entry, "src", Store::Layout(layout));
                 }
@@ -86,6 +88,7 @@ impl Pipeline {
                  jobs.external_caches = \"any\")"
             ));
         }
+        let budget = Arc::new(Budget::new(self.max_export_bytes));
         for (index, cache) in options.cache_to.iter().enumerate() {
             let image = self.cache_image(build, cache)?;
             if let Some(image) = &image {
@@ -100,12 +103,9 @@ impl Pipeline {
             if cache.kind == CacheKind::Local {
                 let index = options.outputs.len() + index;
                 let archive = jobs::exports::file(&self.exports, build.service.as_str(), index);
-                let folder = Folder::create(archive.with_added_extension("blobs"), self.max_export_bytes);
-                let folder = folder.map(Arc::new).map_err(|error| Failure::Cache {
-                    service: build.service.clone(),
-                    kind: entry.kind,
-                    problem: format!("make a folder for it: {error}"),
-                })?;
+                // Another one for each attempt: the one before may still be writing.
+                let blobs = archive.with_added_extension(buildkit::random_id());
+                let folder = Arc::new(Folder::new(blobs, budget.clone()));
                 caches.add_store(&mut entry, "dest", Store::Folder(folder.clone()));
                 caches.local.push(LocalCache { index, tag: cache.tag().to_owned(), folder, archive });
             }

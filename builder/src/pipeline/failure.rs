@@ -75,6 +75,14 @@ pub enum Failure {
         /// Why.
         problem: String,
     },
+    /// What the engine left of a cache can't be made ready for its caller.
+    #[error("service `{service}`: make an archive of its local cache: {source}")]
+    CacheArchive {
+        /// Which.
+        service: ServiceName,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A variable that the service keeps is no SSH key, or there is no agent for it.
     #[error("build of service `{service}` failed: SSH agent `{id}`: {message}")]
     SshKey {
@@ -218,7 +226,11 @@ impl Failure {
                 "invalid_plan",
                 Some(format!("name the services that need no pushing: `slipway build --push=false {user}`")),
             ),
-            Self::Context { .. } | Self::Secret { .. } | Self::SshKey { .. } | Self::Export { .. } => {
+            Self::Context { .. }
+            | Self::Secret { .. }
+            | Self::SshKey { .. }
+            | Self::Export { .. }
+            | Self::CacheArchive { .. } => {
                 ("build_failed", None)
             }
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),

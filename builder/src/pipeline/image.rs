@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 use secrecy::ExposeSecret as _;
-use slipway_manifest::options::CacheKind;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{
@@ -180,7 +179,7 @@ impl Pipeline {
         let (media_type, size) = pushed.descriptor.map(|found| (found.media_type, found.size)).unzip();
         let duration_ms = began.elapsed().as_millis() as u64;
         self.exported(build, &exports)?;
-        self.cached(build, caches.local).await?;
+        self.unless_cancelled(self.cached(build, caches.local)).await??;
         if let Some(found) = found.filter(|_| request.push) {
             self.unless_cancelled(skip::remember(&bases, &inputs, found.digest, &image)).await?;
         }
@@ -222,16 +221,13 @@ impl Pipeline {
     async fn cached(&self, build: &BuildPlan, caches: Vec<LocalCache>) -> Result<(), Failure> {
         for cache in caches {
             let (index, kind) = (cache.index, "cache");
-            let packed = tokio::task::spawn_blocking(move || cache.pack()).await.map_err(Failure::internal)?;
-            let failed = |error: std::io::Error| Failure::Cache {
-                service: build.service.clone(),
-                kind: CacheKind::Local.as_str(),
-                problem: format!("make an archive of it: {error}"),
-            };
+            let cancel = self.cancel.clone();
+            let packed = tokio::task::spawn_blocking(move || cache.pack(&cancel)).await.map_err(Failure::internal)?;
+            let failed = |source| Failure::CacheArchive { service: build.service.clone(), source };
             match packed.map_err(failed)? {
                 Some(written) => self.tell_export(build, index, kind, written),
                 // As it may, with `ignore-error`.
-                None => self.events.warn(format!("`{}`: the engine left no local cache", build.service)),
+                None => self.events.warn(format!("`{}`: the engine left no complete local cache", build.service)),
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 mod folder;
 mod layout;
 
-pub use folder::Folder;
+pub use folder::{Budget, Folder};
 pub use layout::Layout;
 
 /// Which store a call is for.

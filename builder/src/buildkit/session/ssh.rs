@@ -121,9 +121,9 @@ mod tests {
             Box::pin(async move { Ok(ours) })
         });
         let (client, server) = tokio::io::duplex(1 << 20);
-        let served = tonic::service::Routes::new(SshServer::new(Agents::new(vec![DEFAULT.to_owned()], dial)));
+        let routes = tonic::service::Routes::new(SshServer::new(Agents::new(vec![DEFAULT.to_owned()], dial)));
         let connections = tokio_stream::iter([Ok::<_, io::Error>(server)]);
-        let serving = tonic::transport::Server::builder().add_routes(served).serve_with_incoming(connections);
+        let serving = tonic::transport::Server::builder().add_routes(routes).serve_with_incoming(connections);
         tokio::spawn(serving);
         let mut client = Some(TokioIo::new(client));
         let connect = tower::service_fn(move |_: http::Uri| {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
@@ -16,35 +16,54 @@ use tonic::Status;
 use super::{PIECE, Part, failed};
 use crate::private_file::{create_private, create_private_dir};
 
-type Answers = mpsc::Sender<Result<WriteContentResponse, Status>>;
+pub(crate) type Answers = mpsc::Sender<Result<WriteContentResponse, Status>>;
+
+/// Bytes that may still be written, by all folders that share it.
+#[derive(Debug)]
+pub struct Budget {
+    limit: u64,
+    written: AtomicU64,
+}
+
+impl Budget {
+    /// So many in all.
+    pub fn new(limit: u64) -> Self {
+        Self { limit, written: AtomicU64::new(0) }
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), Status> {
+        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit {
+            return Ok(());
+        }
+        let message = format!("the build's caches have more than the {} bytes of jobs.max_export_bytes", self.limit);
+        Err(Status::resource_exhausted(message))
+    }
+}
 
 /// One folder; it is removed with this.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    limit: u64,
-    /// Of all that was ever written here.
-    bytes: AtomicU64,
+    budget: Arc<Budget>,
     /// Names of what is being written.
     next: AtomicU64,
     blobs: Mutex<Vec<Digest>>,
 }
 
 impl Folder {
-    /// An empty one, for at most so many bytes.
-    pub fn create(path: PathBuf, limit: u64) -> io::Result<Self> {
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        create_private_dir(&path)?;
-        let (bytes, next, blobs) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
-        Ok(Self { path, limit, bytes, next, blobs })
+    /// One that is made when there is something to write: at this path nobody else has or will have anything.
+    pub fn new(path: PathBuf, budget: Arc<Budget>) -> Self {
+        Self { path, budget, next: AtomicU64::new(0), blobs: Mutex::default() }
     }
 
     /// The complete blobs, as they came: what refers to others comes after them.
     pub fn blobs(&self) -> Vec<Digest> {
         self.blobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets one of them: its room on the disk is needed.
+    pub fn remove(&self, digest: &Digest) -> io::Result<()> {
+        fs::remove_file(self.place(digest))
     }
 
     /// One of them.
@@ -76,7 +95,7 @@ impl Folder {
     }
 
     /// One blob, until it is committed or given up. Blocks.
-    pub(super) fn take(&self, mut requests: mpsc::Receiver<WriteContentRequest>, answers: &Answers) {
+    pub(crate) fn take(&self, mut requests: mpsc::Receiver<WriteContentRequest>, answers: &Answers) {
         let mut write = None;
         while let Some(request) = requests.blocking_recv() {
             let answer = match &mut write {
@@ -149,6 +168,7 @@ struct Write {
 impl Write {
     fn begin(folder: &Folder) -> Result<Self, Status> {
         let path = folder.path.join(format!("{}.part", folder.next.fetch_add(1, Ordering::Relaxed)));
+        create_private_dir(&folder.path).map_err(failed)?;
         let file = create_private(&path).map_err(failed)?;
         let (hash, began) = (Sha256::new(), SystemTime::now());
         Ok(Self { path, file, hash, bytes: 0, total: 0, expected: None, began })
@@ -166,10 +186,7 @@ impl Write {
             return Err(Status::out_of_range(format!("the next byte is number {}", self.bytes)));
         }
         let len = request.data.len() as u64;
-        if folder.bytes.fetch_add(len, Ordering::Relaxed) + len > folder.limit {
-            let message = format!("the cache has more than the {} bytes of jobs.max_export_bytes", folder.limit);
-            return Err(Status::resource_exhausted(message));
-        }
+        folder.budget.take(len)?;
         self.file.write_all(&request.data).map_err(|error| Status::resource_exhausted(error.to_string()))?;
         self.hash.update(&request.data);
         self.bytes += len;
@@ -227,7 +244,7 @@ mod tests {
     fn a_blob_is_written_in_pieces_and_proved() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
-        let folder = Folder::create(path.clone(), 100).unwrap();
+        let folder = Folder::new(path.clone(), Arc::new(Budget::new(100)));
         let digest = Digest::of(b"hello");
         let stat = WriteContentRequest { total: 5, expected: digest.to_string(), ..request(WriteAction::Stat, 0, b"") };
         let pieces = vec![
@@ -261,7 +278,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::create(dir.path().join("x"), 10).unwrap();
+        let folder = Folder::new(dir.path().join("x"), Arc::new(Budget::new(10)));
         let refused = |requests| said(&folder, requests).pop().unwrap().unwrap_err();
         let other = Digest::of(b"other").to_string();
         let expected = WriteContentRequest { expected: other, ..request(WriteAction::Commit, 0, b"hello") };
@@ -276,5 +293,8 @@ mod tests {
             assert!(status.code() == code && status.message().contains(message), "{status}");
         }
         assert_eq!(folder.blobs(), []);
+        let beside = Folder::new(dir.path().join("y"), folder.budget.clone());
+        let refused = said(&beside, vec![request(WriteAction::Write, 0, b"x")]).pop().unwrap().unwrap_err();
+        assert!(refused.message().contains("the build's caches have more"), "{refused}");
     }
 }
