@@ -171,8 +171,8 @@ pub(crate) async fn run(
                 None => Ok(()),
             };
             // Also where something else could not be taken.
-            let cached = caches.fetch(client, &job, &followed.exports).await;
-            exported.and(cached)
+            let brought = caches.fetch(client, &job, &followed.exports).await;
+            exported.and(brought)
         };
         tokio::select! {
             fetched = fetching => fetched?,

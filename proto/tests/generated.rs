@@ -60,6 +60,7 @@ fn generate(out: &Path) {
         ("BuildSkipped", "build.skipped"),
         ("BuildExported", "build.exported"),
         ("StepStarted", "step.started"),
+        ("StepProgress", "step.progress"),
         ("StepDone", "step.done"),
         ("StepLog", "step.log"),
         ("BuildDone", "build.done"),

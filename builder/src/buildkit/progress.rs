@@ -1,8 +1,15 @@
 //! BuildKit's status stream, step by step.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexStatus};
+use tokio::time::Instant;
+
+/// How often it is told how much of a step's contents has come.
+const TELL: Duration = Duration::from_secs(1);
+/// Contents of one step that are counted: more layers than an image may have.
+const MAX_MOVING: usize = 1000;
 
 /// Something that a step did. Steps are numbered from 1 in the order in which they appear.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +20,15 @@ pub enum StepEvent {
         step: u32,
         /// What it is, as BuildKit names it.
         name: String,
+    },
+    /// It moves contents; told at most once in a second.
+    Moving {
+        /// Its number.
+        step: u32,
+        /// So far.
+        bytes: u64,
+        /// In all, as far as that is known; 0: it is not.
+        total: u64,
     },
     /// It wrote something.
     Log {
@@ -51,6 +67,10 @@ struct Step {
     /// Seconds and nanoseconds since 1970.
     started: Option<(i64, i32)>,
     done: bool,
+    /// What it moves, by BuildKit's names: how much has come, and how much it is.
+    moving: HashMap<String, (u64, u64)>,
+    /// When that was told last.
+    told: Option<Instant>,
 }
 
 /// Turns status messages into step events. BuildKit repeats vertices, with later fields winning; here a step begins and ends
@@ -66,6 +86,9 @@ impl Progress {
         let mut events = Vec::new();
         for vertex in &status.vertexes {
             self.vertex_started(vertex, &mut events);
+        }
+        for status in &status.statuses {
+            self.moving(status, &mut events);
         }
         for log in status.logs {
             let step = self.step(&log.vertex).number;
@@ -103,6 +126,25 @@ impl Progress {
         }
     }
 
+    fn moving(&mut self, status: &VertexStatus, events: &mut Vec<StepEvent>) {
+        let amount = |number| u64::try_from(number).unwrap_or_default();
+        let (bytes, total) = (amount(status.current), amount(status.total));
+        let step = self.step(&status.vertex);
+        if step.done || bytes == 0 || step.moving.len() >= MAX_MOVING && !step.moving.contains_key(&status.id) {
+            return;
+        }
+        step.moving.insert(status.id.clone(), (bytes, total));
+        let now = Instant::now();
+        if step.told.is_some_and(|told| now.duration_since(told) < TELL) {
+            return;
+        }
+        step.told = Some(now);
+        let sum = |of: fn(&(u64, u64)) -> u64| step.moving.values().map(of).fold(0, u64::saturating_add);
+        // Where one is of no known size, the sum is not known.
+        let total = if step.moving.values().all(|(_, total)| *total > 0) { sum(|(_, total)| *total) } else { 0 };
+        events.push(StepEvent::Moving { step: step.number, bytes: sum(|(bytes, _)| *bytes), total });
+    }
+
     fn vertex_done(&mut self, vertex: Vertex, events: &mut Vec<StepEvent>) {
         let Some(completed) = vertex.completed else { return };
         let step = self.step(&vertex.digest);
@@ -110,6 +152,7 @@ impl Progress {
             return;
         }
         step.done = true;
+        step.moving.clear();
         let millis = |time: &bollard_buildkit_proto::google::protobuf::Timestamp| {
             time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)
         };
@@ -162,6 +205,49 @@ mod tests {
         assert_eq!(events[0], StepEvent::Log { step: 1, stderr: true, bytes: b"text\n".to_vec() });
         assert!(matches!(&events[1], StepEvent::Done { step: 1, duration_ms: 2000, error: None, .. }));
         assert_eq!(progress.update(status(done(), vec![])), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_step_moves_is_summed_up_and_told_once_in_a_second() {
+        let mut progress = Progress::default();
+        progress.update(status(vec![vertex("a", Some(1), None)], vec![]));
+        let mut moved = |all: &[(&str, i64, i64)]| {
+            let statuses = all.iter().map(|(id, current, total)| VertexStatus {
+                id: (*id).to_owned(),
+                vertex: "a".to_owned(),
+                current: *current,
+                total: *total,
+                ..VertexStatus::default()
+            });
+            progress.update(StatusResponse { statuses: statuses.collect(), ..StatusResponse::default() })
+        };
+        let told = |bytes, total| [StepEvent::Moving { step: 1, bytes, total }];
+        assert_eq!(moved(&[("x", 10, 100)]), told(10, 100));
+        assert_eq!(moved(&[("x", 20, 100), ("y", 5, 50)]), []);
+        tokio::time::advance(TELL).await;
+        assert_eq!(moved(&[("x", 30, 100)]), told(35, 150));
+        tokio::time::advance(TELL).await;
+        assert_eq!(moved(&[("context", 7, 0), ("nothing", 0, 0)]), told(42, 0)[..].to_vec());
+        tokio::time::advance(TELL).await;
+        progress.update(status(vec![vertex("a", Some(1), Some(2))], vec![]));
+        let late = VertexStatus { vertex: "a".to_owned(), id: "x".to_owned(), current: 99, ..VertexStatus::default() };
+        assert_eq!(progress.update(StatusResponse { statuses: vec![late], ..StatusResponse::default() }), []);
+    }
+
+    #[test]
+    fn warnings_have_their_line() {
+        use bollard_buildkit_proto::moby::buildkit::v1::VertexWarning;
+        use bollard_buildkit_proto::pb::{Position, Range, SourceInfo};
+        let warning = VertexWarning {
+            short: b"StageNameCasing: lower case".to_vec(),
+            info: Some(SourceInfo { filename: "Dockerfile".to_owned(), ..SourceInfo::default() }),
+            ranges: vec![Range { start: Some(Position { line: 3, character: 0 }), end: None }],
+            ..VertexWarning::default()
+        };
+        let events =
+            Progress::default().update(StatusResponse { warnings: vec![warning], ..StatusResponse::default() });
+        let (message, place) = ("StageNameCasing: lower case".to_owned(), Some("Dockerfile:3".to_owned()));
+        assert_eq!(events, [StepEvent::Warning { message, place }]);
     }
 
     #[test]

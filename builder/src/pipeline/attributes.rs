@@ -27,6 +27,8 @@ pub(super) struct Place<'a> {
     pub(super) name: &'a ImageRef,
     /// What stands for the build's secrets.
     pub(super) secrets: &'a [(String, String)],
+    /// Who submitted the job.
+    pub(super) owner: &'a str,
 }
 
 /// Attributes of the `dockerfile.v0` frontend (`BuildKit`, `frontend/dockerui/config.go` and `attr.go`). `args` are
@@ -55,14 +57,16 @@ pub(super) fn frontend(
         set(&format!("build-arg:{name}"), value.clone());
     }
     // What comes now, no argument of the user's may change.
-    let Place { scope, namespace, name, secrets } = place;
+    let Place { scope, namespace, name, secrets, owner } = place;
     set(CACHE_MOUNTS, scope.mounts(namespace, name.repository()));
     // BuildKit's cache key knows neither contents of cache mounts, nor secrets, nor addresses of hosts and proxies: an equal
-    // step of another namespace would give what theirs gave. Mounts of other repositories are others, too.
+    // step of another namespace would give what theirs gave. Mounts of other repositories are others, too; and equal steps that
+    // run at once are one, which has one user's SSH agents.
     let repository = may_have_cache_mounts(build, dockerfile).then(|| name.repository());
+    let agents_of = (!options.ssh.is_empty()).then_some(owner);
     // The name of a host counts in a step's key, its address doesn't. A hostname would do, too, but a buildkitd with CNI makes
     // a network of its own for each step that has one, which takes longer than most steps.
-    let own = format!("{}={NOWHERE}", scope.host(namespace, repository, &options.extra_hosts, secrets));
+    let own = format!("{}={NOWHERE}", scope.host(namespace, repository, &options.extra_hosts, secrets, agents_of));
     let hosts = options.extra_hosts.iter().map(ToString::to_string).chain([own]);
     set(HOSTS, hosts.collect::<Vec<_>>().join(","));
     match reader {
@@ -155,15 +159,19 @@ mod tests {
         build.options.set(OptionKey::ExtraHost, "db=10.0.0.1").unwrap();
         let args = [(CACHE_MOUNTS.replace("build-arg:", ""), "mine".to_owned())];
         let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
-        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
+        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[], owner: "ann" };
         let cached = "FROM x\nRUN --mount=target=/x,type=$T true\n";
         let found = frontend(&build, &args, cached, Reader::Named, place);
         let (hosts, repository) = (&build.options.extra_hosts, name.repository());
         assert_eq!(found[CACHE_MOUNTS], scope.mounts(&namespace, repository));
-        let own = scope.host(&namespace, Some(repository), hosts, &[]);
+        let own = scope.host(&namespace, Some(repository), hosts, &[], None);
+        assert_eq!(found[HOSTS], format!("db=10.0.0.1,{own}={NOWHERE}"));
+        build.options.set(OptionKey::Ssh, "default").unwrap();
+        let found = frontend(&build, &args, cached, Reader::Named, place);
+        let own = scope.host(&namespace, Some(repository), &build.options.extra_hosts, &[], Some("ann"));
         assert_eq!(found[HOSTS], format!("db=10.0.0.1,{own}={NOWHERE}"));
         let found = frontend(&plain_build("app"), &args, "FROM x\n", Reader::Engine, place);
-        assert_eq!(found[HOSTS], format!("{}={NOWHERE}", scope.host(&namespace, None, &[], &[])));
+        assert_eq!(found[HOSTS], format!("{}={NOWHERE}", scope.host(&namespace, None, &[], &[], None)));
     }
 
     #[test]
@@ -171,7 +179,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let scope = CacheScope::open(dir.path()).unwrap();
         let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
-        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
+        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[], owner: "ann" };
         let mut build = plain_build("app");
         (build.context, build.dockerfile) =
             ("https://git.example/app.git#main:sub".to_owned(), "docker/Dockerfile".to_owned());
@@ -181,7 +189,10 @@ mod tests {
             (build.context.as_str(), "docker/Dockerfile")
         );
         // As of a Dockerfile with cache mounts; and no frontend that it names reads it.
-        assert_eq!(found[HOSTS], format!("{}={NOWHERE}", scope.host(&namespace, Some(name.repository()), &[], &[])));
+        assert_eq!(
+            found[HOSTS],
+            format!("{}={NOWHERE}", scope.host(&namespace, Some(name.repository()), &[], &[], None))
+        );
         assert_eq!(found["cmdline"], FRONTEND);
     }
 
@@ -191,7 +202,7 @@ mod tests {
         let scope = CacheScope::open(dir.path()).unwrap();
         let build = plain_build("app");
         let (namespace, name) = ("dev".parse().unwrap(), "127.0.0.1:1/dev/app".parse().unwrap());
-        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[] };
+        let place = Place { scope: &scope, namespace: &namespace, name: &name, secrets: &[], owner: "ann" };
         let found = frontend(&build, &[], "FROM x\n", Reader::Named, place);
         let mut keys: Vec<_> = found.keys().map(String::as_str).collect();
         keys.sort_unstable();

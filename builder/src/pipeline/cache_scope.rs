@@ -48,14 +48,15 @@ impl CacheScope {
         format!("{}-", self.hash("mounts", &[namespace.as_str()]))
     }
 
-    /// The name of a host that every step gets: those of other namespaces, repositories where one is given, hosts and secrets
-    /// are other steps. Nobody has it otherwise (RFC 6761).
+    /// The name of a host that every step gets: those of other namespaces, repositories where one is given, hosts, secrets and
+    /// users whose SSH agents they may ask are other steps. Nobody has it otherwise (RFC 6761).
     pub fn host(
         &self,
         namespace: &Namespace,
         repository: Option<&RepositoryName>,
         hosts: &[ExtraHost],
         secrets: &[(String, String)],
+        agents_of: Option<&str>,
     ) -> String {
         let repository = repository.map(ToString::to_string).unwrap_or_default();
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
@@ -63,7 +64,8 @@ impl CacheScope {
         let own = own.chain(hosts.iter().map(String::as_str));
         // No host is named so.
         let secrets = secrets.iter().flat_map(|(id, key)| ["secret of steps:", id, key]);
-        format!("{}.slipway.invalid", self.hash("steps", &own.chain(secrets).collect::<Vec<_>>()))
+        let agents = agents_of.into_iter().flat_map(|user| ["agents of a user:", user]);
+        format!("{}.slipway.invalid", self.hash("steps", &own.chain(secrets).chain(agents).collect::<Vec<_>>()))
     }
 
     /// Stands for a secret's value where it counts and may not be known.
@@ -109,16 +111,19 @@ mod tests {
             scope.mounts(&namespace.parse().unwrap(), &repository.parse().unwrap())
         };
         let host = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<ExtraHost>>();
-        let host_of = |namespace: &str, hosts: &[&str]| here.host(&namespace.parse().unwrap(), None, &host(hosts), &[]);
+        let host_of =
+            |namespace: &str, hosts: &[&str]| here.host(&namespace.parse().unwrap(), None, &host(hosts), &[], None);
         let all = [
             mounts(&here, "a", "a/app"),
             mounts(&here, "b", "a/app"),
             mounts(&here, "a", "a/app2"),
             mounts(&elsewhere, "a", "a/app"),
             host_of("a", &[]),
-            here.host(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[], &[]),
-            here.host(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "1".to_owned())]),
-            here.host(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "2".to_owned())]),
+            here.host(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[], &[], None),
+            here.host(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "1".to_owned())], None),
+            here.host(&"a".parse().unwrap(), None, &[], &[("npm".to_owned(), "2".to_owned())], None),
+            here.host(&"a".parse().unwrap(), None, &[], &[], Some("ann")),
+            here.host(&"a".parse().unwrap(), None, &[], &[], Some("bob")),
             host_of("a", &["db=10.0.0.1"]),
             host_of("b", &["db=10.0.0.1"]),
             host_of("a", &["db=10.0.0.2"]),

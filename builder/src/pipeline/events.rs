@@ -84,9 +84,14 @@ impl Events {
 
     /// The same, but not what it has been told this way before: several builds may meet the same trouble.
     pub fn warn_once(&self, message: String) {
-        let digest = Digest::of(message.as_bytes());
+        self.warn_once_at(message, None);
+    }
+
+    /// The same with the place that it is about.
+    pub fn warn_once_at(&self, message: String, place: Option<String>) {
+        let digest = Digest::of(format!("{}\0{message}", place.as_deref().unwrap_or_default()).as_bytes());
         if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
-            self.warn(message);
+            self.emit(Kind::Warning(Warning { message, place }));
         }
     }
 
@@ -115,9 +120,11 @@ mod tests {
         events.warn("still told".to_owned());
         events.warn_once("once".to_owned());
         events.warn_once("once".to_owned());
+        events.warn_once_at("once".to_owned(), Some("Dockerfile:1".to_owned()));
+        events.warn_once_at("once".to_owned(), Some("Dockerfile:1".to_owned()));
         let told = EventLogReader::new(dir.path(), 0).read(usize::MAX).unwrap();
         let warnings: Vec<_> = told.iter().filter(|event| matches!(event.kind, Some(Kind::Warning(_)))).collect();
-        assert_eq!((told.len(), warnings.len()), (4, 3));
+        assert_eq!((told.len(), warnings.len()), (5, 4));
     }
 
     #[test]

@@ -230,9 +230,7 @@ impl Failure {
             | Self::Secret { .. }
             | Self::SshKey { .. }
             | Self::Export { .. }
-            | Self::CacheArchive { .. } => {
-                ("build_failed", None)
-            }
+            | Self::CacheArchive { .. } => ("build_failed", None),
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),

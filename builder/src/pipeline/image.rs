@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{
-    BuildDone, BuildExported, BuildStarted, OutputStream, StepDone, StepLog, StepStarted, Warning,
+    BuildDone, BuildExported, BuildStarted, OutputStream, StepDone, StepLog, StepProgress, StepStarted,
 };
 use slipway_registry_client::ImageRef;
 use tokio::sync::mpsc;
@@ -131,7 +131,8 @@ impl Pipeline {
         }
         let refused = |frontend| Failure::Frontend { service: build.service.clone(), frontend };
         let reader = frontend::reader(&text, &args, self.frontends).map_err(refused)?;
-        let place = attributes::Place { scope: &self.cache_scope, namespace, name: first, secrets };
+        let owner = &self.spec.owner;
+        let place = attributes::Place { scope: &self.cache_scope, namespace, name: first, secrets, owner };
         let mut frontend_attrs = attributes::frontend(build, &args, &text, reader, place);
         let resolved = contexts::resolve(build, before, |name| bases.reference(namespace, name));
         let resolved = resolved.map_err(|error| Failure::Image(format!("service `{}`: {error}", build.service)))?;
@@ -381,8 +382,13 @@ impl Pipeline {
                     let done = StepDone { service: service(), step, name, cached, duration_ms, error };
                     self.events.emit(Kind::StepDone(done));
                 }
+                StepEvent::Moving { step, bytes, total } => {
+                    let progress = StepProgress { service: service(), step, bytes, total_bytes: total };
+                    self.events.emit(Kind::StepProgress(progress));
+                }
+                // An engine that is tried again, or that builds for several platforms, finds it again.
                 StepEvent::Warning { message, place } => {
-                    self.events.emit(Kind::Warning(Warning { message, place }));
+                    self.events.warn_once_at(format!("`{}`: {message}", service()), place);
                 }
             }
         }

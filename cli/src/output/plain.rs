@@ -92,8 +92,8 @@ impl Renderer for Plain {
                 let section = section(&command.section, command.test.as_deref());
                 writeln!(out, "{section} #{} {}", command.index + 1, one_line(&command.name))
             }
-            // Shown above, without the line end that others need before them.
-            Kind::CommandLog(_) => Ok(()),
+            // The command's output was shown above, without the line end that others need before them; progress is for who watches.
+            Kind::CommandLog(_) | Kind::StepProgress(_) => Ok(()),
             Kind::CommandDone(command) => {
                 let section = section(&command.section, command.test.as_deref());
                 let how = match command.exit_code {

@@ -94,6 +94,10 @@ impl Renderer for Tty {
                 self.view().started(&step.service, step.step, &step.name, now);
                 return Ok(());
             }
+            Some(Kind::StepProgress(progress)) => {
+                self.view().moved(&progress.service, progress.step, progress.bytes, progress.total_bytes);
+                return Ok(());
+            }
             Some(Kind::StepLog(log)) => {
                 self.view().log(&log.service, log.step, &log.text);
                 return Ok(());

@@ -861,7 +861,7 @@ pub struct Event {
     pub job: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
     )]
     #[serde(flatten)]
     pub kind: ::core::option::Option<event::Kind>,
@@ -920,6 +920,9 @@ pub mod event {
         #[prost(message, tag = "25")]
         #[serde(rename = "build.exported")]
         BuildExported(super::BuildExported),
+        #[prost(message, tag = "26")]
+        #[serde(rename = "step.progress")]
+        StepProgress(super::StepProgress),
     }
 }
 #[derive(serde::Serialize)]
@@ -1026,6 +1029,20 @@ pub struct StepStarted {
     pub step: u32,
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
+}
+/// From time to time while a step fetches, receives or pushes contents.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepProgress {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    /// So far, and in all as far as that is known; 0: it is not.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub total_bytes: u64,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1139,7 +1156,7 @@ pub struct CommandDone {
 pub struct Warning {
     #[prost(string, tag = "1")]
     pub message: ::prost::alloc::string::String,
-    /// `file:line:col` where it is known.
+    /// `file:line:col` where it is known; of a Dockerfile `file:line`.
     #[prost(string, optional, tag = "2")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: ::core::option::Option<::prost::alloc::string::String>,

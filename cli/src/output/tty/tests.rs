@@ -39,6 +39,22 @@ fn running_steps_and_what_they_say() {
 }
 
 #[test]
+fn what_moves_is_told_in_bytes() {
+    let now = Instant::now();
+    let mut view = View::new(now);
+    view.started("api", 1, "[1/2] FROM debian", now);
+    view.moved("api", 1, 12_300_000, 30_100_000);
+    view.started("api", 2, "transferring the context of everything", now);
+    view.moved("api", 2, 500_000, 0);
+    view.moved("gone", 1, 1, 1);
+    insta::assert_snapshot!(view.lines(now, (60, 24)).join("\n"), @"
+    0 done, 0.0s
+    > api [1/2] FROM debian 12.3 MB / 30.1 MB 0.0s
+    > api transferring the context of everything 500.0 kB 0.0s
+    ");
+}
+
+#[test]
 fn what_is_queued_or_paused_is_no_step() {
     let now = Instant::now();
     let mut view = View::new(now);

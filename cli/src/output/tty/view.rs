@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use console::{strip_ansi_codes, truncate_str};
 
-use crate::output::seconds;
+use crate::output::{seconds, size};
 
 /// Lines of output below a step.
 const TAIL: usize = 4;
@@ -30,6 +30,8 @@ struct Step {
     number: u32,
     name: String,
     since: Instant,
+    /// How much of its contents has come.
+    moved: String,
     lines: VecDeque<String>,
     /// The beginning of a line.
     rest: Vec<u8>,
@@ -57,13 +59,23 @@ impl View {
     pub(super) fn started(&mut self, service: &str, number: u32, name: &str, since: Instant) {
         self.queued = None;
         let (service, name) = (service.to_owned(), name.to_owned());
-        self.steps.push(Step { service, number, name, since, lines: VecDeque::new(), rest: Vec::new() });
+        let (moved, lines, rest) = (String::new(), VecDeque::new(), Vec::new());
+        self.steps.push(Step { service, number, name, since, moved, lines, rest });
+    }
+
+    pub(super) fn moved(&mut self, service: &str, number: u32, bytes: u64, total: u64) {
+        if let Some(step) = self.step(service, number) {
+            step.moved =
+                if total > 0 { format!("{} / {} ", size(bytes), size(total)) } else { format!("{} ", size(bytes)) };
+        }
+    }
+
+    fn step(&mut self, service: &str, number: u32) -> Option<&mut Step> {
+        self.steps.iter_mut().find(|step| step.service == service && step.number == number)
     }
 
     pub(super) fn log(&mut self, service: &str, number: u32, text: &[u8]) {
-        let Some(step) = self.steps.iter_mut().find(|step| step.service == service && step.number == number) else {
-            return;
-        };
+        let Some(step) = self.step(service, number) else { return };
         for part in text.split_inclusive(|byte| *byte == b'\n') {
             step.rest.extend_from_slice(part);
             // Only its end is shown, and of a line that is drawn again and again only what it is now.
@@ -113,7 +125,7 @@ impl View {
         // What is left is shared by the outputs of the steps.
         let mut room = most.saturating_sub(1 + steps);
         for step in self.steps.iter().take(steps) {
-            let time = elapsed(step.since);
+            let time = format!("{}{}", step.moved, elapsed(step.since));
             let name = truncate_str(&step.name, columns.saturating_sub(step.service.len() + time.len() + 4), "…");
             lines.push(cut(&format!("> {} {name} {time}", step.service)));
             let rest = Some(plain(&step.rest)).filter(|rest| !rest.trim().is_empty());
