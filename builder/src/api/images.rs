@@ -105,13 +105,20 @@ impl ImageService for Images {
         let auth = registry.client_auth(&image, &[Action::Pull]).map_err(|error| internal(&error))?;
         let found = registry.client().inspect(&image, &auth).await.map_err(|error| internal(&error))?;
         let found = found.ok_or_else(|| no_image(&image))?;
-        let manifests = found.manifests.into_iter().map(|manifest| api::ImageManifest {
-            digest: manifest.digest.to_string(),
-            platform: manifest.platform.unwrap_or_default(),
-            size: manifest.size,
-            layers: u32::try_from(manifest.layers).unwrap_or(u32::MAX),
-            attestation: manifest.attestation,
-            config: manifest.config.map(|config| config.to_vec()).unwrap_or_default(),
+        let manifests = found.manifests.into_iter().map(|manifest| {
+            let attestation = manifest.attestation.is_some();
+            let (attests_to, predicate_types) =
+                manifest.attestation.map(|found| (found.of, found.predicate_types)).unwrap_or_default();
+            api::ImageManifest {
+                digest: manifest.digest.to_string(),
+                platform: manifest.platform.unwrap_or_default(),
+                size: manifest.size,
+                layers: u32::try_from(manifest.layers).unwrap_or(u32::MAX),
+                attestation,
+                config: manifest.config.map(|config| config.to_vec()).unwrap_or_default(),
+                attests_to,
+                predicate_types,
+            }
         });
         Ok(Response::new(api::ShowImageResponse {
             image: image.to_string(),

@@ -37,6 +37,10 @@ struct Manifest<'a> {
     size: u64,
     layers: u32,
     attestation: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    attests_to: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    predicate_types: &'a [String],
     config: Value,
 }
 
@@ -45,8 +49,9 @@ impl<'a> From<&'a ImageManifest> for Manifest<'a> {
         let platform = Some(manifest.platform.as_str()).filter(|platform| !platform.is_empty());
         // What is no JSON is somebody else's: shown as nothing.
         let config = serde_json::from_slice(&manifest.config).unwrap_or_default();
-        let ImageManifest { digest, size, layers, attestation, .. } = manifest;
-        Self { digest, platform, size: *size, layers: *layers, attestation: *attestation, config }
+        let ImageManifest { digest, size, layers, attestation, attests_to, predicate_types, .. } = manifest;
+        let (size, layers, attestation) = (*size, *layers, *attestation);
+        Self { digest, platform, size, layers, attestation, attests_to, predicate_types, config }
     }
 }
 
@@ -127,6 +132,8 @@ impl Manifest<'_> {
             (!words.is_empty()).then(|| serde_json::json!(words).to_string())
         };
         let own = |value: &Value| value.as_str().map(str::to_owned);
+        line("of", Some(self.attests_to.to_owned()));
+        self.predicate_types.iter().for_each(|predicate| line("says", Some(predicate.clone())));
         line("created", own(&self.config["created"]));
         line("user", own(of("User")));
         line("workdir", own(of("WorkingDir")));

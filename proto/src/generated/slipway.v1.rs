@@ -3792,6 +3792,11 @@ pub struct ImageManifest {
     /// The image's configuration, as JSON; empty of an attestation.
     #[prost(bytes = "vec", tag = "6")]
     pub config: ::prost::alloc::vec::Vec<u8>,
+    /// Of an attestation: the digest of the manifest that it is about, and what its statements are, as URLs.
+    #[prost(string, tag = "7")]
+    pub attests_to: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "8")]
+    pub predicate_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteImageRequest {

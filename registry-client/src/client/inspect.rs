@@ -14,8 +14,12 @@ use crate::reference::ImageRef;
 /// More than any index names.
 const MAX_MANIFESTS: usize = 200;
 const OPERATION: &str = "inspect";
-/// What BuildKit puts on the descriptor of an attestation (`docs/attestations/attestation-storage.md`).
+/// What BuildKit puts on the descriptor of an attestation (`docs/attestations/attestation-storage.md`): that it is one, and the
+/// digest of the manifest that it is about.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+/// What it puts on the descriptor of each statement: what that says, as a URL (in-toto attestation specification, `predicateType`).
+const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 
 /// An image as the registry has it.
 #[derive(Debug, Clone)]
@@ -40,9 +44,18 @@ pub struct InspectedManifest {
     /// The number of its layers.
     pub layers: usize,
     /// It attests to another one, and is no image.
-    pub attestation: bool,
+    pub attestation: Option<Attestation>,
     /// The image's configuration, JSON as it is stored; none of an attestation.
     pub config: Option<bytes::Bytes>,
+}
+
+/// Statements about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestation {
+    /// The digest of the image's manifest, as the index says it; empty where it doesn't.
+    pub of: String,
+    /// What each statement is, such as `https://slsa.dev/provenance/v1`; those that don't say it are left out.
+    pub predicate_types: Vec<String>,
 }
 
 impl RegistryClient {
@@ -60,19 +73,21 @@ impl RegistryClient {
                 let digest =
                     descriptor.digest().to_string().parse().map_err(|problem| protocol(format!("{problem}")))?;
                 let annotations = descriptor.annotations().as_ref();
-                let attestation = annotations.is_some_and(|annotations| annotations.contains_key(REFERENCE_TYPE));
+                let attestation = annotations.filter(|annotations| annotations.contains_key(REFERENCE_TYPE));
+                let attests_to =
+                    attestation.map(|annotations| annotations.get(REFERENCE_DIGEST).cloned().unwrap_or_default());
                 let platform = descriptor
                     .platform()
                     .as_ref()
-                    .filter(|_| !attestation)
+                    .filter(|_| attests_to.is_none())
                     .map(|platform| written(platform.os(), platform.architecture(), platform.variant().as_deref()));
                 let Some(raw) = self.manifest(&image.with_digest(digest), auth).await? else {
                     return Err(protocol("its index names a manifest that is missing".to_owned()));
                 };
-                manifests.push(self.inspect_manifest(image, &raw, platform, attestation, auth).await?);
+                manifests.push(self.inspect_manifest(image, &raw, platform, attests_to, auth).await?);
             }
         } else {
-            manifests.push(self.inspect_manifest(image, &root, None, false, auth).await?);
+            manifests.push(self.inspect_manifest(image, &root, None, None, auth).await?);
         }
         Ok(Some(Inspected { digest: root.digest, media_type: root.media_type, manifests }))
     }
@@ -82,7 +97,7 @@ impl RegistryClient {
         image: &ImageRef,
         raw: &RawManifest,
         platform: Option<String>,
-        attestation: bool,
+        attests_to: Option<String>,
         auth: &Auth,
     ) -> Result<InspectedManifest, RegistryError> {
         #[derive(serde::Deserialize)]
@@ -95,7 +110,14 @@ impl RegistryClient {
         let manifest: ImageManifest = raw.parse().map_err(protocol)?;
         let size =
             manifest.config().size() + manifest.layers().iter().map(oci_spec::image::Descriptor::size).sum::<u64>();
-        let config = if attestation { None } else { Some(self.config_of(image, &manifest, auth).await?) };
+        let config = match attests_to {
+            Some(_) => None,
+            None => Some(self.config_of(image, &manifest, auth).await?),
+        };
+        let statements = manifest.layers().iter();
+        let predicate_types =
+            || statements.filter_map(|layer| layer.annotations().as_ref()?.get(PREDICATE_TYPE).cloned()).collect();
+        let attestation = attests_to.map(|of| Attestation { of, predicate_types: predicate_types() });
         let of_config = || {
             let config: Config = serde_json::from_slice(config.as_deref()?).ok()?;
             Some(written(&config.os?, &config.architecture?, config.variant.as_deref()))

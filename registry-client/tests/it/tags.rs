@@ -39,3 +39,27 @@ async fn images_are_tagged_listed_and_copied() {
     let elsewhere = "other.example/dev/app:1".parse().expect("reference");
     assert!(matches!(client.copy(&source, &elsewhere, &auth).await, Err(RegistryError::CopyAcross { .. })));
 }
+
+#[tokio::test]
+async fn an_index_says_which_of_its_manifests_attest_to_which() {
+    let registry = TestRegistry::open();
+    let client = RegistryClient::builder().build().expect("client");
+    let auth = Auth::Anonymous;
+    let dir = TempDir::new().expect("temporary directory");
+    let path = dir.path().join("image.tar");
+    let mut layout = Layout::default();
+    let amd64 = layout.image("amd64", noise(2, 10_000));
+    let attestation = layout.attestation(&amd64);
+    let index = layout.index(&[amd64.clone(), attestation]);
+    layout.write(&path, &[index]);
+    let image = registry.image("dev/attested:1");
+    client.import_oci_archive(&path, &image, &auth).await.expect("import");
+    let found = client.inspect(&image, &auth).await.expect("inspect").expect("an image");
+    assert!(found.is_index());
+    let [one, other] = found.manifests.as_slice() else { panic!("{found:?}") };
+    assert!(one.attestation.is_none() && one.config.is_some() && one.platform.as_deref() == Some("linux/amd64"));
+    assert!(other.config.is_none() && other.platform.is_none());
+    assert_eq!(other.attestation.as_ref().map(|found| found.of.as_str()), amd64["digest"].as_str());
+    let none = registry.image("dev/none:1");
+    assert!(client.inspect(&none, &auth).await.expect("inspect").is_none());
+}

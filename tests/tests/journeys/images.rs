@@ -42,6 +42,11 @@ fn images_are_listed_shown_and_deleted() {
     );
     let index = app.slipway(["image", "show", "okteto.dev/other/deep:x"]).ok().out();
     assert!(index.contains("linux/amd64") && index.contains("attestation"), "{index}");
+    // What it says and of which image.
+    assert!(index.contains("says        https://slsa.dev/provenance/"), "{index}");
+    let shown = app.slipway(["image", "show", "okteto.dev/other/deep:x", "--output", "json"]).ok();
+    let manifests = &shown.events[0]["manifests"];
+    assert_eq!(manifests[1]["attests_to"], manifests[0]["digest"], "{manifests}");
 
     // By its tag it goes when nothing else names it.
     let refused = app.slipway(["image", "delete", "okteto.dev/app:1"]);
