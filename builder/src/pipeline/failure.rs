@@ -1,9 +1,9 @@
 //! Why a job did not succeed: the one table of failures, their codes and hints.
 
 use slipway_manifest::ServiceName;
-use slipway_manifest::plan::CompleteError;
+use slipway_manifest::plan::{BuildPlan, CompleteError};
 
-use crate::buildkit;
+use crate::buildkit::{self, Address, Engine, Feature};
 use crate::jobs::state::JobState;
 use crate::registry::PushRefused;
 use crate::runner::RunnerError;
@@ -103,6 +103,18 @@ pub enum Failure {
         /// The exporter.
         kind: &'static str,
     },
+    /// No engine has what a build needs.
+    #[error("service `{service}`: engine {engine} ({version}) knows no {feature}")]
+    Lacks {
+        /// Which.
+        service: ServiceName,
+        /// The engine that would have built it.
+        engine: Box<Address>,
+        /// What that is.
+        version: Box<str>,
+        /// What is missing.
+        feature: Feature,
+    },
     /// A build uses an image that was not to be pushed.
     #[error("service `{user}` uses the image of `{used}`, which is not pushed")]
     NotPushed {
@@ -174,6 +186,13 @@ impl Failure {
         Self::Internal(error.to_string())
     }
 
+    /// What this engine lacks, and every other one.
+    pub(super) fn lacks(build: &BuildPlan, engine: &Engine, feature: Feature) -> Self {
+        let (service, engine, version) =
+            (build.service.clone(), Box::new(engine.address().clone()), engine.version().into_boxed_str());
+        Self::Lacks { service, engine, version, feature }
+    }
+
     /// Without the output.
     pub fn cause(&self) -> String {
         match self {
@@ -222,6 +241,7 @@ impl Failure {
                         .to_owned(),
                 ),
             ),
+            Self::Lacks { feature, .. } => ("build_failed", Some(feature.hint().to_owned())),
             Self::NotPushed { user, .. } => (
                 "invalid_plan",
                 Some(format!("name the services that need no pushing: `slipway build --push=false {user}`")),
@@ -230,9 +250,7 @@ impl Failure {
             | Self::Secret { .. }
             | Self::SshKey { .. }
             | Self::Export { .. }
-            | Self::CacheArchive { .. } => {
-                ("build_failed", None)
-            }
+            | Self::CacheArchive { .. } => ("build_failed", None),
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),

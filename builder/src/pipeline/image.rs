@@ -28,6 +28,7 @@ use super::logins;
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
+use crate::buildkit::pool::Needs;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
 use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
@@ -71,6 +72,7 @@ impl Pipeline {
     pub(super) async fn build(
         &self,
         engine: &Engine,
+        needs: &Needs,
         build: &BuildPlan,
         before: &Before,
         targets: Vec<ImageRef>,
@@ -108,6 +110,17 @@ impl Pipeline {
         if let Some(problem) = self.secrets.missing(build) {
             return Err(Failure::Secret { service: build.service.clone(), problem });
         }
+        let mut caches = self.caches(build, roots)?;
+        if let Some(feature) = needs.features.iter().copied().find(|feature| engine.lacks(*feature)) {
+            return Err(Failure::lacks(build, engine, feature));
+        }
+        for feature in caches.leave_out(engine) {
+            self.events.warn_once(format!(
+                "`{service}`: `cache_from` is left out: engine {} ({}) knows no {feature}",
+                engine.address(),
+                engine.version(),
+            ));
+        }
         self.events
             .emit(Kind::BuildStarted(BuildStarted { service: service.clone(), engine: engine.address().to_string() }));
         let began = Instant::now();
@@ -118,7 +131,6 @@ impl Pipeline {
         let named = roots.named.iter().map(|(name, root)| (contexts::local_name(name), Local::Tree(*root)));
         locals.extend(named);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
-        let caches = self.caches(build, roots)?;
         let pushed = [targets.as_slice(), &caches.pushed].concat();
         let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build);
