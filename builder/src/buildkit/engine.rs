@@ -405,6 +405,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_version_counts_where_there_is_one() {
+        let of = |buildkit: &str| Version { buildkit: Some(buildkit.to_owned()), docker: None }.number();
+        for (said, meant) in [
+            ("v0.29.0", Some((0, 29))),
+            ("v0.11.7-0.20230525183624-798ad6b0ce9f", Some((0, 11))),
+            ("0.13.1-moby", Some((0, 13))),
+            ("v0.0.0+unknown", None),
+            ("", None),
+            ("main", None),
+        ] {
+            assert_eq!(of(said), meant, "{said}");
+        }
+        assert_eq!(Version::default().number(), None);
+        let docker = Version { docker: Some("26.1.5".to_owned()), buildkit: Some("v0.0.0+unknown".to_owned()) };
+        assert_eq!(docker.to_string(), "Docker Engine 26.1.5");
+    }
+
+    #[test]
     fn platforms_are_written_as_dockerfiles_name_them() {
         let of = |os: &str, architecture: &str, variant: &str| {
             let (os, architecture, variant) = (os.to_owned(), architecture.to_owned(), variant.to_owned());

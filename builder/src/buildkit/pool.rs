@@ -368,6 +368,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buildkit::feature::tests::Fake;
 
     fn pool(dir: &std::path::Path, sockets: &[&str], max_builds: usize) -> Pool {
         let config =
@@ -437,5 +438,64 @@ mod tests {
             ours.lease("key", &Needs::default()).await,
             Err(Error::Unreachable { .. } | Error::Connect { .. })
         ));
+    }
+
+    fn s3() -> Vec<Feature> {
+        vec![Feature::Cache("s3")]
+    }
+
+    #[tokio::test]
+    async fn what_one_engine_lacks_another_one_builds() {
+        let dir = tempfile::tempdir().unwrap();
+        let [without, with] = [("a", [].as_slice()), ("b", &["s3"])]
+            .map(|(name, caches)| Fake::start(&dir.path().join(name), 13, caches));
+        let pool = pool(dir.path(), &["a", "b"], 1);
+        let leased = async |key: u32, needs: &Needs| {
+            pool.lease(&format!("dev/app-{key}"), needs).await.unwrap().map(|lease| lease.address().to_string())
+        };
+        let address = |name: &str| format!("unix://{}", dir.path().join(name).display());
+        let plain = Needs::default();
+        let mut on = std::collections::BTreeMap::<_, Vec<u32>>::new();
+        for key in 0..20 {
+            on.entry(leased(key, &plain).await.unwrap()).or_default().push(key);
+        }
+        assert_eq!(on.len(), 2, "{on:?}");
+        assert_eq!((without.asked(), with.asked()), (0, 0), "who needs nothing asks nothing");
+        let (needed, welcome) =
+            (Needs { features: s3(), ..Needs::default() }, Needs { welcome: s3(), ..Needs::default() });
+        for (key, needs) in (0..20).zip([&needed, &welcome].into_iter().cycle()) {
+            assert_eq!(leased(key, needs).await, Some(address("b")));
+        }
+        assert_eq!((without.asked(), with.asked()), (1, 1), "each is asked once");
+        // Where that is full, it is waited for.
+        let full = pool.lease("x", &needed).await.unwrap();
+        assert!(leased(0, &needed).await.is_none() && leased(0, &welcome).await.is_none());
+        assert_eq!(leased(0, &plain).await, Some(address("a")));
+        drop(full);
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_that_has_it_all_the_one_that_comes_closest_builds() {
+        let dir = tempfile::tempdir().unwrap();
+        let _fake = Fake::start(&dir.path().join("a"), 13, &[]);
+        let (alone, with_lost) = (pool(dir.path(), &["a"], 1), pool(dir.path(), &["a", "lost"], 1));
+        let needed = Needs { features: s3(), ..Needs::default() };
+        let lease = alone.lease("x", &needed).await.unwrap().unwrap();
+        assert!(lease.lacks(Feature::Cache("s3")));
+        drop(lease);
+        // One that can't be reached now may have it.
+        assert!(with_lost.lease("x", &needed).await.is_err());
+        let welcome = Needs { welcome: s3(), ..Needs::default() };
+        let lease = with_lost.lease("x", &welcome).await.unwrap().unwrap();
+        assert!(lease.lacks(Feature::Cache("s3")));
+        drop(lease);
+        // Of two, the one that lacks only speed.
+        let _fake = Fake::start(&dir.path().join("b"), 13, &["s3"]);
+        let pool = pool(dir.path(), &["a", "b"], 1);
+        let needs = Needs { features: s3(), welcome: vec![Feature::Cache("gha")], platforms: Vec::new() };
+        for key in 0..10 {
+            let lease = pool.lease(&key.to_string(), &needs).await.unwrap().unwrap();
+            assert!(!lease.lacks(Feature::Cache("s3")));
+        }
     }
 }

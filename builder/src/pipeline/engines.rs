@@ -48,7 +48,7 @@ impl Pipeline {
     }
 
     /// What not every engine has. Nothing for most builds, so that no engine is asked for it.
-    fn needs_of(&self, build: &BuildPlan) -> Needs {
+    pub(super) fn needs_of(&self, build: &BuildPlan) -> Needs {
         let options = &build.options;
         let mut features: Vec<_> =
             options.cache_to.iter().filter(|cache| !self.is_left_out(cache)).filter_map(caches::feature).collect();

@@ -420,12 +420,13 @@ mod tests {
     use slipway_context::Digest;
     use slipway_context::tree::{Directory, Entry, Node};
     use slipway_manifest::ServiceName;
+    use slipway_manifest::options::OptionKey;
     use slipway_manifest::plan::{JobKind, Plan};
     use tokio::net::UnixListener;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::buildkit::{Address, Pool, engine};
+    use crate::buildkit::{Address, Feature, Pool, engine};
     use crate::config::Config;
     use crate::jobs::spec::{BuildRoots, JobSpec};
     use crate::jobs::state::JobState;
@@ -602,6 +603,29 @@ mod tests {
         let needs: Vec<String> =
             pipeline.needs().iter().map(|needs| needs.iter().map(|index| names[*index]).collect()).collect();
         assert_eq!(needs, ["", "", "ab", "b", "", "a", "abcdef"]);
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_asked_only_for_what_a_build_needs() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (mut pipeline, _listener) = pipeline(dir.path(), &server);
+        let mut build = plain_build("app");
+        let needs = |pipeline: &Pipeline, build: &BuildPlan| {
+            let Needs { features, welcome, .. } = pipeline.needs_of(build);
+            (features, welcome)
+        };
+        for cache in ["okteto.dev/cache:a", "type=inline", "type=gha"] {
+            build.options.set(OptionKey::CacheTo, cache).unwrap();
+        }
+        build.options.set(OptionKey::CacheFrom, "type=s3,region=r,bucket=b").unwrap();
+        assert_eq!(needs(&pipeline, &build), (vec![], vec![]), "what is left out needs nothing");
+        pipeline.external_caches = crate::pipeline::caches::ExternalCaches::Any;
+        build.options.set(OptionKey::CacheTo, "type=local,dest=x").unwrap();
+        build.options.set(OptionKey::Export, "type=oci").unwrap();
+        build.options.set(OptionKey::Provenance, "true").unwrap();
+        let features =
+            vec![Feature::Cache("local"), Feature::Exporter("oci"), Feature::SeveralExporters, Feature::Attestations];
+        assert_eq!(needs(&pipeline, &build), (features, vec![Feature::Cache("s3")]));
     }
 
     /// The encoded tree that has only this Dockerfile.
