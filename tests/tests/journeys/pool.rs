@@ -178,7 +178,7 @@ fn a_build_goes_to_the_engine_that_knows_its_cache() {
     let service = Service::with(options.set("SLIPWAYD_JOBS__EXTERNAL_CACHES", "any"));
     let team = service.team();
     let build = |app: &Project, more: &[&str]| {
-        app.image("FROM scratch\nCOPY x /x\n").file("x", &unique("x"));
+        app.image("FROM scratch\nCOPY x /x\n").file("x", unique("x"));
         let run = app.events_with(&[&["build"], more].concat(), &s3.env()).ok();
         assert!(run.all("warning").is_empty(), "{}", run.story());
         built_on(&run).remove(0)
