@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`address`] | where an engine is: `unix://`, `tcp://`, `docker://` |
 //! | [`engine`] | connect to it, probe what it can do |
+//! | [`feature`] | what not every engine can do, and how one is asked for it |
 //! | `docker` | what a Docker Engine says of itself |
 //! | [`pool`] | several of them: which one takes a build |
 //! | [`transport`] | byte streams to it: sockets, upgraded Docker connections |
@@ -24,6 +25,7 @@ pub mod address;
 mod docker;
 pub mod engine;
 pub mod error;
+pub mod feature;
 pub mod gateway;
 pub mod llb;
 pub mod mirrors;
@@ -38,6 +40,7 @@ pub mod usage;
 pub use address::Address;
 pub use engine::Engine;
 pub use error::Error;
+pub use feature::Feature;
 pub use pool::Pool;
 
 /// BuildKit's limit for one gRPC message, both ways.

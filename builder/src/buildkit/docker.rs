@@ -24,6 +24,9 @@ pub(super) struct Info {
     driver_status: Option<Vec<(String, String)>>,
     #[serde(default)]
     registry_config: Option<RegistryConfig>,
+    /// Its own version, not that of its BuildKit.
+    #[serde(default)]
+    pub(super) server_version: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,9 @@
 //! Connect to an engine and find out what it can do.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
@@ -19,6 +22,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use super::address::Address;
 use super::docker;
+use super::feature::Feature;
 use super::transport::{self, BoxStream};
 use super::{Error, MAX_MESSAGE, WINDOW};
 
@@ -68,16 +72,29 @@ pub struct Engine {
     host_network: bool,
     /// What it builds for, the default first.
     platforms: Vec<String>,
+    version: Version,
+    /// Which of these it has, as far as it was asked.
+    features: Arc<Mutex<HashMap<Feature, bool>>>,
+}
+
+/// As much as an engine says of its version.
+#[derive(Debug, Clone, Default)]
+struct Version {
+    /// A Docker Engine's own.
+    docker: Option<String>,
+    /// That of its BuildKit; those before 0.11 say none, and Docker Engines of distributions don't know theirs.
+    buildkit: Option<String>,
 }
 
 impl Engine {
     /// Connects, and asks what the engine can do.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         let address = config.address.clone();
+        let mut version = Version::default();
         let (channel, session_by_upgrade) = match &address {
             Address::Docker(socket) => {
                 // Before anything of BuildKit's, so that it is the first thing one hears.
-                docker_image_store(&address, socket).await?;
+                version.docker = docker_image_store(&address, socket).await?.server_version;
                 match docker_h2c(socket.clone()).await {
                     Some(channel) => (channel, None),
                     None => (docker_upgrade(socket.clone()), Some(socket.clone())),
@@ -85,7 +102,15 @@ impl Engine {
             }
             _ => (plain(config)?, None),
         };
-        let mut engine = Self { address, channel, session_by_upgrade, host_network: false, platforms: Vec::new() };
+        let mut engine = Self {
+            address,
+            channel,
+            session_by_upgrade,
+            host_network: false,
+            platforms: Vec::new(),
+            version,
+            features: Arc::default(),
+        };
         engine.probe().await?;
         Ok(engine)
     }
@@ -115,10 +140,46 @@ impl Engine {
         self.workers().await.map(drop)
     }
 
-    /// Whether its pushes fail when the registry refuses to mount a layer from elsewhere (BuildKit before 0.14, which is what
-    /// Docker Engines have that take no session over plain gRPC).
+    /// Whether its pushes fail when the registry refuses to mount a layer from elsewhere: BuildKit before 0.14. Where it does not
+    /// say its version, that is what Docker Engines may have that take no session over plain gRPC.
     pub fn needs_mounts(&self) -> bool {
-        self.session_by_upgrade.is_some()
+        self.version.number().map_or(self.session_by_upgrade.is_some(), |version| version < (0, 14))
+    }
+
+    /// What it is, and of which version.
+    pub fn version(&self) -> String {
+        self.version.to_string()
+    }
+
+    /// Asks it whether it has these, where that is not known yet.
+    pub async fn ask(&self, features: impl IntoIterator<Item = Feature>) {
+        let asking = async {
+            for feature in features {
+                if self.features().contains_key(&feature) {
+                    continue;
+                }
+                let answer = self.control().solve(feature.question()).await.err();
+                let said = answer.as_ref().and_then(|status| feature.answer(status.message()));
+                if let Some(known) = said {
+                    self.features().insert(feature, known);
+                } else {
+                    let address = &self.address;
+                    tracing::info!(engine = %address, ?answer, "engine {address} does not say whether it knows {feature}");
+                }
+            }
+        };
+        if tokio::time::timeout(PROBE_TIMEOUT, asking).await.is_err() {
+            tracing::info!(engine = %self.address, "engine {} does not say what it knows", self.address);
+        }
+    }
+
+    /// Whether it said that it does not have this. What it was not asked, or did not say, is not held against it.
+    pub fn lacks(&self, feature: Feature) -> bool {
+        self.features().get(&feature) == Some(&false)
+    }
+
+    fn features(&self) -> MutexGuard<'_, HashMap<Feature, bool>> {
+        self.features.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// BuildKit's control API.
@@ -194,6 +255,7 @@ impl Engine {
         let Some(worker) = self.workers().await?.into_iter().next() else {
             return Err(Error::NoWorker { address: self.address.clone() });
         };
+        self.version.buildkit = worker.buildkit_version.map(|version| version.version);
         // The Dockerfile frontend takes the first one of the first worker.
         self.platforms = worker.platforms.iter().map(platform).collect();
         // A Docker Engine says `host` too, but gives its steps a bridge, and the label with the host's address on it.
@@ -201,6 +263,26 @@ impl Engine {
         let bridged = label("moby.host-gateway-ip").is_some();
         self.host_network = !bridged && label("network").is_some_and(|network| network == "host");
         Ok(())
+    }
+}
+
+impl Version {
+    /// Of its BuildKit, as far as it counts.
+    fn number(&self) -> Option<(u32, u32)> {
+        let mut parts = self.buildkit.as_deref()?.trim_start_matches('v').split('.').map(|part| part.parse().ok());
+        let number = (parts.next()??, parts.next()??);
+        // What was built without one says this.
+        (number != (0, 0)).then_some(number)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.docker, &self.buildkit) {
+            (Some(docker), _) => write!(f, "Docker Engine {docker}"),
+            (None, Some(buildkit)) => write!(f, "BuildKit {buildkit}"),
+            (None, None) => f.write_str("a BuildKit that does not say its version"),
+        }
     }
 }
 
@@ -231,11 +313,11 @@ fn normalised(platform: &str) -> String {
         .join("/")
 }
 
-/// Refuses a Docker Engine on its old image store, which can't push from inside a build.
-async fn docker_image_store(address: &Address, socket: &Path) -> Result<(), Error> {
+/// Refuses a Docker Engine on its old image store, which can't push from inside a build. Else what it says of itself.
+async fn docker_image_store(address: &Address, socket: &Path) -> Result<docker::Info, Error> {
     let info = docker::info(socket).await.map_err(|source| Error::Connect { address: address.clone(), source })?;
     if info.containerd_image_store() {
-        return Ok(());
+        return Ok(info);
     }
     Err(Error::OldImageStore { address: address.clone(), driver: info.driver })
 }
@@ -321,6 +403,24 @@ pub(super) fn ascii(value: &str) -> MetadataValue<tonic::metadata::Ascii> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_counts_where_there_is_one() {
+        let of = |buildkit: &str| Version { buildkit: Some(buildkit.to_owned()), docker: None }.number();
+        for (said, meant) in [
+            ("v0.29.0", Some((0, 29))),
+            ("v0.11.7-0.20230525183624-798ad6b0ce9f", Some((0, 11))),
+            ("0.13.1-moby", Some((0, 13))),
+            ("v0.0.0+unknown", None),
+            ("", None),
+            ("main", None),
+        ] {
+            assert_eq!(of(said), meant, "{said}");
+        }
+        assert_eq!(Version::default().number(), None);
+        let docker = Version { docker: Some("26.1.5".to_owned()), buildkit: Some("v0.0.0+unknown".to_owned()) };
+        assert_eq!(docker.to_string(), "Docker Engine 26.1.5");
+    }
 
     #[test]
     fn platforms_are_written_as_dockerfiles_name_them() {

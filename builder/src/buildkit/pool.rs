@@ -19,6 +19,7 @@ use slipway_context::Digest;
 use super::Error;
 use super::address::Address;
 use super::engine::{self, Engine};
+use super::feature::Feature;
 use crate::lock_file::try_lock;
 
 /// How often the service looks at every engine.
@@ -49,6 +50,26 @@ struct Member {
     told_open: AtomicBool,
 }
 
+/// What a build needs of its engine.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    /// What it is built for; none: the engine's own.
+    pub platforms: Vec<String>,
+    /// It can't do without these.
+    pub features: Vec<Feature>,
+    /// With these it is faster.
+    pub welcome: Vec<Feature>,
+}
+
+/// How well an engine suits a build, from bad to good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Lacking,
+    OtherPlatform,
+    Slower,
+    Whole,
+}
+
 /// An engine with room for a build, which is taken as long as this is held.
 #[derive(Debug)]
 pub struct Lease {
@@ -76,6 +97,23 @@ impl Deref for Lease {
 
     fn deref(&self) -> &Engine {
         &self.engine
+    }
+}
+
+impl Needs {
+    async fn fit(&self, engine: &Engine) -> Fit {
+        // Boxed: most builds ask nothing.
+        Box::pin(engine.ask(self.features.iter().chain(&self.welcome).copied())).await;
+        let lacks = |features: &[Feature]| features.iter().any(|feature| engine.lacks(*feature));
+        if lacks(&self.features) {
+            Fit::Lacking
+        } else if !engine.builds_for(&self.platforms) {
+            Fit::OtherPlatform
+        } else if lacks(&self.welcome) {
+            Fit::Slower
+        } else {
+            Fit::Whole
+        }
     }
 }
 
@@ -125,10 +163,11 @@ impl Pool {
         Self { members: engines.into_iter().map(Member::new).collect(), shared }
     }
 
-    /// An engine for a build of this repository (any text that names it) and these platforms: the one that has its cache, else
-    /// the next one; none while all that could take it are full or take no more. Fails if none can be reached.
-    pub async fn lease(&self, repository: &str, platforms: &[String]) -> Result<Option<Lease>, Error> {
-        let (mut failure, mut busy, mut unsuited) = (None, false, None);
+    /// An engine for a build of this repository (any text that names it) that needs this: the one that has its cache, else the
+    /// next one; none while all that could take it are full or take no more. Fails if none can be reached. Where none has all
+    /// that is needed, it is the one that comes closest.
+    pub async fn lease(&self, repository: &str, needs: &Needs) -> Result<Option<Lease>, Error> {
+        let (mut failure, mut busy, mut best) = (None, false, None::<(Fit, Lease)>);
         for member in self.in_order(repository) {
             // One that may not answer is not waited for while another one will have room soon.
             if busy && self.is_doubtful(member) {
@@ -139,17 +178,26 @@ impl Pool {
                 continue;
             };
             match member.connect().await {
-                Ok(engine) if engine.builds_for(platforms) => return Ok(Some(Lease { engine, _slot: slot })),
-                Ok(engine) => drop(unsuited.get_or_insert(Lease { engine, _slot: slot })),
+                Ok(engine) => {
+                    let fit = needs.fit(&engine).await;
+                    let lease = Lease { engine, _slot: slot };
+                    if fit == Fit::Whole {
+                        return Ok(Some(lease));
+                    }
+                    if best.as_ref().is_none_or(|(known, _)| fit > *known) {
+                        best = Some((fit, lease));
+                    }
+                }
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        match (busy, failure) {
-            (true, _) => Ok(None),
+        match (busy, failure, best) {
+            (true, ..) => Ok(None),
+            (false, Some(_), Some((Fit::Slower, lease))) => Ok(Some(lease)),
             // One that could do it may be back soon.
-            (false, Some(error)) => Err(error),
+            (false, Some(error), _) => Err(error),
             // It says itself which platform it can't build for, and what can be done.
-            (false, None) => Ok(unsuited),
+            (false, None, best) => Ok(best.map(|(_, lease)| lease)),
         }
     }
 
@@ -320,6 +368,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buildkit::feature::tests::Fake;
 
     fn pool(dir: &std::path::Path, sockets: &[&str], max_builds: usize) -> Pool {
         let config =
@@ -381,10 +430,72 @@ mod tests {
         let (first, second) = (slot(&ours).unwrap(), slot(&theirs).unwrap());
         assert!(slot(&ours).is_none());
         assert_eq!(ours.seen()[0].building, 2);
-        assert!(ours.lease("key", &[]).await.unwrap().is_none(), "full is no failure");
+        assert!(ours.lease("key", &Needs::default()).await.unwrap().is_none(), "full is no failure");
         drop((first, second));
         assert_eq!(ours.seen()[0].building, 0);
         // Nobody is there.
-        assert!(matches!(ours.lease("key", &[]).await, Err(Error::Unreachable { .. } | Error::Connect { .. })));
+        assert!(matches!(
+            ours.lease("key", &Needs::default()).await,
+            Err(Error::Unreachable { .. } | Error::Connect { .. })
+        ));
+    }
+
+    fn s3() -> Vec<Feature> {
+        vec![Feature::Cache("s3")]
+    }
+
+    #[tokio::test]
+    async fn what_one_engine_lacks_another_one_builds() {
+        let dir = tempfile::tempdir().unwrap();
+        let [without, with] = [("a", [].as_slice()), ("b", &["s3"])]
+            .map(|(name, caches)| Fake::start(&dir.path().join(name), 13, caches));
+        let pool = pool(dir.path(), &["a", "b"], 1);
+        let leased = async |key: u32, needs: &Needs| {
+            pool.lease(&format!("dev/app-{key}"), needs).await.unwrap().map(|lease| lease.address().to_string())
+        };
+        let address = |name: &str| format!("unix://{}", dir.path().join(name).display());
+        let plain = Needs::default();
+        let mut on = std::collections::BTreeMap::<_, Vec<u32>>::new();
+        for key in 0..20 {
+            on.entry(leased(key, &plain).await.unwrap()).or_default().push(key);
+        }
+        assert_eq!(on.len(), 2, "{on:?}");
+        assert_eq!((without.asked(), with.asked()), (0, 0), "who needs nothing asks nothing");
+        let (needed, welcome) =
+            (Needs { features: s3(), ..Needs::default() }, Needs { welcome: s3(), ..Needs::default() });
+        for (key, needs) in (0..20).zip([&needed, &welcome].into_iter().cycle()) {
+            assert_eq!(leased(key, needs).await, Some(address("b")));
+        }
+        assert_eq!((without.asked(), with.asked()), (1, 1), "each is asked once");
+        // Where that is full, it is waited for.
+        let full = pool.lease("x", &needed).await.unwrap();
+        assert!(leased(0, &needed).await.is_none() && leased(0, &welcome).await.is_none());
+        assert_eq!(leased(0, &plain).await, Some(address("a")));
+        drop(full);
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_that_has_it_all_the_one_that_comes_closest_builds() {
+        let dir = tempfile::tempdir().unwrap();
+        let _fake = Fake::start(&dir.path().join("a"), 13, &[]);
+        let (alone, with_lost) = (pool(dir.path(), &["a"], 1), pool(dir.path(), &["a", "lost"], 1));
+        let needed = Needs { features: s3(), ..Needs::default() };
+        let lease = alone.lease("x", &needed).await.unwrap().unwrap();
+        assert!(lease.lacks(Feature::Cache("s3")));
+        drop(lease);
+        // One that can't be reached now may have it.
+        assert!(with_lost.lease("x", &needed).await.is_err());
+        let welcome = Needs { welcome: s3(), ..Needs::default() };
+        let lease = with_lost.lease("x", &welcome).await.unwrap().unwrap();
+        assert!(lease.lacks(Feature::Cache("s3")));
+        drop(lease);
+        // Of two, the one that lacks only speed.
+        let _fake = Fake::start(&dir.path().join("b"), 13, &["s3"]);
+        let pool = pool(dir.path(), &["a", "b"], 1);
+        let needs = Needs { features: s3(), welcome: vec![Feature::Cache("gha")], platforms: Vec::new() };
+        for key in 0..10 {
+            let lease = pool.lease(&key.to_string(), &needs).await.unwrap().unwrap();
+            assert!(!lease.lacks(Feature::Cache("s3")));
+        }
     }
 }

@@ -11,16 +11,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use slipway_manifest::options::{Cache, CacheKind, SecretSource};
+use slipway_manifest::options::{Cache, CacheKind, Credential, SecretSource};
 use slipway_manifest::plan::BuildPlan;
 use slipway_registry_client::ImageRef;
 
 pub(super) use self::local::LocalCache;
 use super::Pipeline;
 use super::failure::Failure;
-use crate::buildkit;
 use crate::buildkit::session::content::{Budget, Folder, Layout, Store};
 use crate::buildkit::solve::CacheEntry;
+use crate::buildkit::{self, Engine, Feature};
 use crate::jobs;
 use crate::jobs::spec::BuildRoots;
 use crate::registry::sources::{authority, reaches_this_machine};
@@ -61,14 +61,48 @@ impl Caches {
         entry.attrs.insert(attribute.to_owned(), name.clone());
         self.stores.insert(name, store);
     }
+
+    /// Those to be taken of which this engine knows nothing are left out: the build is as good without. Which they were.
+    pub(super) fn leave_out(&mut self, engine: &Engine) -> Vec<Feature> {
+        let unknown = |entry: &CacheEntry| Some(Feature::Cache(entry.kind)).filter(|feature| engine.lacks(*feature));
+        let left_out = self.imports.iter().filter_map(unknown).collect();
+        self.imports.retain(|entry| unknown(entry).is_none());
+        left_out
+    }
+}
+
+/// What an engine has to have for such a cache. Those that keep images have those that are images.
+pub(super) fn feature(cache: &Cache) -> Option<Feature> {
+    match cache.kind {
+        CacheKind::Registry | CacheKind::Inline => None,
+        CacheKind::Local | CacheKind::S3 | CacheKind::Azblob | CacheKind::Gha => {
+            Some(Feature::Cache(cache.kind.as_str()))
+        }
+    }
 }
 
 impl Pipeline {
+    /// Whether caches are taken at all.
+    pub(super) fn takes_caches(&self) -> bool {
+        self.external_caches == ExternalCaches::Any
+    }
+
+    /// Whether nothing is made of it, as its client knows.
+    pub(super) fn is_left_out(&self, cache: &Cache) -> bool {
+        let missing = |credential: &Credential| credential.required && self.value(credential).is_none();
+        cache.kind.is_left_out_without_credentials() && cache.kind.credentials().iter().any(missing)
+    }
+
+    fn value(&self, credential: &Credential) -> Option<&str> {
+        let value = self.secrets.text(&SecretSource::Env(credential.variable.to_owned()));
+        value.filter(|value| !value.is_empty())
+    }
+
     /// Those of the build, by names that the engine understands.
     pub(super) fn caches(&self, build: &BuildPlan, roots: &BuildRoots) -> Result<Caches, Failure> {
         let mut caches = Caches::default();
         let options = &build.options;
-        if self.external_caches == ExternalCaches::Any {
+        if self.takes_caches() {
             let mut layouts = roots.caches.iter().copied();
             for cache in &options.cache_from {
                 let image = self.cache_image(build, cache)?;
@@ -122,6 +156,9 @@ impl Pipeline {
 
     /// As the engine gets it, with what opens it; nothing: it is left out.
     fn entry(&self, build: &BuildPlan, cache: &Cache, image: Option<&ImageRef>) -> Result<Option<CacheEntry>, Failure> {
+        if self.is_left_out(cache) {
+            return Ok(None);
+        }
         let kind = cache.kind.as_str();
         let refused = |problem: String| Failure::Cache { service: build.service.clone(), kind, problem };
         let mut attrs: HashMap<_, _> =
@@ -131,11 +168,8 @@ impl Pipeline {
         }
         attrs.extend(image.map(|image| ("ref".to_owned(), image.to_string())));
         for credential in cache.kind.credentials() {
-            let value = self.secrets.text(&SecretSource::Env(credential.variable.to_owned()));
-            match value.filter(|value| !value.is_empty()) {
+            match self.value(credential) {
                 Some(value) => drop(attrs.insert(credential.attribute.to_owned(), value.to_owned())),
-                // Its client has been told.
-                None if credential.required && cache.kind.is_left_out_without_credentials() => return Ok(None),
                 None if credential.required => {
                     let variable = credential.variable;
                     return Err(refused(format!("the variable `{variable}` was not set where it was asked for")));

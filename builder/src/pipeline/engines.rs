@@ -8,11 +8,12 @@ use slipway_proto::v1::JobStarted;
 use slipway_proto::v1::event::Kind;
 
 use super::Pipeline;
+use super::caches;
 use super::failure::Failure;
 use super::input::Before;
 use super::stages::Made;
-use crate::buildkit::pool::Lease;
-use crate::buildkit::{Address, Engine, Error, Pool};
+use crate::buildkit::pool::{Lease, Needs};
+use crate::buildkit::{Address, Engine, Error, Feature, Pool};
 
 /// How often it is looked for room again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -37,12 +38,30 @@ impl Pipeline {
     pub(super) async fn build_somewhere(&self, build: &BuildPlan, before: &Before) -> Result<Made, Failure> {
         let targets = self.targets(build, before)?;
         let repository = targets.first().map(|name| name.repository().to_string()).unwrap_or_default();
-        let lease = || self.engines.pool.lease(&repository, &build.platforms);
+        let needs = self.needs_of(build);
+        let lease = || self.engines.pool.lease(&repository, &needs);
         let engine: Lease = self.with_room(&format!("`{}`", build.service), lease).await?;
         self.begun_on(&engine);
-        let result = Box::pin(self.build(&engine, build, before, targets)).await;
+        let result = Box::pin(self.build(&engine, &needs, build, before, targets)).await;
         self.avoid_if_lost(&engine, result.as_ref().err()).await;
         result
+    }
+
+    /// What not every engine has. Nothing for most builds, so that no engine is asked for it.
+    pub(super) fn needs_of(&self, build: &BuildPlan) -> Needs {
+        let options = &build.options;
+        let mut features: Vec<_> =
+            options.cache_to.iter().filter(|cache| !self.is_left_out(cache)).filter_map(caches::feature).collect();
+        features.extend(options.outputs.iter().map(|output| Feature::Exporter(output.kind.as_str())));
+        if !options.outputs.is_empty() {
+            // The image is one, too.
+            features.push(Feature::SeveralExporters);
+        }
+        if options.provenance.is_some() || options.sbom.is_some() {
+            features.push(Feature::Attestations);
+        }
+        let taken = options.cache_from.iter().filter(|cache| self.takes_caches() && !self.is_left_out(cache));
+        Needs { platforms: build.platforms.clone(), features, welcome: taken.filter_map(caches::feature).collect() }
     }
 
     /// After a failure that may have been the engine's: the next try goes elsewhere if it is gone.

@@ -1,9 +1,9 @@
 //! Why a job did not succeed: the one table of failures, their codes and hints.
 
 use slipway_manifest::ServiceName;
-use slipway_manifest::plan::CompleteError;
+use slipway_manifest::plan::{BuildPlan, CompleteError};
 
-use crate::buildkit;
+use crate::buildkit::{self, Address, Engine, Feature};
 use crate::jobs::state::JobState;
 use crate::registry::PushRefused;
 use crate::runner::RunnerError;
@@ -103,6 +103,18 @@ pub enum Failure {
         /// The exporter.
         kind: &'static str,
     },
+    /// No engine has what a build needs.
+    #[error("service `{service}`: engine {engine} ({version}) knows no {feature}")]
+    Lacks {
+        /// Which.
+        service: ServiceName,
+        /// The engine that would have built it.
+        engine: Box<Address>,
+        /// What that is.
+        version: Box<str>,
+        /// What is missing.
+        feature: Feature,
+    },
     /// A build uses an image that was not to be pushed.
     #[error("service `{user}` uses the image of `{used}`, which is not pushed")]
     NotPushed {
@@ -174,6 +186,13 @@ impl Failure {
         Self::Internal(error.to_string())
     }
 
+    /// What this engine lacks, and every other one.
+    pub(super) fn lacks(build: &BuildPlan, engine: &Engine, feature: Feature) -> Self {
+        let (service, engine, version) =
+            (build.service.clone(), Box::new(engine.address().clone()), engine.version().into_boxed_str());
+        Self::Lacks { service, engine, version, feature }
+    }
+
     /// Without the output.
     pub fn cause(&self) -> String {
         match self {
@@ -222,6 +241,7 @@ impl Failure {
                         .to_owned(),
                 ),
             ),
+            Self::Lacks { feature, .. } => ("build_failed", Some(feature.hint().to_owned())),
             Self::NotPushed { user, .. } => (
                 "invalid_plan",
                 Some(format!("name the services that need no pushing: `slipway build --push=false {user}`")),
@@ -299,4 +319,30 @@ fn build_hint(message: &str) -> Option<String> {
         return None;
     };
     Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buildkit::feature::tests::Fake;
+    use crate::pipeline::input::tests::plain_build;
+
+    #[tokio::test]
+    async fn what_an_engine_lacks_is_named_with_its_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let engine = Fake::start(&socket, 12, &[]).connect().await;
+        let end = |feature| {
+            let (state, failure) = Failure::lacks(&plain_build("app"), &engine, feature).end();
+            assert_eq!(state, JobState::Failed);
+            let failure = failure.unwrap();
+            (failure.code, failure.message, failure.hint.unwrap())
+        };
+        let (code, message, hint) = end(Feature::Cache("s3"));
+        assert_eq!(code, "build_failed");
+        let said = format!("service `app`: engine unix://{} (BuildKit v0.12.0) knows no ", socket.display());
+        assert_eq!(message, format!("{said}caches of type `s3`"));
+        assert!(hint.contains("knows no caches of that type"), "{hint}");
+        assert_eq!(end(Feature::SeveralExporters).1, format!("{said}exports in several forms at once"));
+    }
 }

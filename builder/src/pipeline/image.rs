@@ -28,6 +28,7 @@ use super::logins;
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
+use crate::buildkit::pool::Needs;
 use crate::buildkit::progress::StepEvent;
 use crate::buildkit::session::Services;
 use crate::buildkit::session::auth::{Access, Auth, Mint, Token};
@@ -71,6 +72,7 @@ impl Pipeline {
     pub(super) async fn build(
         &self,
         engine: &Engine,
+        needs: &Needs,
         build: &BuildPlan,
         before: &Before,
         targets: Vec<ImageRef>,
@@ -108,6 +110,17 @@ impl Pipeline {
         if let Some(problem) = self.secrets.missing(build) {
             return Err(Failure::Secret { service: build.service.clone(), problem });
         }
+        let mut caches = self.caches(build, roots)?;
+        if let Some(feature) = needs.features.iter().copied().find(|feature| engine.lacks(*feature)) {
+            return Err(Failure::lacks(build, engine, feature));
+        }
+        for feature in caches.leave_out(engine) {
+            self.events.warn_once(format!(
+                "`{service}`: `cache_from` is left out: engine {} ({}) knows no {feature}",
+                engine.address(),
+                engine.version(),
+            ));
+        }
         self.events
             .emit(Kind::BuildStarted(BuildStarted { service: service.clone(), engine: engine.address().to_string() }));
         let began = Instant::now();
@@ -118,7 +131,6 @@ impl Pipeline {
         let named = roots.named.iter().map(|(name, root)| (contexts::local_name(name), Local::Tree(*root)));
         locals.extend(named);
         let files = FileSync::new(self.blobs.clone(), locals, "context");
-        let caches = self.caches(build, roots)?;
         let pushed = [targets.as_slice(), &caches.pushed].concat();
         let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build);
@@ -414,12 +426,13 @@ mod tests {
     use slipway_context::Digest;
     use slipway_context::tree::{Directory, Entry, Node};
     use slipway_manifest::ServiceName;
+    use slipway_manifest::options::OptionKey;
     use slipway_manifest::plan::{JobKind, Plan};
     use tokio::net::UnixListener;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::buildkit::{Address, Pool, engine};
+    use crate::buildkit::{Address, Feature, Pool, engine};
     use crate::config::Config;
     use crate::jobs::spec::{BuildRoots, JobSpec};
     use crate::jobs::state::JobState;
@@ -596,6 +609,29 @@ mod tests {
         let needs: Vec<String> =
             pipeline.needs().iter().map(|needs| needs.iter().map(|index| names[*index]).collect()).collect();
         assert_eq!(needs, ["", "", "ab", "b", "", "a", "abcdef"]);
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_asked_only_for_what_a_build_needs() {
+        let (dir, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (mut pipeline, _listener) = pipeline(dir.path(), &server);
+        let mut build = plain_build("app");
+        let needs = |pipeline: &Pipeline, build: &BuildPlan| {
+            let Needs { features, welcome, .. } = pipeline.needs_of(build);
+            (features, welcome)
+        };
+        for cache in ["okteto.dev/cache:a", "type=inline", "type=gha"] {
+            build.options.set(OptionKey::CacheTo, cache).unwrap();
+        }
+        build.options.set(OptionKey::CacheFrom, "type=s3,region=r,bucket=b").unwrap();
+        assert_eq!(needs(&pipeline, &build), (vec![], vec![]), "what is left out needs nothing");
+        pipeline.external_caches = crate::pipeline::caches::ExternalCaches::Any;
+        build.options.set(OptionKey::CacheTo, "type=local,dest=x").unwrap();
+        build.options.set(OptionKey::Export, "type=oci").unwrap();
+        build.options.set(OptionKey::Provenance, "true").unwrap();
+        let features =
+            vec![Feature::Cache("local"), Feature::Exporter("oci"), Feature::SeveralExporters, Feature::Attestations];
+        assert_eq!(needs(&pipeline, &build), (features, vec![Feature::Cache("s3")]));
     }
 
     /// The encoded tree that has only this Dockerfile.

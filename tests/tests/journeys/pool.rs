@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use rustix::process::Signal;
 use serde_json::Value;
 use slipway_journeys::command::Running;
+use slipway_journeys::s3::S3;
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Buildkitd, Project, Run, Service, files, image, process, unique};
+use slipway_journeys::{Buildkitd, Project, Run, Service, files, image, on_docker, process, unique};
 use tempfile::TempDir;
 
 /// Two engines, and a service that uses them.
@@ -162,4 +163,47 @@ fn a_full_engine_is_passed_over_and_builds_wait_when_all_are_full() {
     for running in running {
         running.finish().expect(130);
     }
+}
+
+#[test]
+fn a_build_goes_to_the_engine_that_knows_its_cache() {
+    // It takes both.
+    if !on_docker() {
+        return;
+    }
+    let (dir, s3) = (tempfile::tempdir().unwrap(), S3::start());
+    let (_engine, buildkitd) = Buildkitd::with_mirrors(dir.path());
+    let options = Options { engines: vec![slipway_journeys::engine(), buildkitd.clone()], ..Options::default() };
+    let options = options.set("SLIPWAYD_JOBS__CACHE_HOSTS", s3.address.to_string());
+    let service = Service::with(options.set("SLIPWAYD_JOBS__EXTERNAL_CACHES", "any"));
+    let team = service.team();
+    let build = |app: &Project, more: &[&str]| {
+        app.image("FROM scratch\nCOPY x /x\n").file("x", unique("x"));
+        let run = app.events_with(&[&["build"], more].concat(), &s3.env()).ok();
+        assert!(run.all("warning").is_empty(), "{}", run.story());
+        built_on(&run).remove(0)
+    };
+    // One that would be built by the Docker Engine.
+    let app = (0..30).map(|_| team.project()).find(|app| build(app, &[]).starts_with("docker://")).unwrap();
+    assert_eq!(build(&app, &["--cache-to", &s3.cache()]), buildkitd);
+    assert!(s3.objects() > 0);
+    assert_eq!(build(&app, &["--cache-from", &s3.cache()]), buildkitd);
+    // Both know these.
+    assert_ne!(build(&app, &["--cache-to", "type=inline"]), buildkitd);
+    assert_ne!(build(&app, &["--cache-to", "type=local,dest=cache"]), buildkitd);
+    assert_ne!(build(&app, &["--export", "type=oci,dest=x.tar", "--sbom=false", "--provenance=true"]), buildkitd);
+
+    // Where no engine is left that knows it, the build does not begin; what would only be faster does.
+    service.admin().slipway(["engine", "drain", &buildkitd]).ok();
+    let run = app.events_with(&["build", "--no-cache", "--cache-to", &s3.cache()], &s3.env()).expect(1);
+    let error = &run.last("job.done")["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("service `app`: engine docker://") && message.contains("(Docker Engine "), "{error}");
+    assert!(message.ends_with("knows no caches of type `s3`"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("have an admin add a buildkitd"), "{error}");
+    assert!(run.all("build.started").is_empty(), "{}", run.story());
+    let run = app.events_with(&["build", "--no-cache", "--cache-from", &s3.cache()], &s3.env()).ok();
+    assert_eq!(built_on(&run).len(), 1);
+    let warning = run.last("warning")["message"].as_str().unwrap();
+    assert!(warning.starts_with("`app`: `cache_from` is left out: engine docker://"), "{warning}");
 }
