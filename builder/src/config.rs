@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::buildkit::Address;
 use crate::buildkit::address::{BUILDKITD_SOCKET, DOCKER_SOCKET};
@@ -96,6 +96,11 @@ impl Config {
     /// A job's process runs in another folder than the service.
     fn make_absolute(&mut self) {
         let (registry, runner) = (&mut self.registry, &mut self.runner);
+        for path in &mut registry.ca {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
+        }
         let mut paths = vec![&mut registry.binary, &mut registry.password_file, &mut runner.archive, &mut runner.agent];
         for engine in self.engine.iter_mut().chain(&mut self.engines) {
             paths.extend([&mut engine.ca, &mut engine.cert, &mut engine.key]);
@@ -174,6 +179,25 @@ impl Config {
     }
 }
 
+/// A list, or a text with commas, which is all that the environment can have.
+pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de> + From<String>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List<T> {
+        Text(String),
+        Items(Vec<T>),
+    }
+    Ok(match List::deserialize(deserializer)? {
+        List::Text(text) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| item.to_owned().into()).collect()
+        }
+        List::Items(items) => items,
+    })
+}
+
 fn user_data_dir() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
@@ -205,6 +229,18 @@ mod tests {
         assert!(load("[engine]\naddress = \"ftp://x\"\n").unwrap_err().to_string().contains("ftp://x"));
         let both = load("data_dir = \"rel\"\npublic_url = \"x\"\n").unwrap_err().to_string();
         assert!(both.contains("data_dir") && both.contains("public_url"), "{both}");
+    }
+
+    #[test]
+    fn cas_that_cannot_be_read_are_all_named() {
+        for (text, paths) in
+            [("['/no/a.pem', '/no/b.pem']", ["/no/a.pem", "/no/b.pem"]), ("'/no/c.pem, /no/d'", ["/no/c.pem", "/no/d"])]
+        {
+            let wrong = load(&format!("[registry]\nca = {text}\n")).unwrap_err().to_string();
+            for path in paths {
+                assert!(wrong.contains(&format!("registry.ca: `{path}`: No such file")), "{wrong}");
+            }
+        }
     }
 
     #[test]

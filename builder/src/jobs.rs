@@ -82,7 +82,7 @@ pub struct Config {
     pub external_caches: ExternalCaches,
     /// Hosts (`host:port`) of caches that are allowed although they are on an engine's own machine. A list, or a text with commas.
     /// Default: none.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "crate::config::list")]
     pub cache_hosts: Vec<String>,
     /// Bytes of one archive that a build sends back to its caller (`--export`, `--load`). Default 16 GiB.
     pub max_export_bytes: u64,
@@ -90,20 +90,6 @@ pub struct Config {
     pub sync_timeout_s: u64,
     /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
     pub drain_s: u64,
-}
-
-/// A list, or a text with commas, which is all that the environment can have.
-fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum List {
-        Text(String),
-        Items(Vec<String>),
-    }
-    Ok(match List::deserialize(deserializer)? {
-        List::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
-        List::Items(items) => items,
-    })
 }
 
 impl Default for Config {

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use slipway_registry_client::{
-    Auth, Digest, Hosts, ImageRef, InvalidReference, RegistryClient, RegistryError, RegistryHost, RepositoryName,
+    Auth, CaFile, Digest, Hosts, ImageRef, InvalidReference, RegistryClient, RegistryError, RegistryHost,
+    RepositoryName,
 };
 
 use crate::names::Namespace;
@@ -59,6 +60,7 @@ pub struct Registry {
     access: RegistryAccess,
     client: RegistryClient,
     plain_http: Vec<RegistryHost>,
+    trusted: Vec<CaFile>,
 }
 
 /// How we get into the registry.
@@ -214,10 +216,13 @@ impl Registry {
             }
             Kind::External => RegistryAccess::External(credentials(config)?),
         };
-        let client = RegistryClient::builder().plain_http(config.plain_http.iter().cloned()).build();
+        let trusted = config.ca_files().map_err(OpenError::Config)?;
+        let client =
+            RegistryClient::builder().plain_http(config.plain_http.iter().cloned()).trust(trusted.iter().cloned());
+        let client = client.build();
         let client = client.map_err(|source| OpenError::Client { source })?;
         let (global, plain_http) = (config.global_namespace.clone(), config.plain_http.clone());
-        Ok(Self { host, names, global, access, client, plain_http })
+        Ok(Self { host, names, global, access, client, plain_http, trusted })
     }
 
     /// The `host[:port]` in image names.
@@ -238,6 +243,11 @@ impl Registry {
     /// The registries that are reached without TLS, besides loopback ones.
     pub(crate) fn plain_http(&self) -> &[RegistryHost] {
         &self.plain_http
+    }
+
+    /// The CAs that are trusted beside the system's.
+    pub(crate) fn trusted(&self) -> &[CaFile] {
+        &self.trusted
     }
 
     /// The signer, if the registry is ours.

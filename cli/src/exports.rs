@@ -125,6 +125,12 @@ impl Exports {
                 }
             }
             build.options.outputs.extend(self.wanted.iter().map(|(wanted, _)| wanted.clone()));
+            let unfit = |error| Usage::new(format!("service `{}`: {error}", build.service));
+            build.options.check_outputs(&build.platforms).map_err(unfit)?;
+            if build.options.is_attested() && self.wanted.iter().any(|(wanted, _)| wanted.kind == OutputKind::Docker) {
+                let why = "attestations come in an index, which only a Docker with the containerd image store loads";
+                output::warn(format_args!("`{}`: {why}", build.service));
+            }
             build.no_skip |= build.options.always_builds();
         }
         let shared = self.wanted.iter().any(|(_, sink)| *sink != Sink::Docker);

@@ -185,6 +185,23 @@ async fn an_export_needs_one_place_for_each_image() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_docker_can_not_load_is_said_before_it_is_built() {
+    let fake = Fake::start(Script { events: build_events(), ..Script::default() }).await;
+    let dir = project();
+    let build = ["build", "--export", "type=docker,dest=x.tar"].as_slice();
+    let output = run(&fake, dir.path(), &[build, &["--platform", "linux/amd64,linux/arm64"]].concat()).await;
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("service `app`: `type=docker`, which `--load` takes, holds one platform"), "{said}");
+    assert!(fake.told().submits.is_empty());
+    // What some can is a warning.
+    let output = run(&fake, dir.path(), &[build, &["--sbom", "true"]].concat()).await;
+    let said = text(&output.stderr);
+    assert!(said.contains("`app`: attestations come in an index, which only a Docker with"), "{said}");
+    assert_eq!(fake.told().submits.len(), 1, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_job_is_status_1_with_its_reason() {
     let mut events = build_events();
     events.splice(2.., [done(JobStatus::Failed)]);

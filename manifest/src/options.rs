@@ -274,7 +274,7 @@ impl BuildOptions {
 
     /// What can't be had together, for a build of these platforms; `index`: it gives an index in any case.
     pub fn check(&self, platforms: &[String], index: bool) -> Result<(), InvalidOption> {
-        let attested = self.provenance.is_some() || self.sbom.is_some();
+        let attested = self.is_attested();
         let index = index || attested || platforms.len() > 1;
         if attested && !self.export.oci_media_types {
             return Err(InvalidOption::new("attestations need `oci-mediatypes=true`"));
@@ -294,7 +294,24 @@ impl BuildOptions {
                 _ => {}
             }
         }
+        self.check_outputs(platforms)
+    }
+
+    /// The same for what the caller gets, of which a manifest says nothing.
+    pub fn check_outputs(&self, platforms: &[String]) -> Result<(), InvalidOption> {
+        // As BuildKit does (`exporter/oci/export.go`), but before everything is built. An index of attestations it exports.
+        if platforms.len() > 1 && self.outputs.iter().any(|output| output.kind == OutputKind::Docker) {
+            return Err(InvalidOption::new(
+                "`type=docker`, which `--load` takes, holds one platform: name one with `--platform`, or export `type=oci`, \
+                 which `docker load` takes where Docker has the containerd image store",
+            ));
+        }
         Ok(())
+    }
+
+    /// Whether there is something beside the image, so that both are in an index.
+    pub fn is_attested(&self) -> bool {
+        self.provenance.is_some() || self.sbom.is_some()
     }
 
     /// `--attest type=provenance,…` and `--attest type=sbom,…`.

@@ -7,6 +7,7 @@ use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
 use reqwest::{Method, StatusCode};
 
 use crate::auth::Auth;
+use crate::ca::CaFile;
 use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::reference::{ImageRef, RegistryHost, RepositoryName, Tag};
@@ -53,6 +54,7 @@ pub struct RegistryClient {
 pub struct RegistryClientBuilder {
     plain_http: HashSet<RegistryHost>,
     named: Option<HashSet<RegistryHost>>,
+    trusted: Vec<CaFile>,
     patience: Patience,
 }
 
@@ -93,6 +95,13 @@ impl RegistryClientBuilder {
         self
     }
 
+    /// Trusts certificates that these sign, as it does those that the system's CAs do.
+    #[must_use]
+    pub fn trust(mut self, files: impl IntoIterator<Item = CaFile>) -> Self {
+        self.trusted.extend(files);
+        self
+    }
+
     /// How long calls are tried again that may succeed later. For metadata: blobs are sent and mounted once.
     #[must_use]
     pub fn patience(mut self, patience: Patience) -> Self {
@@ -102,7 +111,8 @@ impl RegistryClientBuilder {
 
     /// The client.
     pub fn build(self) -> Result<RegistryClient, RegistryError> {
-        Ok(RegistryClient { transport: Arc::new(Transport::new(self.plain_http, self.named, self.patience)?) })
+        let transport = Transport::new(self.plain_http, self.named, self.trusted, self.patience)?;
+        Ok(RegistryClient { transport: Arc::new(transport) })
     }
 }
 

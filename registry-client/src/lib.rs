@@ -5,6 +5,7 @@
 //! | [`mod@reference`] | [`ImageRef`] and its parts, checked against the OCI grammar when parsed |
 //! | [`okteto`] | what `okteto.dev/…` and `okteto.global/…` mean ([`Hosts`]) |
 //! | [`auth`] | how a call proves who it is ([`Auth`]) |
+//! | [`ca`] | whose certificates are trusted beside the system's ([`CaFile`]) |
 //! | [`client`] | [`RegistryClient`]: the calls themselves |
 //! | [`error`] | [`RegistryError`] |
 //!
@@ -13,6 +14,7 @@
 //! mounting blobs in the registry that we push to.
 
 pub mod auth;
+pub mod ca;
 pub mod client;
 pub mod digest;
 pub mod error;
@@ -20,6 +22,7 @@ pub mod okteto;
 pub mod reference;
 
 pub use auth::Auth;
+pub use ca::{CaFile, InvalidCaFile};
 pub use client::{Imported, Patience, Platform, RegistryClient, RegistryClientBuilder};
 pub use digest::Digest;
 pub use error::{ArchiveError, RegistryError};

@@ -9,6 +9,9 @@ use crate::registry::PushRefused;
 use crate::runner::RunnerError;
 use crate::store::db::jobs::JobFailure;
 
+#[cfg(test)]
+mod tests;
+
 /// Why a job did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -223,6 +226,7 @@ impl Failure {
                 hint.as_deref()
                     .map(str::to_owned)
                     .or_else(|| no_emulator(tail))
+                    .or_else(|| no_room(&self.cause(), tail))
                     .or_else(|| no_secret(&self.cause()))
                     .or_else(|| build_hint(&self.cause())),
             ),
@@ -273,10 +277,25 @@ fn no_emulator(tail: &str) -> Option<String> {
     })
 }
 
+/// For an engine whose disk is full, or a step that has filled what it has.
+fn no_room(message: &str, tail: &str) -> Option<String> {
+    // BuildKit writes it as Go does, programs as libc does. What this service writes ends with a number of Rust's.
+    let is_full =
+        |line: &&str| line.to_ascii_lowercase().contains("no space left on device") && !line.contains("os error");
+    let line = said(message).find(is_full).or_else(|| tail.lines().find(is_full))?;
+    let hint = if line.contains("/dev/shm") {
+        "what a step has there is memory: `slipway build --shm-size 1g`, or `shm_size: 1g` in the manifest, gives it more"
+    } else {
+        "the engine's disk is full: `slipway cache prune --all` removes what your namespace's cache mounts hold; an admin can \
+         remove other caches there (`buildctl prune`, `docker builder prune`), and have the engine keep less (its garbage \
+         collection)"
+    };
+    Some(hint.to_owned())
+}
+
 /// For a step that requires a secret which nobody gave.
 fn no_secret(message: &str) -> Option<String> {
-    // Not in the lines of the Dockerfile in front of it.
-    let said = message.lines().filter(|line| !line.contains(" | ")).find(|line| line.contains("secret "))?;
+    let said = said(message).find(|line| line.contains("secret "))?;
     let (_, said) = said.split_once("secret ")?;
     let id = said.strip_suffix(": not found").or_else(|| said.split_once(": not found").map(|(id, _)| id))?;
     let given = format!("`slipway build --secret id={id},src=PATH`, or `secrets: {{{id}: PATH}}` in the manifest");
@@ -285,11 +304,33 @@ fn no_secret(message: &str) -> Option<String> {
 
 /// Whether a registry did not give an image, as it wants to know who asks or knows it (containerd, `remotes/docker`).
 fn wants_login(message: &str) -> bool {
-    // Not in the lines of the Dockerfile in front of it.
-    let mut said = message.lines().filter(|line| !line.contains(" | "));
-    let refused = ["401 Unauthorized", "403 Forbidden", "authorization failed", "no basic auth credentials"];
     let images = ["failed to resolve source metadata", "failed to fetch", "failed to copy", "pull access denied"];
-    said.any(|line| refused.iter().any(|word| line.contains(word)) && images.iter().any(|word| line.contains(word)))
+    said(message).any(|line| is_refused(line) && images.iter().any(|word| line.contains(word)))
+}
+
+/// The same for an image or a cache that it did not take, or a token that opens a repository for that.
+fn may_not_push(message: &str) -> bool {
+    let pushed =
+        ["failed to push", "error writing layer blob", "error writing manifest blob", "error writing config blob"];
+    // Of a URL: `scope=repository:a/b:pull,push`.
+    let tokens = ["failed to fetch anonymous token", "failed to fetch oauth token"];
+    let is_token = |line: &str| line.contains("pull%2Cpush") && tokens.iter().any(|word| line.contains(word));
+    said(message).any(|line| {
+        let is_push = pushed.iter().any(|word| line.contains(word)) || is_token(line);
+        // The registry's own code for it, at the end or in front of its words.
+        let is_code = |code: &str| line.ends_with(code) || line.contains(&format!("{code}: "));
+        is_push && (is_refused(line) || is_code(": denied") || is_code(": unauthorized"))
+    })
+}
+
+fn is_refused(line: &str) -> bool {
+    let refused = ["401 Unauthorized", "403 Forbidden", "authorization failed", "no basic auth credentials"];
+    refused.iter().any(|word| line.contains(word))
+}
+
+/// Without the lines of the Dockerfile in front.
+fn said(message: &str) -> impl Iterator<Item = &str> {
+    message.lines().filter(|line| !line.contains(" | "))
 }
 
 fn build_hint(message: &str) -> Option<String> {
@@ -310,6 +351,9 @@ fn build_hint(message: &str) -> Option<String> {
         "the base image is not there for that platform"
     } else if message.contains("failed to resolve source metadata for docker.io/docker/dockerfile") {
         "`# syntax=` names an image that the engine can't get; without that line the engine's own frontend is taken"
+    } else if may_not_push(message) {
+        "the service pushes with its own account, not with your logins: an admin can see to it that the account \
+         (`registry.username`) may push there, and that the repository is there if the registry makes none by itself"
     } else if wants_login(message) {
         "its registry gives it to those it knows only: `docker login` there on your machine, and build again: your logins go \
          along"

@@ -117,7 +117,9 @@ impl BaseImages {
     pub fn new(registry: Arc<Registry>, mirrors: Mirrors) -> Result<Self, RegistryError> {
         let plain = || registry.plain_http().iter().cloned().chain(mirrors.plain_http());
         let named = mirrors.hosts().chain(plain());
-        let client = RegistryClient::builder().plain_http(plain()).public_or(named).patience(PATIENCE).build()?;
+        let trusted = registry.trusted().iter().cloned();
+        let client =
+            RegistryClient::builder().plain_http(plain()).public_or(named).trust(trusted).patience(PATIENCE).build()?;
         Ok(Self { registry, mirrors, client, logins: Logins::default(), triggers: Mutex::default() })
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use slipway_registry_client::RegistryHost;
+use slipway_registry_client::{CaFile, InvalidCaFile, RegistryHost};
 
 use super::mirrors::{InvalidMirror, Mirrors};
 
@@ -36,6 +36,9 @@ pub struct Config {
     pub global_namespace: Namespace,
     /// Registries that are reached without TLS; loopback ones always are.
     pub plain_http: Vec<RegistryHost>,
+    /// PEM files of CAs that are trusted beside the system's. A list, or a text with commas.
+    #[serde(deserialize_with = "crate::config::list")]
+    pub ca: Vec<PathBuf>,
     /// Where images of other registries are looked up: by registry, the URLs of its mirrors in order
     /// (`"docker.io" = ["https://mirror.example.com"]`). Default: those that the engine uses.
     pub mirrors: BTreeMap<String, Vec<String>>,
@@ -89,6 +92,9 @@ pub enum ConfigProblem {
     /// No place to look up images.
     #[error("registry.mirrors: {0}")]
     Mirror(InvalidMirror),
+    /// Nothing to trust.
+    #[error("registry.ca: {0}")]
+    Ca(InvalidCaFile),
 }
 
 impl Default for Config {
@@ -105,6 +111,7 @@ impl Default for Config {
             #[expect(clippy::expect_used, reason = "a constant that is a DNS label")]
             global_namespace: "okteto".parse().expect("a valid namespace"),
             plain_http: Vec::new(),
+            ca: Vec::new(),
             mirrors: BTreeMap::new(),
         }
     }
@@ -113,9 +120,10 @@ impl Default for Config {
 // === impl Config ===
 
 impl Config {
-    /// Everything that is wrong with these settings.
+    /// Everything that is wrong with these settings, and with the files of CAs that they name.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut problems: Vec<_> = Mirrors::parse(&self.mirrors).err().map(ConfigProblem::Mirror).into_iter().collect();
+        problems.extend(self.ca_files().err().into_iter().flatten());
         let has_password = self.password.is_some() || self.password_file.is_some();
         match self.kind {
             Kind::Managed => {
@@ -157,6 +165,18 @@ impl Config {
             }
         }
         problems
+    }
+
+    /// The CAs that are trusted beside the system's, or what is wrong with each of the files that can't be.
+    pub fn ca_files(&self) -> Result<Vec<CaFile>, Vec<ConfigProblem>> {
+        let (mut files, mut problems) = (Vec::new(), Vec::new());
+        for path in &self.ca {
+            match CaFile::read(path) {
+                Ok(file) => files.push(file),
+                Err(problem) => problems.push(ConfigProblem::Ca(problem)),
+            }
+        }
+        if problems.is_empty() { Ok(files) } else { Err(problems) }
     }
 
     /// The `host[:port]` in image names.

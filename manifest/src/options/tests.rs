@@ -135,7 +135,7 @@ fn what_makes_no_sense_is_named() {
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=gzip,compression-level=10"), @"`compression-level=10`: 0 to 9 are there");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=image,compression=zstd,oci-mediatypes=false"), @"`compression=estargz` and `compression=zstd` need `oci-mediatypes=true`");
     insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=registry"), @"it lacks `ref=IMAGE`");
-    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=local,dest=x"), @"`type=local` is not supported yet: `registry`, `inline`, `s3`, `azblob` and `gha` are");
+    insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=tar,dest=x"), @"`type=tar` is no cache: `registry`, `inline`, `local`, `s3`, `azblob` and `gha` are");
     insta::assert_snapshot!(refused(OptionKey::CacheTo, "type=registry,ref=x,mode=most"), @"`mode=most` says nothing about a cache");
     insta::assert_snapshot!(refused(OptionKey::CacheFrom, "type=inline"), @"an inline cache is taken from its image: `type=registry,ref=IMAGE`");
     insta::assert_snapshot!(refused(OptionKey::Export, "type=registry"), @"`type=registry`: `image`, `oci`, `docker`, `local` and `tar` are there");
@@ -161,6 +161,23 @@ fn what_can_not_be_had_together_is_named() {
     let arm = (OptionKey::Annotation, "manifest[linux/arm64]:a=b");
     assert_eq!(check(&[arm], &["linux/amd64"]), "`manifest[linux/arm64]:a=b`: `linux/arm64` is not built");
     assert_eq!(check(&[arm], &[]), "");
+}
+
+#[test]
+fn an_archive_of_dockers_is_of_one_platform() {
+    let check = |kinds: &[&str], platforms: &[&str]| {
+        let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        let given: Vec<_> = kinds.iter().map(|kind| (OptionKey::Export, *kind)).collect();
+        options(&given).unwrap().check(&platforms, false).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let two = ["linux/amd64", "linux/arm64"];
+    insta::assert_snapshot!(check(&["type=oci", "type=docker"], &two), @"`type=docker`, which `--load` takes, holds one platform: name one with `--platform`, or export `type=oci`, which `docker load` takes where Docker has the containerd image store");
+    assert_eq!(check(&["type=docker"], &two[1..]), "");
+    assert_eq!(check(&["type=docker"], &[]), "", "the engine's own");
+    assert_eq!(check(&["type=oci", "type=tar"], &two), "");
+    let attested = options(&[(OptionKey::Export, "type=docker"), (OptionKey::Sbom, "true")]).unwrap();
+    assert_eq!(attested.check(&[], false), Ok(()), "which Docker may know how to load");
+    assert!(attested.is_attested() && !options(&[(OptionKey::Provenance, "false")]).unwrap().is_attested());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use reqwest::Method;
 
 use super::transport::{Call, Transport};
 use crate::auth::Auth;
+use crate::ca::CaFile;
 use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::reference::{ImageRef, RegistryHost, RepositoryName};
@@ -55,6 +56,7 @@ impl Blobs {
         let config = ClientConfig {
             protocol,
             use_monolithic_push: true,
+            extra_root_certificates: transport.trusted().iter().map(CaFile::for_oci_client).collect(),
             connect_timeout: Some(Duration::from_secs(10)),
             user_agent: concat!("slipway/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()

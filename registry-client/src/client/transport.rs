@@ -13,6 +13,7 @@ use super::challenge::Challenge;
 use super::reach::Reach;
 use super::retry::{Patience, retry_after};
 use crate::auth::Auth;
+use crate::ca::CaFile;
 use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::reference::RegistryHost;
@@ -34,6 +35,7 @@ pub(super) struct Transport {
     plain_http: HashSet<RegistryHost>,
     /// What requests are limited to, if they are.
     reach: Option<Reach>,
+    trusted: Vec<CaFile>,
     patience: Patience,
 }
 
@@ -76,6 +78,7 @@ impl Transport {
     pub(super) fn new(
         plain_http: HashSet<RegistryHost>,
         named: Option<HashSet<RegistryHost>>,
+        trusted: Vec<CaFile>,
         patience: Patience,
     ) -> Result<Self, RegistryError> {
         let reach = named.map(|hosts| Reach::new(hosts, |host| is_plain(&plain_http, host)));
@@ -95,18 +98,24 @@ impl Transport {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
+            .tls_certs_merge(trusted.iter().flat_map(CaFile::certificates).cloned())
             .redirect(redirects);
         if let Some(reach) = &reach {
             // A proxy would resolve names by itself, and reach more than the public.
             http = http.no_proxy().dns_resolver(reach.clone());
         }
         let http = http.build().map_err(|source| RegistryError::Setup { source })?;
-        Ok(Self { http, plain_http, reach, patience })
+        Ok(Self { http, plain_http, reach, trusted, patience })
     }
 
     /// Whether this registry is talked to without TLS.
     pub(super) fn is_plain(&self, host: &RegistryHost) -> bool {
         is_plain(&self.plain_http, host)
+    }
+
+    /// Whose certificates are trusted beside the system's.
+    pub(super) fn trusted(&self) -> &[CaFile] {
+        &self.trusted
     }
 
     /// Sends, requires success, reads the body; all of it again where that may help.

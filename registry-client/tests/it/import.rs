@@ -16,7 +16,7 @@ fn amd64() -> Platform {
 }
 
 /// Two platforms and an attestation in one index, as buildx makes it.
-fn multi_platform() -> (TempDir, PathBuf, Digest) {
+pub(crate) fn multi_platform() -> (TempDir, PathBuf, Digest) {
     let dir = TempDir::new().expect("temporary directory");
     let path = dir.path().join("image.tar");
     let mut layout = Layout::default();

@@ -8,3 +8,4 @@ mod import;
 mod registry;
 mod retries;
 mod tags;
+mod trust;
