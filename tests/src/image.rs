@@ -44,7 +44,8 @@ pub fn pull_as(user: &str, team: &Team, reference: &str) -> Image {
         let open = File::open(dir.path().join(file(layer))).expect("open a layer");
         match layer["mediaType"].as_str().expect("a media type") {
             zstd if zstd.ends_with("zstd") => add_layer(&mut files, zstd::Decoder::new(open).expect("zstd")),
-            gzip if gzip.ends_with("gzip") => add_layer(&mut files, flate2::read::GzDecoder::new(open)),
+            // A seekable layer is many streams one after another.
+            gzip if gzip.ends_with("gzip") => add_layer(&mut files, flate2::read::MultiGzDecoder::new(open)),
             _ => add_layer(&mut files, open),
         }
     }

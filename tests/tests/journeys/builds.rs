@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use slipway_journeys::{Run, Service, files, image, peer, unique};
+use slipway_journeys::{Run, Service, files, image, on_docker, peer, unique};
 
 /// A dotenv file with plain values.
 fn variables(path: &std::path::Path) -> BTreeMap<String, String> {
@@ -123,6 +123,12 @@ fn a_failed_step_names_its_line_and_shows_its_output_and_nothing_is_built_after_
     assert_eq!(error["code"], "build_failed", "{error}");
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("Dockerfile:3") && message.contains("exit code: 93"), "{message}");
+    let source = "\n   2 |     # a comment\n   3 | >>> RUN echo said-on-stderr >&2; echo said-before; exit 93\n";
+    assert!(message.contains(source), "{message}");
+    let (_, last) = message.split_once("its last output:\n").unwrap_or_else(|| panic!("no output: {message}"));
+    let mut last: Vec<_> = last.lines().collect();
+    last.sort_unstable();
+    assert_eq!(last, ["said-before", "said-on-stderr"]);
     let logs = run.all("step.log");
     for (text, stream) in [("said-before", "stdout"), ("said-on-stderr", "stderr")] {
         let said = logs.iter().any(|log| log["stream"] == stream && log["text"].as_str().unwrap().contains(text));
@@ -172,16 +178,134 @@ fn okteto_dev_and_okteto_global_name_images_in_manifests() {
 #[test]
 fn dockerfiles_may_say_okteto_dev_and_okteto_global() {
     let service = Service::shared();
-    let team = service.team();
+    let (team, admin) = (service.team(), service.admin());
+    let shared = admin.project();
+    let global = format!("okteto.global/{}:v1", shared.name);
+    shared
+        .manifest(&format!("build:\n  app:\n    context: .\n    image: {global}\n"))
+        .file("Dockerfile", "FROM scratch\nCOPY Dockerfile /shared\n")
+        .build_app();
     let base = team.project();
     base.image("FROM scratch\nCOPY Dockerfile /base\n").build_app();
+    let own = format!("okteto.dev/{}-app:okteto", base.name);
     let app = team.project();
     app.image(&format!(
-        "FROM okteto.dev/{0}-app:okteto\nCOPY --from=okteto.dev/{0}-app:okteto /base /copy\n",
-        base.name
+        "ARG BASE={own}
+FROM debian:trixie-slim AS run
+RUN --mount=type=bind,from={own},target=/m --mount=type=bind,from={global},target=/g cat /m/base /g/shared >/mounted
+FROM {global} AS global
+FROM $BASE
+COPY --from={own} /base /copy
+COPY --from=global /shared /of-stage
+COPY --from={global} /shared /
+COPY --from=run /mounted /
+"
     ));
-    let reference = app.build_app();
-    assert_eq!(files::paths(&image::pull(&team, &reference).files), ["base", "copy"]);
+    let found = image::pull(&team, &app.build_app()).files;
+    assert_eq!(files::paths(&found), ["base", "copy", "mounted", "of-stage", "shared"]);
+    let mounted = files::text(&found, "base").to_owned() + files::text(&found, "shared");
+    assert_eq!(files::text(&found, "mounted"), mounted);
+    assert_eq!(app.events(&["build"]).ok().all("build.skipped").len(), 1, "all of them can be looked at");
+}
+
+#[test]
+fn heredocs_are_scripts_and_files() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let word = unique("word");
+    app.image(&format!(
+        "FROM debian:trixie-slim AS made
+ARG WORD={word}
+RUN <<EOF
+echo \"first $WORD\" >/script
+echo second >>/script
+EOF
+RUN cat >/piped <<EOF
+COPY no/such /file
+EOF
+FROM scratch
+ARG WORD={word}
+COPY --from=made /script /piped /
+COPY --chmod=640 <<EOF /file
+said by ${{WORD}}
+EOF
+COPY <<\"plain.txt\" <<expanded.txt /dir/
+$WORD
+plain.txt
+$WORD
+expanded.txt
+COPY own /own
+"
+    ));
+    app.file("own", "own").file("other", slipway_journeys::random(3 << 20));
+    let run = app.events(&["build"]).ok();
+    let found = image::pull(&app.team, image_of(&run, "app")).files;
+    assert_eq!(files::text(&found, "script"), format!("first {word}\nsecond\n"));
+    assert_eq!(files::text(&found, "piped"), "COPY no/such /file\n");
+    assert_eq!((files::text(&found, "file"), found["file"].mode), (&*format!("said by {word}\n"), 0o640));
+    assert_eq!(files::text(&found, "dir/plain.txt"), "$WORD\n");
+    assert_eq!(files::text(&found, "dir/expanded.txt"), format!("{word}\n"));
+    // They take nothing from the context, and are inputs as all of the Dockerfile.
+    let sent = run.last("sync.done")["sent_bytes"].as_u64().unwrap();
+    assert!(sent < 100_000, "{sent} bytes were sent");
+    assert_eq!(app.events(&["build"]).ok().all("build.skipped").len(), 1);
+    let text = std::fs::read_to_string(app.path().join("Dockerfile")).unwrap();
+    app.file("Dockerfile", text.replace("said by", "written by"));
+    let run = app.events(&["build"]).ok();
+    let found = image::pull(&app.team, image_of(&run, "app")).files;
+    assert_eq!(files::text(&found, "file"), format!("written by {word}\n"));
+}
+
+#[test]
+fn an_argument_without_a_value_has_the_callers() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest(
+        "build:\n  app:\n    context: .\n    args:\n    - LISTED=a=b\n    - LISTED_ALONE\n    - LISTED_UNSET\n",
+    );
+    let names = ["LISTED", "LISTED_ALONE", "LISTED_UNSET", "FLAG", "FLAG_UNSET", "FLAG_LITERAL"];
+    let declared = names.map(|name| format!("ARG {name}=default\n")).concat();
+    let told = names.map(|name| format!("${name}")).join(",");
+    app.file("Dockerfile", format!("FROM scratch\n{declared}ENV TOLD=\"{told}\"\nCOPY x /\n")).file("x", &app.name);
+    let build = |flag: &str| {
+        let args = ["--build-arg", "FLAG", "--build-arg", "FLAG_UNSET", "--build-arg", "FLAG_LITERAL=x=y"];
+        let env = [("LISTED", "not this"), ("LISTED_ALONE", "from the list"), ("FLAG", flag)];
+        app.events_with(&[&["build"], &args[..]].concat(), &env).ok()
+    };
+    for flag in ["of a flag", "of another"] {
+        let pulled = image::pull(&app.team, image_of(&build(flag), "app"));
+        let told = format!("TOLD=a=b,from the list,default,{flag},default,x=y");
+        assert!(pulled.config["config"]["Env"].as_array().unwrap().contains(&told.into()), "{}", pulled.config);
+        assert_eq!(build(flag).all("build.skipped").len(), 1);
+    }
+}
+
+/// How often it says that.
+fn times(run: &Run, text: &str) -> usize {
+    run.out().matches(text).count() + run.stderr.matches(text).count()
+}
+
+#[test]
+fn what_the_linter_finds_is_shown_once_with_its_line() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("FROM scratch as last\nCOPY x /\n\nMAINTAINER somebody\n").file("x", &app.name);
+    let run = app.slipway(["build", "--output", "plain"]).ok();
+    // Docker Engine 26 has a BuildKit of before there was a linter.
+    let expected = usize::from(!on_docker());
+    for place in ["Dockerfile:1", "Dockerfile:4"] {
+        assert_eq!(times(&run, place), expected, "{place}: {}", run.story());
+    }
+    // Also where each platform is looked at.
+    let run = app.events(&["build", "--platform", "linux/amd64,linux/arm64"]).ok();
+    let warnings = run.all("warning");
+    for (line, rule) in [(1, "casing"), (4, "maintainer")] {
+        let place = format!("Dockerfile:{line}");
+        let here = warnings.iter().filter(|event| event["place"].as_str().is_some_and(|it| it.ends_with(&place)));
+        let told: Vec<_> = here.map(|event| event["message"].as_str().unwrap()).collect();
+        assert_eq!(told.len(), expected, "{place}: {warnings:?}");
+        assert!(told.iter().all(|message| message.to_lowercase().contains(rule)), "{told:?}");
+    }
 }
 
 #[test]

@@ -84,6 +84,22 @@ fn a_fresh_engine_takes_what_another_one_left_where_that_is_allowed() {
 }
 
 #[test]
+fn a_fresh_engine_takes_what_is_in_the_image_itself() {
+    let mut fresh = Fresh::start("any");
+    let app = app(&fresh.service);
+    assert!(ran(&app.events(&["build", "--cache-to", "type=inline"]).ok()));
+    fresh.forget();
+    let from = format!("okteto.dev/{}-app:okteto", app.name);
+    let run = app.events(&["build", "--push=false", "--cache-from", &from]).ok();
+    assert!(!ran(&run), "{}", run.story());
+    assert!(run.all("warning").is_empty(), "{}", run.story());
+    // An image that holds none is no cache.
+    app.events(&["build", "--no-cache"]).ok();
+    fresh.forget();
+    assert!(ran(&app.events(&["build", "--push=false", "--cache-from", &from]).ok()));
+}
+
+#[test]
 fn a_bucket_is_a_cache_for_who_has_its_keys() {
     let s3 = S3::start();
     let wrong = [("AWS_ACCESS_KEY_ID", s3.access_key.as_str()), ("AWS_SECRET_ACCESS_KEY", "wrong")];

@@ -111,16 +111,114 @@ fn what_is_said_to_run_again_is_what_runs() {
     ];
     for (what, edit, args) in edits {
         edit(&app);
-        let explained = explained(&app, args);
-        assert_eq!(explained["skipped"], Value::Null, "{what}: {explained}");
-        let (files, inputs) = (explained["files"].as_array().unwrap(), explained["inputs"].as_array().unwrap());
-        let files = files.iter().map(|file| file["path"].as_str().unwrap().to_owned());
-        let name = |input: &Value| format!("{} {}", input["kind"].as_str().unwrap(), input["name"].as_str().unwrap());
-        let told: Vec<String> = files.chain(inputs.iter().map(name)).collect();
-        assert_eq!(told.join(", "), what, "{explained}");
-        let run = app.events(&[&["build"], args].concat()).ok();
-        assert_eq!(predicted(&explained), ran(&run), "{what}: {explained}");
+        is_told_and_runs(&app, what, args);
     }
+}
+
+/// What is said to have changed, and that the build which follows runs the steps that it is said to run. Gives what was said.
+fn is_told_and_runs(app: &Project, what: &str, args: &[&str]) -> Value {
+    let explained = explained(app, args);
+    assert_eq!(explained["skipped"], Value::Null, "{what}: {explained}");
+    let (files, inputs) = (explained["files"].as_array().unwrap(), explained["inputs"].as_array().unwrap());
+    let files = files.iter().map(|file| file["path"].as_str().unwrap().to_owned());
+    let name = |input: &Value| format!("{} {}", input["kind"].as_str().unwrap(), input["name"].as_str().unwrap());
+    let told: Vec<String> = files.chain(inputs.iter().map(name)).collect();
+    assert_eq!(told.join(", "), what, "{explained}");
+    let run = app.events(&[&["build", "app"], args].concat()).ok();
+    assert_eq!(predicted(&explained), ran(&run), "{what}: {explained}");
+    assert_eq!(explained["steps_complete"], true, "{what}: {explained}");
+    explained
+}
+
+/// The only input that changed: what it was and what it is.
+fn only_input(explained: &Value) -> (&str, &str) {
+    let input = &explained["inputs"][0];
+    let text = |name: &str| input[name].as_str().unwrap_or("nothing");
+    (text("before"), text("after"))
+}
+
+#[test]
+fn images_stages_platforms_and_contexts_that_changed_are_told() {
+    let service = Service::shared();
+    let team = service.team();
+    let base = team.project();
+    base.manifest("build:\n  app:\n    context: .\n    image: okteto.dev/base:1\n");
+    // Files are copied once for all platforms, where what is below them is the same.
+    base.file("Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY x /x-$TARGETARCH\n");
+    let push = || {
+        write(&base, "x");
+        let run = base.events(&["build", "--platform", "linux/amd64,linux/arm64"]).ok();
+        run.last("build.done")["digest"].as_str().unwrap().to_owned()
+    };
+    let tool = team.project();
+    tool.manifest("build:\n  app:\n    context: .\n    image: okteto.dev/tool:1\n");
+    tool.file("Dockerfile", "FROM scratch\nCOPY x /x\n");
+    write(&tool, "x");
+    tool.build_app();
+    let first = push();
+    let app = team.project();
+    app.image(
+        "FROM okteto.dev/base:1 AS lib\nCOPY lib /\nFROM okteto.dev/base:1 AS first\nCOPY own /own\nFROM first\nCOPY --from=lib / /lib\n\
+         COPY --from=okteto.dev/tool:1 / /tool\n",
+    );
+    // Beside the context, which is looked at as a whole where there are named ones.
+    for path in ["own", "lib/a", "../other/b"] {
+        write(&app, path);
+    }
+    app.events(&["build", "--target", "first"]).ok();
+    let told = is_told_and_runs(&app, "target , image okteto.dev/tool:1", &[]);
+    assert_eq!(only_input(&told), ("first", ""));
+    let (tool, lib) = ("COPY --from=okteto.dev/tool:1 / /tool", "COPY --from=lib / /lib");
+    assert_eq!(predicted(&told), BTreeSet::from([tool, lib, "COPY lib /"].map(str::to_owned)));
+
+    let second = push();
+    let told = is_told_and_runs(&app, "image okteto.dev/base:1", &[]);
+    assert_eq!(only_input(&told), (&*first, &*second));
+    let all = BTreeSet::from([tool, lib, "COPY lib /", "COPY own /own"].map(str::to_owned));
+    assert_eq!(predicted(&told), all);
+    assert!(told["steps"].to_string().contains("FROM okteto.dev/base:1 AS first"), "{told}");
+
+    let arm = ["--platform", "linux/arm64"];
+    let told = is_told_and_runs(&app, "platform ", &arm);
+    assert!(only_input(&told).0.starts_with("linux/") && only_input(&told).1 == "linux/arm64", "{told}");
+    assert_eq!(predicted(&told), all);
+
+    let named = [&arm[..], &["--build-context", "okteto.dev/tool:1=../other"]].concat();
+    let told = is_told_and_runs(&app, "image okteto.dev/tool:1, context okteto.dev/tool:1", &named);
+    assert_eq!(told["inputs"][1]["after"], "a folder", "{told}");
+    assert_eq!(predicted(&told), BTreeSet::from([tool.to_owned()]));
+    write(&app, "../other/b");
+    let told = is_told_and_runs(&app, "b", &named);
+    assert_eq!(told["files"][0]["context"], "okteto.dev/tool:1", "{told}");
+    assert_eq!(predicted(&told), BTreeSet::from([tool.to_owned()]));
+}
+
+#[test]
+fn what_becomes_of_a_dependency_is_told_when_that_is_built() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest("build:\n  base: base\n  app:\n    context: app\n    depends_on: base\n")
+        .file("base/Dockerfile", "FROM scratch\nCOPY x /x\n")
+        .file("app/Dockerfile", "ARG OKTETO_BUILD_BASE_IMAGE\nFROM $OKTETO_BUILD_BASE_IMAGE\nCOPY y /y\n");
+    write(&app, "base/x");
+    write(&app, "app/y");
+    app.events(&["build"]).ok();
+    write(&app, "base/x");
+    let before = explained(&app, &[]);
+    assert_eq!((&before["waits_for"], &before["skipped"]), (&"base".into(), &Value::Null), "{before}");
+    assert_eq!(before["steps_complete"], false, "{before}");
+    let text = String::from_utf8(app.slipway(["build", "--explain", "app"]).ok().stdout).unwrap();
+    assert!(text.contains("whether it is built depends on what `base` becomes"), "{text}");
+
+    let base = app.events(&["build", "base"]).ok();
+    let told = explained(&app, &[]);
+    let dependency = told["inputs"].as_array().unwrap().iter().find(|input| input["kind"] == "dependency");
+    let dependency = dependency.unwrap_or_else(|| panic!("{told}"));
+    assert_eq!((&dependency["name"], &dependency["after"]), (&"base".into(), &base.last("build.done")["digest"]));
+    assert_eq!((&told["waits_for"], &told["steps_complete"]), (&Value::Null, &true.into()), "{told}");
+    let run = app.events(&["build", "app"]).ok();
+    assert_eq!(predicted(&told), ran(&run), "{told}");
+    assert_eq!(predicted(&told), BTreeSet::from(["COPY y /y".to_owned()]));
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Options of builds, seen by tools that are not ours.
 
+use std::process::Command;
+
 use serde_json::Value;
+use slipway_journeys::foreign::Foreign;
 use slipway_journeys::service::Options;
-use slipway_journeys::{Project, Service, Team, files, image, unique};
+use slipway_journeys::{Project, Service, Team, files, image, on_docker, random, unique};
 
 /// The manifest or index under a reference.
 fn manifest(team: &Team, reference: &str) -> Value {
@@ -180,18 +183,22 @@ fn the_steps_of_a_stage_run_again_when_that_is_asked_for() {
     assert!(third[0] != second[0] && third[1] != second[1]);
 }
 
+/// What makes a bill of materials is an image like any other: it writes where BuildKit says. Each one is new.
+fn scanner(team: &Team, name: &str) {
+    let scanner = team.project();
+    scanner.manifest(&format!("build:\n  scanner:\n    context: .\n    image: okteto.dev/{name}\n"));
+    scanner.file("Dockerfile", "FROM debian:trixie-slim\nCOPY --chmod=755 scan /scan\nENTRYPOINT [\"/scan\"]\n");
+    let statement = r#"{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"ours"}}"#;
+    let to = "$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json";
+    scanner.file("scan", format!("#!/bin/sh\n# {}\necho '{statement}' > {to}\n", scanner.name));
+    scanner.events(&["build"]).ok();
+}
+
 #[test]
 fn attestations_are_beside_the_image() {
     let service = Service::shared();
     let team = service.team();
-    // What makes the bill of materials is an image like any other: it writes where BuildKit says.
-    let scanner = team.project();
-    scanner.manifest("build:\n  scanner:\n    context: .\n    image: okteto.dev/scanner:1\n");
-    scanner.file("Dockerfile", "FROM debian:trixie-slim\nCOPY --chmod=755 scan /scan\nENTRYPOINT [\"/scan\"]\n");
-    let statement = r#"{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"ours"}}"#;
-    scanner.file("scan", format!("#!/bin/sh\necho '{statement}' > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json\n"));
-    scanner.events(&["build"]).ok();
-
+    scanner(&team, "scanner:1");
     let app = team.project();
     app.manifest(
         "build:\n  app:\n    context: .\n    provenance: mode=max\n    sbom: generator=okteto.dev/scanner:1\n",
@@ -250,6 +257,132 @@ fn the_image_has_the_form_that_was_asked_for() {
     let (kind, layers, _) = form("type=image,oci-mediatypes=false,compression=gzip,force-compression=true");
     assert_eq!(kind, "application/vnd.docker.distribution.manifest.v2+json");
     assert_eq!(layers, "application/vnd.docker.image.rootfs.diff.tar.gzip");
+}
+
+#[test]
+fn layers_are_compressed_as_it_was_asked_for() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("FROM scratch\nCOPY x /\n");
+    let layer = |export: &str| {
+        // A layer that is compressed in this way already stays as it is, whatever its level.
+        let words = random(40_000).into_iter().map(|byte| format!("word{} ", (byte % 16) * 7));
+        app.file("x", words.collect::<String>());
+        let reference = built(&app, &["--export", &format!("type=image,{export}")]);
+        let found = manifest(&app.team, &reference)["layers"][0].clone();
+        assert_eq!(found["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip", "{export}");
+        let pulled = image::pull(&app.team, &reference).files;
+        assert_eq!(files::bytes(&pulled, "x"), std::fs::read(app.path().join("x")).unwrap(), "{export}");
+        found
+    };
+    let size = |layer: &Value| layer["size"].as_u64().unwrap();
+    let [stored, quick, small] =
+        [0, 1, 9].map(|level| size(&layer(&format!("compression=gzip,compression-level={level}"))));
+    assert!(stored > 200_000 && quick < stored / 2 && small < quick * 9 / 10, "{stored}, {quick}, {small}");
+    // What finds a file without the rest: beside the layer, and after its files.
+    let seekable = layer("compression=estargz");
+    let toc = &seekable["annotations"]["containerd.io/snapshot/stargz/toc.digest"];
+    assert!(toc.as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{seekable}");
+}
+
+#[test]
+fn an_annotation_of_the_index_is_beside_its_name_in_an_archive() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("FROM scratch\nARG TARGETARCH\nCOPY x /$TARGETARCH\n").file("x", unique("x"));
+    let form = ["--platform", "linux/amd64,linux/arm64", "--export", "type=oci,tar=false,dest=layout"];
+    built(&app, &[&form[..], &["--annotation", "index-descriptor:org.c=d"]].concat());
+    let index = std::fs::read(app.path().join("layout/index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let descriptor = &index["manifests"][0];
+    assert_eq!(descriptor["mediaType"], "application/vnd.oci.image.index.v1+json", "{index}");
+    assert_eq!(descriptor["annotations"]["org.c"], "d", "{index}");
+    let raw = image::skopeo(&["inspect", "--raw", &format!("oci:{}", app.path().join("layout").display())]);
+    assert!(raw.status.success() && !String::from_utf8_lossy(&raw.stdout).contains("org.c"), "only there: {raw:?}");
+}
+
+/// One flag after another: each is built, and found again after that.
+#[test]
+fn another_option_is_another_image() {
+    let service = Service::shared();
+    let app = service.team().project();
+    scanner(&app.team, "scanner:1");
+    app.image("FROM scratch\nCOPY x /\n").file("x", unique("x"));
+    let scan = |scanner: &str| format!("generator=okteto.dev/{scanner}");
+    let (one, two) = (scan("scanner:1"), scan("scanner:2"));
+    scanner(&app.team, "scanner:2");
+    let options: &[&[&str]] = &[
+        &[],
+        &["--label", "a=1"],
+        &["--label", "a=2"],
+        &["--label", "b=2"],
+        &["--add-host", "db=10.0.0.1"],
+        &["--add-host", "db=10.0.0.2"],
+        &["--network", "none"],
+        &["--shm-size", "32m"],
+        &["--shm-size", "64m"],
+        &["--ulimit", "nofile=512"],
+        &["--ulimit", "nofile=512:1024"],
+        &["--ulimit", "nproc=512"],
+        &["--provenance", "mode=min"],
+        &["--provenance", "mode=max"],
+        &["--sbom", &one],
+        &["--sbom", &two],
+    ];
+    for option in options {
+        let reference = built(&app, option);
+        let again = app.events(&[&["build"], *option].concat()).ok();
+        assert_eq!(again.all("build.skipped").len(), 1, "{option:?}: {}", again.story());
+        assert_eq!(again.last("build.skipped")["image"], *reference, "{option:?}");
+    }
+    // What they were all found by is not forgotten, and what says the same is the same.
+    let same: &[&[&str]] =
+        &[&[], &["--provenance", "true"], &["--shm-size", "33554432"], &["--ulimit", "nofile=512:512"]];
+    for option in same {
+        let run = app.events(&[&["build"], *option].concat()).ok();
+        assert_eq!(run.all("build.skipped").len(), 1, "{option:?}: {}", run.story());
+    }
+    // The scanner's name has another image now.
+    scanner(&app.team, "scanner:1");
+    built(&app, &["--sbom", &one]);
+}
+
+#[test]
+fn with_pull_a_base_image_is_what_its_registry_has_now() {
+    let service = Service::shared();
+    let team = service.team();
+    // A registry on this machine that no admin has named is nothing that the service asks: it is the engine that finds the image.
+    let foreign = Foreign::open();
+    let base = team.project();
+    base.image("FROM scratch\nCOPY x /x\n");
+    let push = |content: &str| {
+        base.file("x", content);
+        foreign.take(&team, &base.build_app(), "base:1")
+    };
+    let (first, second) = (unique("one"), unique("two"));
+    let name = push(&first);
+    let app = team.project();
+    app.image(&format!("FROM {name}\nCOPY y /y\n")).file("y", unique("y"));
+    let based_on = |args: &[&str]| files::text(&image::pull(&team, &built(&app, args)).files, "x").to_owned();
+    assert_eq!(based_on(&["--pull"]), first);
+    push(&second);
+    assert_eq!(based_on(&["--pull"]), second);
+    if !on_docker() {
+        // A buildkitd has no store of images to find one in.
+        return;
+    }
+    let docker = |args: &[&str]| Command::new("docker").args(args).output().unwrap();
+    let pulled = docker(&["pull", "-q", &name]);
+    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+    drop(foreign);
+    let stored = app.events(&["build"]);
+    app.manifest("build:\n  app:\n    context: .\n    pull: true\n");
+    let asked = app.events(&["build"]);
+    docker(&["rmi", &name]);
+    let image = stored.ok().last("build.done")["image"].as_str().unwrap().to_owned();
+    assert_eq!(files::text(&image::pull(&team, &image).files, "x"), second);
+    let asked = asked.expect(1);
+    assert!(asked.last("job.done")["error"]["message"].as_str().unwrap().contains(&name), "{}", asked.story());
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Several builds of a job at a time.
 
+use std::collections::BTreeSet;
+
+use slipway_journeys::service::Options;
 use slipway_journeys::{Project, Run, Service, files, image, unique};
 
 /// Where in the events something is told of a service.
@@ -49,6 +52,25 @@ fn builds_overlap_unless_one_uses_the_other() {
         let done = &run.events[place(&run, "build.done", user)];
         let image = image::pull(&app.team, done["image"].as_str().unwrap());
         assert_eq!(files::text(&image.files, "mark").trim(), format!("base-{mark}"), "this job's base image");
+    }
+}
+
+#[test]
+fn one_at_a_time_is_one_at_a_time() {
+    let service = Service::with(Options::default().set("SLIPWAYD_JOBS__MAX_BUILDS", "1"));
+    let app = service.team().project();
+    app.manifest("build:\n  left: left\n  right: right\n  third: third\n");
+    let mark = unique("m");
+    for name in ["left", "right", "third"] {
+        dockerfile(&app, name, &slow(&format!("{name}-{mark}")).replace("sleep 5", "sleep 2"));
+    }
+    let run = app.events(&["build"]).ok();
+    let kinds = run.events.iter().filter_map(|event| event["type"].as_str());
+    let kinds: Vec<_> = kinds.filter(|kind| ["build.started", "build.done"].contains(kind)).collect();
+    assert_eq!(kinds, ["build.started", "build.done"].repeat(3), "{}", run.story());
+    for kind in ["build.started", "build.done"] {
+        let services: BTreeSet<_> = run.all(kind).iter().map(|event| event["service"].as_str().unwrap()).collect();
+        assert_eq!(services, BTreeSet::from(["left", "right", "third"]));
     }
 }
 

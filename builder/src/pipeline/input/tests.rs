@@ -120,6 +120,7 @@ fn each_input_changes_the_digest() {
         digest(|given| set(given, OptionKey::Export, "type=image,compression=gzip,force-compression=true")),
         digest(|given| set(given, OptionKey::Export, "type=image,oci-mediatypes=false")),
         digest(|given| set(given, OptionKey::Export, "type=image,rewrite-timestamp=true")),
+        digest(|given| set(given, OptionKey::CacheTo, "type=inline")),
         digest(|given| given.dependencies = pairs(&[])),
         digest(|given| given.dependencies = pairs(&[("base", "sha256:12")])),
         digest(|given| given.bases = pairs(&[])),
@@ -153,6 +154,8 @@ fn names_and_what_is_skipped_play_no_part() {
         digest(|given| set(given, OptionKey::Secret, "id=npm,env=X")),
         digest(|given| set(given, OptionKey::Context, "lib=../lib")),
         digest(|given| set(given, OptionKey::Export, "type=image,oci-mediatypes=true")),
+        digest(|given| set(given, OptionKey::CacheTo, "type=registry,ref=okteto.dev/cache:a,mode=max")),
+        digest(|given| set(given, OptionKey::CacheFrom, "okteto.dev/cache:a")),
         digest(|given| given.roots.narrowed_to = vec!["a".to_owned()]),
     ];
     assert!(changed.iter().all(|changed| *changed == digest(|_| {})));
@@ -298,6 +301,17 @@ mod registries {
         let mut all = ["dev/mount:latest", "dev/own:2", "dev/tool:1"].map(|image| pinned(host, image)).to_vec();
         all.push(pinned("docker.io", "docker/dockerfile:1"));
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), all);
+        // What makes the bill of materials is one of them, and so is BuildKit's own, if none is named.
+        for (sbom, generator) in [
+            ("generator=okteto.dev/scanner:3", pinned(host, "dev/scanner:3")),
+            ("true", pinned("docker.io", "docker/buildkit-syft-scanner:stable-1")),
+        ] {
+            let mut build = build.clone();
+            build.options.set(OptionKey::Sbom, sbom).unwrap();
+            let found = Inputs { build: &build, ..inputs }.digest(&bases).await.unwrap().bases;
+            assert_eq!(found.len(), all.len() + 1);
+            assert!(found.iter().any(|image| image.to_string() == generator), "{sbom}: {found:?}");
+        }
 
         // Images of the same job under one name: the later one has it.
         let mut before = Before::default();
@@ -343,6 +357,38 @@ mod registries {
             move |build: &mut BuildPlan, _: &mut Before| build.build_args = pairs(&[("UNDECLARED", value)])
         };
         assert_ne!(ask(undeclared, given("1")).await.unwrap(), ask(undeclared, given("2")).await.unwrap());
+    }
+
+    #[test]
+    fn what_a_dependency_depends_on_counts_too() {
+        let depending =
+            |service: &str, on: &str| BuildPlan { depends_on: vec![self::service(on)], ..plain_build(service) };
+        let plan = Plan {
+            kind: JobKind::Build,
+            name: "app".to_owned(),
+            builds: vec![plain_build("base"), depending("walls", "base"), depending("roof", "walls")],
+            commands: None,
+        };
+        let digest = |images: &[(&str, &str)]| {
+            let mut before = Before::default();
+            for (made, digit) in images {
+                before.add(&service(made), &image(digit), Vec::new()).unwrap();
+            }
+            let (plan, before) = (&plan, &before);
+            with_inputs("FROM scratch\n", Some("linux/amd64"), async |inputs, bases| {
+                let found = Inputs { plan, build: &plan.builds[2], before, ..inputs }.digest(bases).await;
+                found.map(|found| found.digest.hex())
+            })
+        };
+        let whole = digest(&[("base", "1"), ("walls", "2")]).unwrap();
+        assert_eq!(digest(&[("walls", "2"), ("base", "1")]).unwrap(), whole);
+        assert_ne!(
+            digest(&[("base", "3"), ("walls", "2")]).unwrap(),
+            whole,
+            "what it depends on only by way of another"
+        );
+        assert_ne!(digest(&[("base", "1"), ("walls", "3")]).unwrap(), whole);
+        assert!(matches!(digest(&[("walls", "2")]), Err(NoDigest::Pending(open)) if open.as_str() == "base"));
     }
 
     #[tokio::test]
