@@ -232,12 +232,19 @@ impl Rebuilt<'_, '_> {
     /// Why what a stage starts from is another than before, if its line is the same.
     fn why_from(&self, base: &Base, line: &Line) -> Option<Why> {
         let why = match base {
-            Base::Stage(other) => self.other_stage(*other).map(Why::Stage),
+            Base::Stage(other) => self.in_place_of(*other).or_else(|| self.other_stage(*other).map(Why::Stage)),
             Base::Image(name) => self.changes.images.contains(name).then(|| Why::Image(name.clone())),
             Base::Hidden(_) => None,
         };
         let argument = || names_any(&line.text, self.args.globals);
         why.or_else(|| argument().map(|name| Why::Environment(format!("argument `{name}` changed"))))
+    }
+
+    /// A named context that changed, where one has the stage's name: BuildKit looks among those first.
+    fn in_place_of(&self, stage: usize) -> Option<Why> {
+        let name = self.stages.get(stage)?.name.as_ref()?;
+        let context = self.changes.images.iter().find(|image| image.eq_ignore_ascii_case(name))?;
+        Some(Why::Image(context.clone()))
     }
 
     /// The stage's name, if a step of it runs again.
@@ -255,7 +262,7 @@ impl Rebuilt<'_, '_> {
         }
         for origin in origins(instruction, self.names, self.stages.len()) {
             let why = match origin {
-                Origin::Stage(stage) => self.other_stage(stage).map(Why::FilesOf),
+                Origin::Stage(other) => self.in_place_of(other).or_else(|| self.other_stage(other).map(Why::FilesOf)),
                 Origin::Image(name) => self.changes.images.contains(&name).then_some(Why::Image(name)),
                 Origin::Hidden => None,
             };

@@ -291,3 +291,27 @@ fn folders_of_another_namespace_are_not_there() {
     assert!(read(&theirs, &theirs.namespace).unwrap().is_empty());
     assert_eq!(read(&theirs, &ours.namespace).unwrap_err().code(), tonic::Code::NotFound);
 }
+
+#[test]
+fn a_context_in_the_place_of_a_stage_is_told_with_its_steps() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.image("FROM scratch AS lib\nCOPY lib /\nFROM scratch\nCOPY own /own\nCOPY --from=lib / /lib\n");
+    for path in ["own", "lib/a", "../other/b"] {
+        write(&app, path);
+    }
+    app.events(&["build"]).ok();
+    let named = ["--build-context", "lib=../other"];
+    let copy = BTreeSet::from(["COPY --from=lib / /lib".to_owned()]);
+    let mut told = Vec::new();
+    for what in ["context lib", "b"] {
+        if what == "b" {
+            write(&app, "../other/b");
+        }
+        let explained = explained(&app, &named);
+        let run = app.events(&[&["build", "app"], &named[..]].concat()).ok();
+        assert_eq!(ran(&run), copy);
+        told.push(predicted(&explained));
+    }
+    assert_eq!(told, [copy.clone(), copy]);
+}

@@ -1,5 +1,7 @@
 use super::*;
 use crate::buildkit::error::SolveFailure;
+use crate::buildkit::feature::tests::Fake;
+use crate::pipeline::input::tests::plain_build;
 
 /// The hint of a build whose solve failed so, and whose step said that last.
 fn hint(message: &str, tail: &str) -> String {
@@ -78,4 +80,23 @@ fn what_a_step_said_last_counts() {
         let found = hint(EXIT, tail);
         assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{tail}\n{found}");
     }
+}
+
+#[tokio::test]
+async fn what_an_engine_lacks_is_named_with_its_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("socket");
+    let engine = Fake::start(&socket, 12, &[]).connect().await;
+    let end = |feature| {
+        let (state, failure) = Failure::lacks(&plain_build("app"), &engine, feature).end();
+        assert_eq!(state, JobState::Failed);
+        let failure = failure.unwrap();
+        (failure.code, failure.message, failure.hint.unwrap())
+    };
+    let (code, message, hint) = end(Feature::Cache("s3"));
+    assert_eq!(code, "build_failed");
+    let said = format!("service `app`: engine unix://{} (BuildKit v0.12.0) knows no ", socket.display());
+    assert_eq!(message, format!("{said}caches of type `s3`"));
+    assert!(hint.contains("knows no caches of that type"), "{hint}");
+    assert_eq!(end(Feature::SeveralExporters).1, format!("{said}exports in several forms at once"));
 }

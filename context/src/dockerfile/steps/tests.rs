@@ -73,6 +73,13 @@ fn nothing_runs_again_for_nothing() {
 }
 
 #[test]
+fn a_context_stands_before_a_stage_of_its_name() {
+    // Its own steps are as they were, and nobody needs them.
+    assert_eq!(changed(&[], &[], &["Build"])[..2], ["16: image Build changed", "17: after line 16"]);
+    assert_eq!(changed(&[], &[], &["base"])[0], "5: image base changed");
+}
+
+#[test]
 fn files_count_for_the_steps_that_take_them_and_for_those_after() {
     let build = ["12: after line 10", "16: stage build may give other files", "17: after line 16", "18: after line 17"];
     let whole = |first: &str| [&[first.to_owned()], strings(&build).as_slice()].concat();
