@@ -238,6 +238,7 @@ impl From<&InputChange> for Changed {
             InputKind::Option => "option",
             InputKind::Dockerfile => "dockerfile",
             InputKind::Mounts => "mounts",
+            InputKind::Agents => "agents",
             InputKind::Unspecified => "other",
         };
         let InputChange { name, before, after, unknown, .. } = change.clone();

@@ -164,7 +164,9 @@ impl Layout {
     fn add_blob<R: Read>(&self, digest: &Digest, entry: &mut tar::Entry<'_, R>) -> Result<()> {
         let dir = self.dir.join(BLOBS);
         let path = dir.join(digest.hex());
-        if fs::metadata(&path).is_ok_and(|known| known.len() == entry.size()) {
+        // One that was damaged is written again.
+        let known = File::open(&path).and_then(|mut file| Digest::of_reader(&mut file));
+        if known.is_ok_and(|(known, _)| known == *digest) {
             return Ok(());
         }
         // Other steps of a pipeline may run as other users.
@@ -259,6 +261,10 @@ mod tests {
         layout.add(&mut second.as_slice()).unwrap();
         assert_eq!(layout.find("latest").unwrap(), two);
         assert!(layout.find("other").is_ok());
+        let damaged = layout.dir().join(BLOBS).join(Digest::of(b"c").hex());
+        fs::write(&damaged, "d").unwrap();
+        layout.add(&mut second.as_slice()).unwrap();
+        assert_eq!(fs::read(&damaged).unwrap(), b"c");
         let text = fs::read_to_string(&index).unwrap();
         assert!(text.contains("kept") && !text.contains(&one.hex()), "{text}");
         let mut expected = [b"b", b"c"].map(|part| format!("{BLOBS}/{}", Digest::of(part).hex())).to_vec();

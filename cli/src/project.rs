@@ -30,6 +30,8 @@ pub(crate) struct Project {
     pub(crate) docker_config: Option<PathBuf>,
     /// Whether contexts are narrowed to what their Dockerfiles use.
     pub(crate) narrow: bool,
+    /// Whether SSH agents are looked for, and started.
+    pub(crate) agents: bool,
     variables: Variables,
     /// Holds a Dockerfile that came from standard input.
     _dockerfile: Option<TempDir>,
@@ -72,7 +74,17 @@ impl Project {
         }
         let (scan_cache, docker_config) = (settings.environment.scan_cache(), settings.environment.docker_config());
         let narrow = settings.narrow;
-        Ok(Self { manifest, root, application, scan_cache, docker_config, narrow, variables, _dockerfile: None })
+        Ok(Self {
+            manifest,
+            root,
+            application,
+            scan_cache,
+            docker_config,
+            narrow,
+            agents: true,
+            variables,
+            _dockerfile: None,
+        })
     }
 
     /// The same, which needs this folder.

@@ -47,7 +47,7 @@ pub(crate) struct Ending<'a> {
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let roots = Roots::new(project.scan_cache.clone());
     let secrets = secrets::values(&plan, project)?;
-    let agents = Agents::of(&plan, project)?;
+    let agents = if project.agents { Agents::of(&plan, project)? } else { Agents::default() };
     let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
     let registries = logins::of_plan(&prepared.plan, &prepared.builds, &prepared.roots);
     let finding = logins::find(registries, project.docker_config.as_deref());

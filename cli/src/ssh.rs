@@ -62,13 +62,6 @@ pub(crate) fn needs_us(build: &BuildPlan) -> bool {
     build.options.ssh.values().any(|agent| agent.variable.is_none())
 }
 
-/// Takes the agents that are here out of the plan: who only asks needs none.
-pub(crate) fn without_ours(plan: &mut Plan) {
-    for build in &mut plan.builds {
-        build.options.ssh.retain(|_, agent| agent.variable.is_some());
-    }
-}
-
 impl Agents {
     /// Those of the plan. One that isn't there is an error, unless its build may not be needed. Blocks.
     pub(crate) fn of(plan: &Plan, project: &Project) -> Result<Self> {

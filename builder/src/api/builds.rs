@@ -165,6 +165,7 @@ impl From<PieceChange> for api::InputChange {
             PieceKind::Secret => api::InputKind::Secret,
             PieceKind::Option => api::InputKind::Option,
             PieceKind::Mounts => api::InputKind::Mounts,
+            PieceKind::Agents => api::InputKind::Agents,
         };
         let PieceChange { name, before, after, unknown, .. } = change;
         Self { kind: kind.into(), name, before, after, unknown }

@@ -44,16 +44,16 @@ impl Feature {
     pub fn hint(self) -> &'static str {
         match self {
             Self::Cache(_) => {
-                "this engine knows no caches of that type: leave it out, or have an admin add a buildkitd, which does"
+                "this engine knows no caches of that type: leave it out, or have an admin add a buildkitd (or resume one that is drained), which does"
             }
             Self::Exporter(_) => {
-                "this engine knows no exports of that type: leave it out, or have an admin add a buildkitd, which does"
+                "this engine knows no exports of that type: leave it out, or have an admin add a buildkitd (or resume one that is drained), which does"
             }
             Self::SeveralExporters => {
-                "leave out what is to be brought to you, or have an admin add a newer engine: BuildKit has this since 0.13"
+                "leave out what is to be brought to you, or have an admin add a newer engine (or resume one that is drained): BuildKit has this since 0.13"
             }
             Self::Attestations => {
-                "leave provenance and SBOM out, or have an admin add a newer engine: BuildKit has them since 0.11"
+                "leave provenance and SBOM out, or have an admin add a newer engine (or resume one that is drained): BuildKit has them since 0.11"
             }
         }
     }

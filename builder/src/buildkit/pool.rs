@@ -167,37 +167,40 @@ impl Pool {
     /// next one; none while all that could take it are full or take no more. Fails if none can be reached. Where none has all
     /// that is needed, it is the one that comes closest.
     pub async fn lease(&self, repository: &str, needs: &Needs) -> Result<Option<Lease>, Error> {
-        let (mut failure, mut busy, mut best) = (None, false, None::<(Fit, Lease)>);
+        let (mut failure, mut full, mut others) = (None, None::<Fit>, Vec::new());
         for member in self.in_order(repository) {
             // One that may not answer is not waited for while another one will have room soon.
-            if busy && self.is_doubtful(member) {
+            if full.is_some() && self.is_doubtful(member) {
                 continue;
             }
-            let Some(slot) = self.free_slot(member)? else {
-                busy = true;
-                continue;
-            };
             match member.connect().await {
-                Ok(engine) => {
-                    let fit = needs.fit(&engine).await;
-                    let lease = Lease { engine, _slot: slot };
-                    if fit == Fit::Whole {
-                        return Ok(Some(lease));
-                    }
-                    if best.as_ref().is_none_or(|(known, _)| fit > *known) {
-                        best = Some((fit, lease));
-                    }
-                }
+                Ok(engine) => match needs.fit(&engine).await {
+                    Fit::Whole => match self.free_slot(member)? {
+                        Some(slot) => return Ok(Some(Lease { engine, _slot: slot })),
+                        None => full = Some(Fit::Whole),
+                    },
+                    fit => others.push((fit, member, engine)),
+                },
+                // What a full one has is not known.
+                Err(_) if self.free_slot(member)?.is_none() => full = Some(Fit::Whole),
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        match (busy, failure, best) {
-            (true, ..) => Ok(None),
-            (false, Some(_), Some((Fit::Slower, lease))) => Ok(Some(lease)),
-            // One that could do it may be back soon.
-            (false, Some(error), _) => Err(error),
-            // It says itself which platform it can't build for, and what can be done.
-            (false, None, best) => Ok(best.map(|(_, lease)| lease)),
+        others.sort_by_key(|(fit, ..)| Reverse(*fit));
+        for (fit, member, engine) in others {
+            // A better one will have room soon; or, where this one can't do it at all, may be back soon.
+            if full.is_some_and(|full| full > fit) || failure.is_some() && fit < Fit::Slower {
+                break;
+            }
+            match self.free_slot(member)? {
+                // It says itself which platform it can't build for, and what can be done.
+                Some(slot) => return Ok(Some(Lease { engine, _slot: slot })),
+                None => full = Some(fit),
+            }
+        }
+        match failure {
+            Some(error) if full.is_none() => Err(error),
+            _ => Ok(None),
         }
     }
 
@@ -472,6 +475,19 @@ mod tests {
         assert!(leased(0, &needed).await.is_none() && leased(0, &welcome).await.is_none());
         assert_eq!(leased(0, &plain).await, Some(address("a")));
         drop(full);
+    }
+
+    #[tokio::test]
+    async fn one_that_suits_no_worse_is_not_kept_waiting_for_a_full_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let _fakes = ["a", "b"].map(|name| Fake::start(&dir.path().join(name), 13, &[]));
+        let pool = pool(dir.path(), &["a", "b"], 1);
+        for needs in [Needs { welcome: s3(), ..Needs::default() }, Needs { features: s3(), ..Needs::default() }] {
+            let one = pool.lease("x", &Needs::default()).await.unwrap().unwrap();
+            let other = pool.lease("x", &needs).await.unwrap().unwrap();
+            assert!(other.address() != one.address() && other.lacks(Feature::Cache("s3")));
+            assert!(pool.lease("x", &needs).await.unwrap().is_none(), "both are full");
+        }
     }
 
     #[tokio::test]

@@ -69,8 +69,8 @@ struct Step {
     done: bool,
     /// What it moves, by BuildKit's names: how much has come, and how much it is.
     moving: HashMap<String, (u64, u64)>,
-    /// When that was told last.
-    told: Option<Instant>,
+    /// When that was told last, and what.
+    told: Option<(Instant, (u64, u64))>,
 }
 
 /// Turns status messages into step events. BuildKit repeats vertices, with later fields winning; here a step begins and ends
@@ -135,14 +135,18 @@ impl Progress {
         }
         step.moving.insert(status.id.clone(), (bytes, total));
         let now = Instant::now();
-        if step.told.is_some_and(|told| now.duration_since(told) < TELL) {
+        if step.told.is_some_and(|(told, _)| now.duration_since(told) < TELL) {
             return;
         }
-        step.told = Some(now);
         let sum = |of: fn(&(u64, u64)) -> u64| step.moving.values().map(of).fold(0, u64::saturating_add);
         // Where one is of no known size, the sum is not known.
         let total = if step.moving.values().all(|(_, total)| *total > 0) { sum(|(_, total)| *total) } else { 0 };
-        events.push(StepEvent::Moving { step: step.number, bytes: sum(|(bytes, _)| *bytes), total });
+        let moved = (sum(|(bytes, _)| *bytes), total);
+        // BuildKit repeats what has not changed.
+        if step.told.is_none_or(|(_, told)| told != moved) {
+            step.told = Some((now, moved));
+            events.push(StepEvent::Moving { step: step.number, bytes: moved.0, total });
+        }
     }
 
     fn vertex_done(&mut self, vertex: Vertex, events: &mut Vec<StepEvent>) {
@@ -227,6 +231,7 @@ mod tests {
         tokio::time::advance(TELL).await;
         assert_eq!(moved(&[("x", 30, 100)]), told(35, 150));
         tokio::time::advance(TELL).await;
+        assert_eq!(moved(&[("x", 30, 100)]), [], "nothing has come since");
         assert_eq!(moved(&[("context", 7, 0), ("nothing", 0, 0)]), told(42, 0)[..].to_vec());
         tokio::time::advance(TELL).await;
         progress.update(status(vec![vertex("a", Some(1), Some(2))], vec![]));

@@ -70,6 +70,8 @@ pub(super) struct Question<'a> {
     pub(super) dockerfile: Option<&'a str>,
     before: &'a Before,
     secrets: &'a [(String, String)],
+    /// Who asks.
+    pub(super) user: &'a str,
 }
 
 impl Asked<'_> {
@@ -138,6 +140,7 @@ impl Jobs {
                 dockerfile,
                 before: before_it,
                 secrets: &keys,
+                user: &caller.user,
             };
             let found = question.found(&names).await;
             if found.is_none()

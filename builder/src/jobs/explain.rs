@@ -129,7 +129,7 @@ pub(super) async fn explain(
         None
     });
     let inputs = question.inputs(question.dockerfile.unwrap_or_default());
-    let pieces = inputs.pieces(question.bases, scope, name).await;
+    let pieces = inputs.pieces(question.bases, scope, name, question.user).await;
     let changes = record.as_ref().map(|record| compare(&record.pieces, &pieces)).unwrap_or_default();
     let unknown = match skipped {
         Some(_) => None,

@@ -113,10 +113,20 @@ mod tests {
         let (old, new) = (write(old), write(new));
         let soon = dir(&service.jobs.inner.data_dir, JobId::new());
         fs::create_dir_all(&soon).unwrap();
+        // The blobs of a cache, left by a process that was killed, and those that one writes now.
+        let blobs = |path: &Path| {
+            let dir = path.with_added_extension("blobs");
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("blob"), "b").unwrap();
+            dir
+        };
+        let (left, written) = (blobs(&old), blobs(&new));
         let age = |path: &Path| File::open(path).unwrap().set_modified(SystemTime::now() - KEEP * 2).unwrap();
         age(&old);
+        age(&left);
         service.jobs.clean_exports();
         assert!(new.exists() && !old.exists());
+        assert!(written.exists() && !left.exists());
         assert!(soon.exists(), "a build may be about to write there");
         age(old.parent().unwrap());
         service.jobs.clean_exports();

@@ -106,7 +106,7 @@ pub enum Failure {
         /// The exporter.
         kind: &'static str,
     },
-    /// No engine has what a build needs.
+    /// No engine that takes builds has what this one needs.
     #[error("service `{service}`: engine {engine} ({version}) knows no {feature}")]
     Lacks {
         /// Which.
@@ -280,13 +280,13 @@ fn no_emulator(tail: &str) -> Option<String> {
 /// For an engine whose disk is full, or a step that has filled what it has.
 fn no_room(message: &str, tail: &str) -> Option<String> {
     // BuildKit writes it as Go does, programs as libc does. What this service writes ends with a number of Rust's.
-    let is_full =
-        |line: &&str| line.to_ascii_lowercase().contains("no space left on device") && !line.contains("os error");
-    let line = said(message).find(is_full).or_else(|| tail.lines().find(is_full))?;
+    let is_full = |line: &&str| line.to_ascii_lowercase().contains("no space left on device");
+    let of_the_engine = |line: &&str| is_full(line) && !line.contains("os error");
+    let line = said(message).find(of_the_engine).or_else(|| tail.lines().find(is_full))?;
     let hint = if line.contains("/dev/shm") {
         "what a step has there is memory: `slipway build --shm-size 1g`, or `shm_size: 1g` in the manifest, gives it more"
     } else {
-        "the engine's disk is full: `slipway cache prune --all` removes what your namespace's cache mounts hold; an admin can \
+        "the engine's disk is full, or a tmpfs mount of the step: `slipway cache prune --all` removes what your namespace's cache mounts hold; an admin can \
          remove other caches there (`buildctl prune`, `docker builder prune`), and have the engine keep less (its garbage \
          collection)"
     };
@@ -353,7 +353,8 @@ fn build_hint(message: &str) -> Option<String> {
         "`# syntax=` names an image that the engine can't get; without that line the engine's own frontend is taken"
     } else if may_not_push(message) {
         "the service pushes with its own account, not with your logins: an admin can see to it that the account \
-         (`registry.username`) may push there, and that the repository is there if the registry makes none by itself"
+         (`registry.username`) may push there, and that the repository is there if the registry makes none by itself; of the \
+         service's own registry, that the clocks of service and engine agree"
     } else if wants_login(message) {
         "its registry gives it to those it knows only: `docker login` there on your machine, and build again: your logins go \
          along"

@@ -171,7 +171,7 @@ impl Pipeline {
         };
         // What it is built from, to tell later what changed.
         let ((result, tail), pieces) = {
-            let pieces = pin!(inputs.pieces(&bases, &self.cache_scope, Some(first)));
+            let pieces = pin!(inputs.pieces(&bases, &self.cache_scope, Some(first), owner));
             let solved = pin!(async { tokio::join!(building, telling) });
             match select(solved, pieces).await {
                 Either::Left((solved, pieces)) if solved.0.is_ok() => (solved, self.unless_cancelled(pieces).await?),

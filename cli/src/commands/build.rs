@@ -20,11 +20,13 @@ mod one_image;
 
 /// Builds images.
 pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let (project, services) = if args.tags.is_empty() {
+    let (mut project, services) = if args.tags.is_empty() {
         (Project::load(settings, &args.vars.vars)?, args.services.clone())
     } else {
         (one_image::project(args, settings)?, Vec::new())
     };
+    // Who only asks needs none.
+    project.agents = !args.explain;
     let mut selection = Selection::build(project.application.clone(), services);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.target.clone_from(&args.target);
@@ -51,10 +53,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         return Ok(ExitStatus::Done);
     }
     let plan = |project: &Project, namespace: &str| {
-        let mut plan = project.plan(&selection, Some(namespace))?;
-        if args.explain {
-            ssh::without_ours(&mut plan);
-        }
+        let plan = project.plan(&selection, Some(namespace))?;
         exports.add_to(plan, &selection.services)
     };
     // It holds files that are read until they have been sent.

@@ -105,6 +105,7 @@ fn of_runs(change: &InputChange) -> Option<String> {
         InputKind::Secret => Some(format!("secret `{name}` changed")),
         InputKind::Option if OF_RUN.iter().any(|key| key.as_str() == name) => Some(format!("option `{name}` changed")),
         InputKind::Mounts => Some("the repository of its cache mounts changed".to_owned()),
+        InputKind::Agents => Some("the user whose SSH agents it may ask changed".to_owned()),
         _ => None,
     }
 }
@@ -142,6 +143,7 @@ mod tests {
         assert_eq!(of(InputKind::Secret, "key").as_deref(), Some("secret `key` changed"));
         assert_eq!(of(InputKind::Option, "network").as_deref(), Some("option `network` changed"));
         assert_eq!(of(InputKind::Option, "label"), None);
+        assert_eq!(of(InputKind::Agents, "").as_deref(), Some("the user whose SSH agents it may ask changed"));
         assert_eq!(of(InputKind::Mounts, "").as_deref(), Some("the repository of its cache mounts changed"));
         assert_eq!(of(InputKind::Argument, "A"), None);
     }

@@ -2755,6 +2755,8 @@ pub enum InputKind {
     Dockerfile = 9,
     /// The repository whose cache mounts RUN steps can have; missing: they can't have any.
     Mounts = 10,
+    /// Who builds, where RUN steps may ask SSH agents, as a hash.
+    Agents = 11,
 }
 impl InputKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2774,6 +2776,7 @@ impl InputKind {
             Self::Option => "INPUT_KIND_OPTION",
             Self::Dockerfile => "INPUT_KIND_DOCKERFILE",
             Self::Mounts => "INPUT_KIND_MOUNTS",
+            Self::Agents => "INPUT_KIND_AGENTS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2790,6 +2793,7 @@ impl InputKind {
             "INPUT_KIND_OPTION" => Some(Self::Option),
             "INPUT_KIND_DOCKERFILE" => Some(Self::Dockerfile),
             "INPUT_KIND_MOUNTS" => Some(Self::Mounts),
+            "INPUT_KIND_AGENTS" => Some(Self::Agents),
             _ => None,
         }
     }

@@ -46,6 +46,8 @@ pub enum PieceKind {
     Option,
     /// The repository whose cache mounts RUN steps can have: with another one they are other steps.
     Mounts,
+    /// The user whose SSH agents RUN steps may ask: so with these.
+    Agents,
 }
 
 /// One input.
@@ -110,8 +112,14 @@ impl Value {
 // === impl Inputs ===
 
 impl Inputs<'_> {
-    /// All of them but the trees, as they are now. `name` is the image's first one.
-    pub async fn pieces(&self, bases: &BaseImages, scope: &CacheScope, name: Option<&ImageRef>) -> Vec<Piece> {
+    /// All of them but the trees, as they are now. `name` is the image's first one, `owner` who submits the job.
+    pub async fn pieces(
+        &self,
+        bases: &BaseImages,
+        scope: &CacheScope,
+        name: Option<&ImageRef>,
+        owner: &str,
+    ) -> Vec<Piece> {
         let hash = |value: &str| Value::Known(scope.input(self.namespace, value));
         let mut pieces = Vec::new();
         let mut add = |kind, name: &str, value: Value| pieces.push(Piece { kind, name: name.to_owned(), value });
@@ -137,6 +145,9 @@ impl Inputs<'_> {
         }
         if let Some(repository) = self.repository(name) {
             add(PieceKind::Mounts, "", repository);
+        }
+        if !self.build.options.ssh.is_empty() {
+            add(PieceKind::Agents, "", hash(owner));
         }
         let mut images = self.contexts(bases);
         match self.analyse().await {

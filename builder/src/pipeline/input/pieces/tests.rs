@@ -47,7 +47,7 @@ async fn pieces(registry: &str, text: &str, change: impl FnOnce(&mut BuildPlan, 
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
     let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform: None, before, secrets: &[] };
     let name = "registry.example/dev/app:1".parse().unwrap();
-    inputs.pieces(&bases, &scope, Some(&name)).await
+    inputs.pieces(&bases, &scope, Some(&name), "ann").await
 }
 
 #[test]
@@ -115,6 +115,20 @@ async fn the_repository_counts_where_steps_can_have_cache_mounts() {
     };
     assert_eq!(told("FROM scratch\nRUN make\n").await, None);
     assert_eq!(told("FROM scratch\nRUN --mount=type=cache,target=/c make\n").await, Some(Value::known("dev/app")));
+}
+
+#[tokio::test]
+async fn who_builds_counts_where_steps_may_ask_agents() {
+    let told = async |ssh: bool| {
+        let add = |build: &mut BuildPlan, _: &mut Before| {
+            if ssh {
+                build.options.set(slipway_manifest::options::OptionKey::Ssh, "default").unwrap();
+            }
+        };
+        let found = pieces(NO_REGISTRY, "FROM scratch\nRUN make\n", add).await;
+        found.into_iter().any(|piece| piece.kind == PieceKind::Agents)
+    };
+    assert!(told(true).await && !told(false).await);
 }
 
 #[tokio::test]
