@@ -64,12 +64,15 @@ once_ours() { quiet grep "  $1\$" "$STATE_DIR/written"; }
 
 apt_stale() { unset apt_updated; } # the next apt_install fetches the package lists again
 
+apt_update() {
+  [[ -z ${apt_updated:-} ]] || return 0
+  as_root apt-get -qq update || warn "apt-get update had errors; going on with the package lists there are"
+  apt_updated=1
+}
+
 apt_install() {
   have apt-get || die "this machine has no apt; install these (named as in Debian) and run this again: $*"
-  if [[ -z ${apt_updated:-} ]]; then
-    as_root apt-get -qq update || warn "apt-get update had errors; going on with the package lists there are"
-    apt_updated=1
-  fi
+  apt_update
   say "packages: installing $*"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
     -o Dpkg::Use-Pty=0 "$@" >"$RUN_DIR/apt.log" 2>&1 ||

@@ -62,6 +62,20 @@ impl Buildkitd {
         Self::with_mirrors_by(Command::new(program()), dir)
     }
 
+    /// The same as [`Buildkitd::with_mirrors`], with an emulator for riscv64 where BuildKit's own image has its emulators.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn with_emulator(dir: &Path) -> (Self, String) {
+        let emulator = setup_tool("buildkit-qemu-riscv64").expect("an emulator; `make setup` brings it");
+        let mut path = emulator.parent().expect("its folder").as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").expect("a PATH"));
+        let mut command = Command::new(program());
+        command.env("PATH", path);
+        Self::with_mirrors_by(command, dir)
+    }
+
     fn with_mirrors_by(command: Command, dir: &Path) -> (Self, String) {
         let config = fs::read_to_string(SETUP_CONFIG).expect("read buildkitd's configuration; `make setup` writes it");
         // Its registries only: the rest is the other one's.

@@ -27,6 +27,14 @@ async fn a_ca_that_is_named_is_trusted_and_no_other() {
     // Blobs go another way than the rest.
     let imported = friend.import_oci_archive(&archive, &target, &Auth::Anonymous).await.expect("import");
     assert_eq!(imported.digest, digest);
+    // In a bundle, behind another.
+    let other = TestRegistry::with_tls();
+    let bundle = other.ca().with_file_name("bundle.pem");
+    let text = [other.ca(), registry.ca()].map(|path| std::fs::read_to_string(path).expect("a CA")).concat();
+    std::fs::write(&bundle, text).expect("write");
+    let bundle = CaFile::read(&bundle).expect("a bundle");
+    let both = RegistryClient::builder().trust([bundle]).build().expect("client");
+    assert_eq!(both.resolve_digest(&target, &Auth::Anonymous).await.expect("resolve").as_ref(), Some(&digest));
     let limited = RegistryClient::builder().trust([file]).public_or([registry.host.clone()]).build().expect("client");
     assert_eq!(limited.resolve_digest(&target, &Auth::Anonymous).await.expect("resolve"), Some(digest));
 }

@@ -73,6 +73,10 @@ fn what_a_step_said_last_counts() {
     for (tail, expected) in [
         ("cc: fatal error: error writing to /tmp/x.s: No space left on device\nmake: *** [x] Error 1", "disk is full"),
         ("write /go/pkg/x: no space left on device", "disk is full"),
+        (
+            "error: failed to write `/x/.cargo-ok`\n\nCaused by:\n  No space left on device (os error 28)",
+            "disk is full",
+        ),
         ("cp: error writing '/dev/shm/x': No space left on device", shm),
         ("exec /bin/sh: exec format error\n", "installs them"),
         ("make: *** [x] Error 1", ""),
