@@ -30,6 +30,7 @@ pub mod secrets;
 pub mod skip;
 mod stages;
 mod text;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ use self::failure::Failure;
 use self::frontend::Frontends;
 use self::looking::Looking;
 use self::secrets::Secrets;
+use self::variables::JobVariables;
 use crate::jobs::spec::JobSpec;
 use crate::registry::{Logins, Registry};
 use crate::store::Blobs;
@@ -93,6 +95,8 @@ pub struct Pipeline {
     pub secrets: Secrets,
     /// What opens other registries to it.
     pub logins: Logins,
+    /// The service's variables for its commands.
+    pub variables: JobVariables,
     /// Whether it was told that the engine cuts output.
     pub clipped: AtomicBool,
     /// The service's folder, where it can be reached by jobs.

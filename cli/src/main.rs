@@ -35,6 +35,7 @@ mod project;
 mod roots;
 mod run;
 mod secrets;
+mod service_variables;
 mod session;
 mod settings;
 mod ssh;

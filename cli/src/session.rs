@@ -5,6 +5,8 @@ use anyhow::Result;
 use crate::client::Client;
 use crate::error::Usage;
 use crate::output;
+use crate::project::Project;
+use crate::service_variables::ServiceVariables;
 use crate::settings::Settings;
 
 /// The namespace that `slipwayd --dev` starts with: what an admin, who may use all, gets where nothing names one.
@@ -20,6 +22,31 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Connects for a project, and gives it the service's variables. What goes wrong with that waits (the inner error) until
+    /// what may be wrong with the project has been told, unless that needs the namespace.
+    pub(crate) async fn for_project(settings: &Settings, project: &mut Project) -> Result<Result<Self>> {
+        match (Self::with_variables(settings).await, &settings.namespace) {
+            (Ok((session, variables)), _) => {
+                project.add_service(variables);
+                Ok(Ok(session))
+            }
+            (Err(error), Some(_)) => Ok(Err(error)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn with_variables(settings: &Settings) -> Result<(Self, ServiceVariables)> {
+        if let Some(namespace) = settings.namespace.clone() {
+            // Both questions at once.
+            let ask = async |client: &Client| ServiceVariables::ask(client, &namespace).await;
+            let (client, variables) = Client::connect_and(settings, ask).await?;
+            return Ok((Self { client, namespace }, variables?));
+        }
+        let session = Self::open(settings).await?;
+        let variables = ServiceVariables::ask(&session.client, &session.namespace).await?;
+        Ok((session, variables))
+    }
+
     /// Connects, and settles on a namespace: the settings', else the only one that the caller may use.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         let client = Client::connect(settings).await?;

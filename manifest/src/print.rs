@@ -59,6 +59,18 @@ impl PrintedPlan {
         let services = plan.builds.iter().map(|build| PrintedBuild::new(plan, build, digests(build))).collect();
         Self { services }
     }
+
+    /// The same with all texts that come of expansion changed, such as by masks.
+    #[must_use]
+    pub fn masked(mut self, mask: impl Fn(&str) -> String) -> Self {
+        for service in &mut self.services {
+            let options = service.options.values_mut().flatten();
+            let texts = [&mut service.context, &mut service.dockerfile, &mut service.image].into_iter();
+            let texts = texts.chain(&mut service.target).chain(service.args.values_mut()).chain(options);
+            texts.for_each(|text| *text = mask(text));
+        }
+        self
+    }
 }
 
 impl PrintedBuild {

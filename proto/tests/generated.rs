@@ -26,7 +26,13 @@ fn generate(out: &Path) {
         .field_attribute("slipway.v1.Event.kind", "#[serde(flatten)]")
         .field_attribute("slipway.v1.Event.time", "#[serde(serialize_with = \"crate::json::timestamp\")]")
         .type_attribute("slipway.v1.JobError", "#[derive(serde::Serialize)]")
-        .skip_debug(["slipway.v1.SecretValue", "slipway.v1.SetVariableRequest", "slipway.v1.RegistryLogin"])
+        .skip_debug([
+            "slipway.v1.SecretValue",
+            "slipway.v1.SetVariableRequest",
+            "slipway.v1.Variable",
+            "slipway.v1.MaskedValue",
+            "slipway.v1.RegistryLogin",
+        ])
         .field_attribute("slipway.v1.JobDone.status", "#[serde(serialize_with = \"crate::json::status\")]");
     for (message, field) in [("StepLog", "text"), ("CommandLog", "text")] {
         builder = builder

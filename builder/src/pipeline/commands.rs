@@ -45,6 +45,8 @@ impl Pipeline {
         let mut watcher = Told::new(&self.events, section);
         let env = self.command_env(plan, images);
         let result = runner.run(&plan.commands, &env, &mut watcher, &self.cancel).await;
+        // A command that was cut off has not been heard to end.
+        watcher.end_output();
         let (index, name) = watcher.current.clone();
         // The environment is free for the next job when this one ends, so nothing of it may run on by then.
         if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_))) {
@@ -85,6 +87,9 @@ impl Pipeline {
         set("OKTETO_WITHIN_DEPLOY_COMMAND_CONTEXT", yes());
         set("OKTETO_SKIP_CONFIG_CREDENTIALS_UPDATE", yes());
         set("OKTETO_DISABLE_SPINNER", yes());
+        for (name, value) in self.service_variables() {
+            set(&name, value);
+        }
         for (name, value) in &plan.env {
             set(name, value.clone());
         }
@@ -111,7 +116,22 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn new(events: &'a Events, section: &'static str) -> Self {
-        Self { events, section, pieces: Pieces::new(), current: (0, String::new()), tail: Tail::default() }
+        Self {
+            events,
+            section,
+            pieces: Pieces::new(events.masks()),
+            current: (0, String::new()),
+            tail: Tail::default(),
+        }
+    }
+
+    /// What is held back of the command's output.
+    fn end_output(&mut self) {
+        let index = self.current.0;
+        for stderr in [false, true] {
+            let text = self.pieces.end(&(index, stderr));
+            self.log(index, stderr, text);
+        }
     }
 
     fn log(&mut self, index: u32, stderr: bool, text: Vec<u8>) {
@@ -139,10 +159,7 @@ impl Watcher for Told<'_> {
     }
 
     fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64) {
-        for stderr in [false, true] {
-            let text = self.pieces.end(&(index, stderr));
-            self.log(index, stderr, text);
-        }
+        self.end_output();
         let section = self.section.to_owned();
         self.events.emit(Kind::CommandDone(CommandDone { section, test: None, index, exit_code, duration_ms }));
     }

@@ -1,5 +1,7 @@
 //! `slipway build`
 
+use std::time::Duration;
+
 use anyhow::Result;
 use slipway_manifest::Selection;
 use slipway_manifest::print::{Digests, PrintedPlan};
@@ -13,10 +15,14 @@ use crate::output;
 use crate::project::Project;
 use crate::run::{self, Ending};
 use crate::secrets;
+use crate::session::Session;
 use crate::settings::{Output, Settings};
 use crate::ssh;
 
 mod one_image;
+
+/// How long a service that is not needed is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Builds images.
 pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
@@ -27,6 +33,12 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     };
     // Who only asks needs none.
     project.agents = !args.explain;
+    let session = if args.print {
+        ask_to_print(settings, &mut project).await;
+        None
+    } else {
+        Some(Session::for_project(settings, &mut project).await?)
+    };
     let mut selection = Selection::build(project.application.clone(), services);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.target.clone_from(&args.target);
@@ -37,8 +49,9 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.options.extend(ssh::options(&args.ssh)?);
     let exports = Exports::new(args, settings.output)?;
     selection.options.extend(exports.options());
-    if args.print {
+    let Some(session) = session else {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
+        let masks = project.plan_masks();
         let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;
         let mut roots = prepared.builds.iter();
         let printed = PrintedPlan::new(&prepared.plan, |_| Digests {
@@ -49,15 +62,15 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
             // Nobody but the service can complete it, and its API doesn't give it yet.
             input: None,
         });
-        output::print_json(&one_image::as_asked(args, printed))?;
+        output::print_json(&one_image::as_asked(args, printed.masked(|text| masks.text(text).into_owned())))?;
         return Ok(ExitStatus::Done);
-    }
+    };
     let plan = |project: &Project, namespace: &str| {
         let plan = project.plan(&selection, Some(namespace))?;
         exports.add_to(plan, &selection.services)
     };
     // It holds files that are read until they have been sent.
-    let (prepared, session, _project) = run::prepare_and_connect(settings, project, plan).await?;
+    let (prepared, session, _project) = run::prepare_for(settings, project, session, plan).await?;
     if args.explain {
         let json = settings.output == Output::Json;
         explain::explain(&session, prepared, &selection.services, json).await?;
@@ -70,4 +83,18 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         exports: Some(&exports),
     };
     run::run(settings, &session, prepared, ending, interrupt).await
+}
+
+/// Gets the service's variables for a plan that is printed, where there is a service: it works without one.
+async fn ask_to_print(settings: &Settings, project: &mut Project) {
+    if settings.server.is_none() {
+        return;
+    }
+    let asked = tokio::time::timeout(PATIENCE, Session::for_project(settings, project)).await;
+    let error = match asked.map(Result::flatten) {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),
+    };
+    output::note(format_args!("printed without the service's variables: {error}"));
 }

@@ -18,8 +18,9 @@ use crate::settings::Settings;
 
 /// Builds what is missing, then runs the deploy commands on the service.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let project = Project::load(settings, &args.vars.vars)?;
-    refuse_local(&project.manifest, args.remote, project.force_remote(&settings.environment))?;
+    let mut project = Project::load(settings, &args.vars.vars)?;
+    let session = Session::for_project(settings, &mut project).await?;
+    refuse_local(&project.manifest, args.remote, project.force_remote())?;
     // With --no-build the images still have to be known, since the commands get their variables.
     let mode = if args.build { BuildMode::Always } else { BuildMode::IfMissing };
     let mut selection = Selection::deploy(project.application.clone(), mode);
@@ -27,14 +28,14 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
     selection.no_cache = args.no_cache;
     let ending = Ending { detach: args.detach, env_file: args.env_file.as_deref(), metadata_file: None, exports: None };
     if args.no_build {
-        let session = Session::open(settings).await?;
+        let session = session?;
         let plan = project.plan(&selection, Some(&session.namespace))?;
         let plan = without_builds(&session, plan, ending).await?;
         let prepared = tokio::task::spawn_blocking(move || run::prepare(&project, plan)).await??;
         return run::run(settings, &session, prepared, Ending { env_file: None, ..ending }, interrupt).await;
     }
     let plan = |project: &Project, namespace: &str| project.plan(&selection, Some(namespace));
-    let (prepared, session, _) = run::prepare_and_connect(settings, project, plan).await?;
+    let (prepared, session, _) = run::prepare_for(settings, project, session, plan).await?;
     run::run(settings, &session, prepared, ending, interrupt).await
 }
 
