@@ -22,17 +22,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects for a project, and gives it the service's variables. What goes wrong with that waits (the inner error) until
-    /// what may be wrong with the project has been told, unless that needs the namespace.
-    pub(crate) async fn for_project(settings: &Settings, project: &mut Project) -> Result<Result<Self>> {
-        match (Self::with_variables(settings).await, &settings.namespace) {
-            (Ok((session, variables)), _) => {
-                project.add_service(variables);
-                Ok(Ok(session))
-            }
-            (Err(error), Some(_)) => Ok(Err(error)),
-            (Err(error), None) => Err(error),
-        }
+    /// Connects for a project, and gives it the service's variables. An error may wait until what may be wrong with the project
+    /// has been told.
+    pub(crate) async fn for_project(settings: &Settings, project: &mut Project) -> Result<Self> {
+        let (session, variables) = Self::with_variables(settings).await?;
+        project.add_service(variables);
+        Ok(session)
     }
 
     async fn with_variables(settings: &Settings) -> Result<(Self, ServiceVariables)> {

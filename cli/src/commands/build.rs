@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         ask_to_print(settings, &mut project).await;
         None
     } else {
-        Some(Session::for_project(settings, &mut project).await?)
+        Some(Session::for_project(settings, &mut project).await)
     };
     let mut selection = Selection::build(project.application.clone(), services);
     selection.build_args = project.build_args(&args.build_args)?;
@@ -91,7 +91,7 @@ async fn ask_to_print(settings: &Settings, project: &mut Project) {
         return;
     }
     let asked = tokio::time::timeout(PATIENCE, Session::for_project(settings, project)).await;
-    let error = match asked.map(Result::flatten) {
+    let error = match asked {
         Ok(Ok(_)) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 /// Builds what is missing, then runs the deploy commands on the service.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     let mut project = Project::load(settings, &args.vars.vars)?;
-    let session = Session::for_project(settings, &mut project).await?;
+    let session = Session::for_project(settings, &mut project).await;
     refuse_local(&project.manifest, args.remote, project.force_remote())?;
     // With --no-build the images still have to be known, since the commands get their variables.
     let mode = if args.build { BuildMode::Always } else { BuildMode::IfMissing };

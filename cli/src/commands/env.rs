@@ -14,7 +14,7 @@ use crate::settings::{Output, Settings};
 /// Prints `OKTETO_BUILD_*` of the manifest's images as the registry has them; those that are not there are warned about.
 pub(crate) async fn run(args: &EnvArgs, settings: &Settings) -> Result<ExitStatus> {
     let mut project = Project::load(settings, &args.vars.vars)?;
-    let session = Session::for_project(settings, &mut project).await??;
+    let session = Session::for_project(settings, &mut project).await?;
     let selection = Selection::build(project.application.clone(), Vec::new());
     let plan = project.plan(&selection, Some(&session.namespace))?;
     let found = images::find(&session, &plan).await?;
