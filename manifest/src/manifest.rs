@@ -13,8 +13,8 @@ pub struct Manifest {
     pub build: Vec<Build>,
     /// `deploy`.
     pub deploy: Option<Deploy>,
-    /// `destroy.context`.
-    pub destroy_context: Option<Text>,
+    /// `destroy`.
+    pub destroy: Option<CommandSection>,
     /// `test`, in the order of the file.
     pub tests: Vec<Test>,
 }
@@ -103,6 +103,13 @@ pub struct Dependency {
 /// The `deploy` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deploy {
+    /// What runs, and where.
+    pub run: CommandSection,
+}
+
+/// What `deploy` and `destroy` have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandSection {
     /// Where its key is.
     pub place: Place,
     /// `image`: what the commands run in.
@@ -115,13 +122,47 @@ pub struct Deploy {
     pub commands: Vec<ManifestCommand>,
 }
 
-/// One test, as far as it is read.
+/// One test of the `test` section. Its texts are expanded, but for its commands and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
     /// Its key.
     pub name: String,
+    /// Where its key is.
+    pub place: Place,
+    /// `image`: what the commands run in.
+    pub image: Option<Text>,
     /// `context`: the folder that its commands run in.
     pub context: Option<Text>,
+    /// `commands`; at least one.
+    pub commands: Vec<ManifestCommand>,
+    /// `depends_on`: the tests that run before it. Each is in this manifest, and there are no cycles.
+    pub depends_on: Vec<Text>,
+    /// `caches`: folders that the next run of the test finds again.
+    pub caches: Vec<Text>,
+    /// `artifacts`: what is brought back.
+    pub artifacts: Vec<Artifact>,
+    /// `hosts`: names that the commands find under an address.
+    pub hosts: Vec<TestHost>,
+    /// `skipIfNoFileChanges`.
+    pub skip_if_no_file_changes: bool,
+}
+
+/// One entry of a test's `artifacts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// What is taken, relative to the test's folder.
+    pub path: Text,
+    /// Where it goes, relative to the test's context; without it, where it was.
+    pub destination: Option<Text>,
+}
+
+/// One entry of a test's `hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestHost {
+    /// The name.
+    pub hostname: Text,
+    /// The address.
+    pub ip: Text,
 }
 
 /// One command as written: the shell expands it, not we.

@@ -4,9 +4,9 @@ mod build;
 mod deploy;
 mod fields;
 mod graph;
-mod later;
 mod options;
 mod secrets;
+mod test;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +28,7 @@ pub struct Parsed {
 }
 
 /// Sections that Okteto knows and Slipway does not run yet.
-const LATER: [&str; 7] = ["destroy", "test", "dependencies", "external", "dev", "forward", "icon"];
+const LATER: [&str; 5] = ["dependencies", "external", "dev", "forward", "icon"];
 
 impl Manifest {
     /// Reads a manifest. `file` is how messages name it.
@@ -61,12 +61,18 @@ fn read(root: &yaml::Node, manifest: &mut Manifest, report: &mut Report) {
         manifest.build = build::read(&entry.value, report);
     }
     if let Some(entry) = fields.take("deploy") {
-        manifest.deploy = deploy::read(entry.key_place, &entry.value, report);
+        manifest.deploy = deploy::read(entry, report);
     }
-    later::read(root, manifest);
+    if let Some(entry) = fields.take("destroy") {
+        manifest.destroy = deploy::read_destroy(entry, report);
+    }
+    if let Some(entry) = fields.take("test") {
+        manifest.tests = test::read(&entry.value, report);
+    }
     for section in LATER {
         fields.not_yet(section, report);
     }
     fields.finish(report);
-    graph::check(&manifest.build, report);
+    graph::check_builds(&manifest.build, report);
+    graph::check_tests(&manifest.tests, report);
 }

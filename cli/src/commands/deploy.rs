@@ -41,8 +41,8 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
 /// The commands run on the service unless something says no: this version runs them nowhere else.
 fn refuse_local(manifest: &Manifest, flag: Option<bool>, force: bool) -> Result<(), Usage> {
     let Some(deploy) = &manifest.deploy else { return Ok(()) };
-    let decision = remote_decision(deploy, flag, force);
-    let asked = flag == Some(false) || deploy.remote == Some(false);
+    let decision = remote_decision(&deploy.run, flag, force);
+    let asked = flag == Some(false) || deploy.run.remote == Some(false);
     if decision.remote || !asked {
         return Ok(());
     }

@@ -87,7 +87,7 @@ fn purpose_of(project: &Project, purpose: &str, settings: &Settings) -> Result<(
     let expand = |context: Option<&Text>| context.map_or(Ok(".".to_owned()), |context| project.expand(context));
     let context = match &section {
         Section::Deploy => deploy_context(project, namespace)?,
-        Section::Destroy => expand(project.manifest.destroy_context.as_ref())?,
+        Section::Destroy => expand(project.manifest.destroy.as_ref().and_then(|destroy| destroy.context.as_ref()))?,
         Section::Test(name) => expand(test(project, name)?.context.as_ref())?,
     };
     let dir = roots::directory(&project.root, &context, format_args!("the context of `{purpose}`"))?;

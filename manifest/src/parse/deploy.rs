@@ -1,35 +1,59 @@
-//! The `deploy` section.
+//! The sections `deploy` and `destroy`.
 
 use super::fields::{self, Fields};
 use crate::{
-    manifest::{Deploy, ManifestCommand},
-    problem::{Place, Report},
-    yaml::{Kind, Node},
+    manifest::{CommandSection, Deploy, ManifestCommand},
+    problem::Report,
+    yaml::{Entry, Kind, Node},
 };
 
-pub(super) fn read(place: Place, node: &Node, report: &mut Report) -> Option<Deploy> {
-    let mut deploy = Deploy { place, image: None, context: None, remote: None, commands: Vec::new() };
+pub(super) fn read(entry: &Entry, report: &mut Report) -> Option<Deploy> {
+    let run = section(entry, report, |fields, report| {
+        for key in ["compose", "endpoints", "divert"] {
+            fields.not_yet(key, report);
+        }
+    })?;
+    Some(Deploy { run })
+}
+
+pub(super) fn read_destroy(entry: &Entry, report: &mut Report) -> Option<CommandSection> {
+    section(entry, report, |_, _| {})
+}
+
+/// A section that is a list of commands, or an object that `more` of the fields belong to.
+fn section(
+    entry: &Entry,
+    report: &mut Report,
+    more: impl FnOnce(&mut Fields<'_>, &mut Report),
+) -> Option<CommandSection> {
+    let (name, node) = (entry.key.as_str(), &entry.value);
+    let mut section =
+        CommandSection { place: entry.key_place, image: None, context: None, remote: None, commands: Vec::new() };
     match &node.kind {
-        Kind::Sequence(items) => deploy.commands = commands(items, "deploy", report),
+        Kind::Sequence(items) => section.commands = commands(items, name, report),
         Kind::Mapping(_) => {
-            let mut fields = Fields::of(node, "deploy".to_owned(), report)?;
-            deploy.image = fields.text("image", report);
-            deploy.context = fields.text("context", report);
-            deploy.remote = fields.boolean("remote", report);
-            if let Some(entry) = fields.take("commands") {
-                match &entry.value.kind {
-                    Kind::Sequence(items) => deploy.commands = commands(items, "deploy.commands", report),
-                    _ => not_a_list(&entry.value, "deploy.commands", report),
-                }
-            }
-            for key in ["compose", "endpoints", "divert"] {
-                fields.not_yet(key, report);
-            }
+            let mut fields = Fields::of(node, name.to_owned(), report)?;
+            section.image = fields.text("image", report);
+            section.context = fields.text("context", report);
+            section.remote = fields.boolean("remote", report);
+            section.commands = commands_of(&mut fields, report);
+            more(&mut fields, report);
             fields.finish(report);
         }
-        Kind::Scalar(_) => not_a_list(node, "deploy", report),
+        Kind::Scalar(_) => not_a_list(node, name, report),
     }
-    Some(deploy)
+    Some(section)
+}
+
+/// The field `commands`.
+pub(super) fn commands_of(fields: &mut Fields<'_>, report: &mut Report) -> Vec<ManifestCommand> {
+    let Some(entry) = fields.take("commands") else { return Vec::new() };
+    let name = fields.name("commands");
+    if let Kind::Sequence(items) = &entry.value.kind {
+        return commands(items, &name, report);
+    }
+    not_a_list(&entry.value, &name, report);
+    Vec::new()
 }
 
 fn not_a_list(node: &Node, name: &str, report: &mut Report) {

@@ -34,6 +34,11 @@ impl<'n> Fields<'n> {
         (!entry.value.is_null()).then_some(entry)
     }
 
+    /// Whether there is such a key that nobody has taken, with any value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     /// A field that holds one text. An empty one counts as absent, as in Okteto.
     pub(super) fn text(&mut self, key: &'static str, report: &mut Report) -> Option<Text> {
         let entry = self.take(key)?;

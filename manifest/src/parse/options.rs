@@ -76,7 +76,7 @@ fn switch(node: &Node, name: &str, report: &mut Report) -> Option<Text> {
 }
 
 /// A text, or a list of them.
-fn list(node: &Node, name: &str, report: &mut Report) -> Vec<Text> {
+pub(super) fn list(node: &Node, name: &str, report: &mut Report) -> Vec<Text> {
     let items = match &node.kind {
         Kind::Sequence(items) => items.as_slice(),
         _ => std::slice::from_ref(node),

@@ -116,7 +116,7 @@ fn every_form_of_build() {
 
 #[test]
 fn every_form_of_deploy() {
-    let list = good("deploy:\n- echo one\n- name: two\n  command: echo 2\n- true\n").manifest.deploy.unwrap();
+    let list = good("deploy:\n- echo one\n- name: two\n  command: echo 2\n- true\n").manifest.deploy.unwrap().run;
     let commands: Vec<(&str, &str)> =
         list.commands.iter().map(|command| (command.name.as_str(), command.command.as_str())).collect();
     assert_eq!(commands, [("echo one", "echo one"), ("two", "echo 2"), ("true", "true")]);
@@ -125,7 +125,7 @@ fn every_form_of_deploy() {
         [("yes", Some(true)), ("off", Some(false)), ("true", Some(true)), ("n", Some(false)), ("~", None)]
     {
         let deploy = good(&format!("deploy:\n  image: i\n  context: c\n  remote: {word}\n  commands: [a]\n"));
-        assert_eq!(deploy.manifest.deploy.unwrap().remote, remote, "{word}");
+        assert_eq!(deploy.manifest.deploy.unwrap().run.remote, remote, "{word}");
     }
     assert_eq!(good("name: x\ndeploy:\n").manifest.deploy, None);
 }

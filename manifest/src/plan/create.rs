@@ -9,7 +9,7 @@ use super::{
 use crate::{
     expand::Template,
     image_env::variable_names,
-    manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, Deploy, Manifest, Text},
+    manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, CommandSection, Manifest, Text},
     names::{ServiceName, sanitise_application},
     options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, Secret, SecretSource, check_platform},
     problem::{Problem, Problems, Report},
@@ -167,7 +167,7 @@ impl Plan {
             }
         }
         let deploy = manifest.deploy.as_ref().filter(|_| selection.kind == JobKind::Deploy);
-        let commands = deploy.map(|deploy| planner.commands(deploy));
+        let commands = deploy.map(|deploy| planner.commands(Section::Deploy, &deploy.run));
         let warnings = planner.report.finish()?;
         if !sanitise_application(&name).contains(|character: char| character != '-') {
             return Err(PlanError::Application(name));
@@ -335,13 +335,13 @@ impl Planner<'_> {
         platforms
     }
 
-    fn commands(&mut self, deploy: &Deploy) -> CommandsPlan {
+    fn commands(&mut self, section: Section, run: &CommandSection) -> CommandsPlan {
         CommandsPlan {
-            section: Section::Deploy,
-            image: deploy.image.as_ref().map(|image| self.later(image, None)),
-            context: self.path(deploy.context.as_ref(), "context", "."),
-            remote: deploy.remote,
-            commands: deploy
+            section,
+            image: run.image.as_ref().map(|image| self.later(image, None)),
+            context: self.path(run.context.as_ref(), "context", "."),
+            remote: run.remote,
+            commands: run
                 .commands
                 .iter()
                 .map(|command| Command { name: command.name.clone(), command: command.command.clone() })

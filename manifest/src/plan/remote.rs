@@ -1,6 +1,6 @@
 //! Where deploy commands run.
 
-use crate::manifest::Deploy;
+use crate::manifest::CommandSection;
 
 /// Where commands run, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub struct Decision {
 ///
 /// Without force, `--remote=false` does not undo an `image` or `remote: true` of the manifest; with force, either of
 /// `--remote=false` and `remote: false` does, also when there is an `image`.
-pub fn remote_decision(deploy: &Deploy, flag: Option<bool>, force_remote: bool) -> Decision {
-    let image = deploy.image.is_some();
-    let (remote, reason) = match (force_remote, flag, deploy.remote) {
+pub fn remote_decision(run: &CommandSection, flag: Option<bool>, force_remote: bool) -> Decision {
+    let image = run.image.is_some();
+    let (remote, reason) = match (force_remote, flag, run.remote) {
         (true, Some(false), _) => (false, "OKTETO_FORCE_REMOTE is true, but --remote=false was given"),
         (true, _, Some(false)) => (false, "OKTETO_FORCE_REMOTE is true, but the manifest says `remote: false`"),
         (true, ..) => (true, "OKTETO_FORCE_REMOTE is true"),

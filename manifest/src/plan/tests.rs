@@ -292,7 +292,7 @@ fn where_commands_run() {
         for remote in ["", "  remote: true\n", "  remote: false\n"] {
             for flag in [None, Some(true), Some(false)] {
                 for force in [false, true] {
-                    let deploy = manifest(&format!("deploy:\n  commands: [x]\n{image}{remote}")).deploy.unwrap();
+                    let deploy = manifest(&format!("deploy:\n  commands: [x]\n{image}{remote}")).deploy.unwrap().run;
                     let Decision { remote: decided, reason } = remote_decision(&deploy, flag, force);
                     // The rule as okteto-semantics.md words it.
                     let says = deploy.remote;
