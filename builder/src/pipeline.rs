@@ -20,6 +20,7 @@ pub mod frontend;
 mod held_keys;
 pub mod image;
 pub mod input;
+pub mod keeping;
 mod locks;
 pub mod logins;
 pub mod looking;
@@ -48,6 +49,7 @@ use self::engines::Engines;
 use self::events::Events;
 use self::failure::Failure;
 use self::frontend::Frontends;
+use self::keeping::Keeping;
 use self::looking::Looking;
 use self::secrets::Secrets;
 use crate::jobs::spec::JobSpec;
@@ -93,6 +95,8 @@ pub struct Pipeline {
     pub secrets: Secrets,
     /// What opens other registries to it.
     pub logins: Logins,
+    /// What its environment keeps.
+    pub keeping: Keeping,
     /// Whether it was told that the engine cuts output.
     pub clipped: AtomicBool,
     /// The service's folder, where it can be reached by jobs.
@@ -123,7 +127,7 @@ impl Pipeline {
         let images = self.build_all().await?;
         match &self.spec.plan.commands {
             Some(commands) if !commands.commands.is_empty() => self.run_commands(commands, &images).await,
-            _ => Ok(()),
+            _ => self.keeping.begin(&images, None).map_err(Failure::internal),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::engines::Engines;
 use crate::pipeline::events::Events;
+use crate::pipeline::keeping::Keeping;
 use crate::pipeline::logins;
 use crate::pipeline::looking::Looking;
 use crate::pipeline::secrets::Secrets;
@@ -67,6 +68,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
         logins,
+        keeping: Keeping::open(&dir, &spec, &config.data_dir)?,
         data_dir: config.data_dir.clone(),
         exports: exports::dir(&config.data_dir, spec.job),
         max_export_bytes: config.jobs.max_export_bytes,

@@ -159,7 +159,7 @@ pub trait Watcher {
     fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64);
     /// Something that the user should know.
     fn warning(&mut self, message: String);
-    /// The content of `$OKTETO_ENV` after a command; gives the variables that it adds.
+    /// The content of `$OKTETO_ENV` after a command, before [`Watcher::done`]; gives the variables that it adds.
     fn variables(&mut self, content: &[u8]) -> Vec<(String, String)>;
 }
 
@@ -228,6 +228,13 @@ impl Runner {
         Ok(Self { gateway, _session: session, channel, forwarder, env: config.env(), unforwarded })
     }
 
+    /// Variables for the commands that the image does not set.
+    pub fn add_defaults(&mut self, defaults: BTreeMap<String, String>) {
+        for (name, value) in defaults {
+            self.env.entry(name).or_insert(value);
+        }
+    }
+
     /// Runs the commands one after another until one fails, and gives the code of the last. `env` is added to what the image
     /// sets.
     pub async fn run(
@@ -263,6 +270,8 @@ impl Runner {
             }
             // As a shell reports a signal.
             last = exit.exit_code.unwrap_or_else(|| 128 + exit.signal.unwrap_or(0));
+            // Of one that failed as well: what it made is there.
+            let left = watcher.variables(exit.env_file.as_deref().unwrap_or_default());
             watcher.done(index, last, exit.duration_ms);
             if cancel.is_cancelled() {
                 return Err(RunnerError::Cancelled);
@@ -270,7 +279,7 @@ impl Runner {
             if last != 0 {
                 break;
             }
-            all.extend(watcher.variables(exit.env_file.as_deref().unwrap_or_default()));
+            all.extend(left);
         }
         Ok(last)
     }

@@ -83,8 +83,12 @@ pub(crate) enum Command {
     Deploy(DeployArgs),
     /// List what would be sent, one path a line (works offline)
     Files(FilesArgs),
-    /// Print the OKTETO_BUILD_* variables of the images as they are now
+    /// Print the environment's variables: OKTETO_BUILD_* of the images as they are now, and what deploy commands left in
+    /// $OKTETO_ENV
     Env(EnvArgs),
+    /// Environments: what was deployed in the namespace, and what it left behind
+    #[command(subcommand)]
+    Environment(EnvironmentCommand),
     /// Images in the namespace's registry
     #[command(subcommand)]
     Image(ImageCommand),
@@ -347,6 +351,33 @@ pub(crate) enum EnvFormat {
     Shell,
     /// One object
     Json,
+    /// What to append to the file $GITHUB_ENV of GitHub Actions
+    Github,
+}
+
+/// `environment …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvironmentCommand {
+    /// The environments of the namespace
+    List {
+        /// Also those that are destroyed
+        #[arg(long)]
+        all: bool,
+    },
+    /// What an environment keeps: images, variables, what was deployed
+    Show {
+        /// The application's name
+        name: String,
+        /// The values of its variables too, which may be secret
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Forget environments and what they keep. What was deployed stays
+    Delete {
+        /// The applications' names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
 }
 
 /// `image …`.

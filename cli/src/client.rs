@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use slipway_proto::v1::admin_service_client::AdminServiceClient;
 use slipway_proto::v1::build_service_client::BuildServiceClient;
 use slipway_proto::v1::context_service_client::ContextServiceClient;
+use slipway_proto::v1::environment_service_client::EnvironmentServiceClient;
 use slipway_proto::v1::image_service_client::ImageServiceClient;
 use slipway_proto::v1::job_service_client::JobServiceClient;
 use slipway_proto::v1::server_service_client::ServerServiceClient;
@@ -165,6 +166,10 @@ impl Client {
     service!(
         /// Variables that the service keeps.
         variables, VariableServiceClient
+    );
+    service!(
+        /// What deploys have left behind.
+        environments, EnvironmentServiceClient
     );
     service!(
         /// The service itself.

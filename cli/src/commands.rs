@@ -13,6 +13,7 @@ mod context;
 mod deploy;
 mod engine;
 mod env;
+mod environment;
 mod files;
 mod image;
 mod job;
@@ -32,6 +33,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Deploy(args) => deploy::run(&args, settings, interrupt).await,
         Command::Files(args) => files::run(&args, settings),
         Command::Env(args) => env::run(&args, settings).await,
+        Command::Environment(command) => environment::run(command, settings).await,
         Command::Validate => validate::run(settings),
         Command::Image(command) => image::run(command, settings).await,
         Command::Namespace(command) => namespace::run(command, settings).await,

@@ -105,6 +105,15 @@ impl Project {
         Ok(plan)
     }
 
+    /// The application's name, as a plan has it.
+    pub(crate) fn name(&self, namespace: &str) -> String {
+        let own = (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned());
+        let variables = self.variables.clone().with_environment([own]);
+        let expand = |name: &Text| slipway_manifest::expand::expand(&name.value, &|name| variables.lookup(name)).ok();
+        let name = self.manifest.name.as_ref().and_then(expand).map(|expanded| expanded.text);
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| self.application.clone())
+    }
+
     /// A text of the manifest that no plan has, expanded as a plan does. Warnings are printed.
     pub(crate) fn expand(&self, text: &Text) -> Result<String, BadManifest> {
         let problem = |message: String| Problem::new(&self.manifest.file, text.place, message);

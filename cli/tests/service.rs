@@ -14,6 +14,8 @@ use slipway_proto::v1::{
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
+#[path = "service/environments.rs"]
+mod environments;
 #[path = "service/fake.rs"]
 mod fake;
 #[path = "service/interrupt.rs"]

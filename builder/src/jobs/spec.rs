@@ -20,6 +20,8 @@ const SPEC: &str = "spec.json";
 const TOKEN: &str = "token.json";
 const SECRETS: &str = "secrets.sealed";
 const LOGINS: &str = "logins.sealed";
+const ENVIRONMENT: &str = "environment.sealed";
+const LEFT: &str = "left.sealed";
 
 /// The trees of one build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -168,6 +170,34 @@ impl JobDir {
         self.sealed(LOGINS)
     }
 
+    /// Gives the job what its environment keeps, as it was sealed.
+    pub fn give_environment(&self, sealed: Option<&[u8]>) -> io::Result<()> {
+        let path = self.0.join(ENVIRONMENT);
+        match sealed {
+            Some(sealed) => write_private(&path, sealed),
+            // Of an attempt before.
+            None => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Reads what the job's environment keeps, as it was sealed.
+    pub fn environment(&self) -> io::Result<Option<Vec<u8>>> {
+        self.sealed(ENVIRONMENT)
+    }
+
+    /// Writes what the job leaves to its environment, sealed.
+    pub fn leave(&self, sealed: &[u8]) -> io::Result<()> {
+        write_private(&self.0.join(LEFT), sealed)
+    }
+
+    /// Reads what the job leaves to its environment, as it was sealed.
+    pub fn left(&self) -> io::Result<Option<Vec<u8>>> {
+        self.sealed(LEFT)
+    }
+
     fn sealed(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.0.join(name)) {
             Ok(sealed) => Ok(Some(sealed)),
@@ -178,7 +208,7 @@ impl JobDir {
 
     /// Forgets what only a job that runs may know.
     pub fn forget_spec(&self) {
-        for name in [SPEC, TOKEN, SECRETS, LOGINS] {
+        for name in [SPEC, TOKEN, SECRETS, LOGINS, ENVIRONMENT, LEFT] {
             if let Err(error) = fs::remove_file(self.0.join(name))
                 && error.kind() != io::ErrorKind::NotFound
             {

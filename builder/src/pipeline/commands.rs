@@ -11,6 +11,7 @@ use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, OutputStream};
 use super::Pipeline;
 use super::events::Events;
 use super::failure::Failure;
+use super::keeping::LeftByCommands;
 use super::locks::SharedKey;
 use super::text::{Pieces, Tail};
 use crate::runner::{ABANDONED, Place, Runner, RunnerError, Watcher};
@@ -21,7 +22,7 @@ impl Pipeline {
         let root = self.spec.commands.ok_or_else(|| Failure::internal("commands without a tree"))?;
         let section = plan.section.as_str();
         let key = SharedKey::take(&self.locks, &self.shared_key("-", section))?;
-        let image = plan.complete_image(images).map_err(Failure::internal)?;
+        let image = plan.complete_image(&self.keeping.images(images)).map_err(Failure::internal)?;
         let image = image.unwrap_or_else(|| self.runner_image.clone());
         let image = self.registry.image_ref(&self.spec.namespace, &image);
         let image = image.map_err(|error| Failure::Image(error.to_string()))?;
@@ -42,7 +43,10 @@ impl Pipeline {
             started
         };
         let mut runner = self.again(start).await?;
-        let mut watcher = Told::new(&self.events, section);
+        runner.add_defaults(self.keeping.defaults());
+        // Before the first command: from then on the environment is what they make of it.
+        self.keeping.begin(images, Some((plan, &place.image, root))).map_err(Failure::internal)?;
+        let mut watcher = Told::new(&self.events, section, self.keeping.commands());
         let env = self.command_env(plan, images);
         let result = runner.run(&plan.commands, &env, &mut watcher, &self.cancel).await;
         let (index, name) = watcher.current.clone();
@@ -74,7 +78,7 @@ impl Pipeline {
         let host = self.registry.host().to_string();
         let domain = host.strip_prefix("registry.").unwrap_or(&host).to_owned();
         let yes = || "true".to_owned();
-        let mut env = BTreeMap::new();
+        let mut env = self.keeping.env();
         let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
         set("OKTETO_DOMAIN", domain);
         set("OKTETO_USERNAME", self.spec.owner.clone());
@@ -107,11 +111,12 @@ struct Told<'a> {
     pieces: Pieces<(u32, bool)>,
     current: (u32, String),
     tail: Tail,
+    left: LeftByCommands<'a>,
 }
 
 impl<'a> Told<'a> {
-    fn new(events: &'a Events, section: &'static str) -> Self {
-        Self { events, section, pieces: Pieces::new(), current: (0, String::new()), tail: Tail::default() }
+    fn new(events: &'a Events, section: &'static str, left: LeftByCommands<'a>) -> Self {
+        Self { events, section, pieces: Pieces::new(), current: (0, String::new()), tail: Tail::default(), left }
     }
 
     fn log(&mut self, index: u32, stderr: bool, text: Vec<u8>) {
@@ -152,16 +157,6 @@ impl Watcher for Told<'_> {
     }
 
     fn variables(&mut self, content: &[u8]) -> Vec<(String, String)> {
-        let Ok(text) = std::str::from_utf8(content) else {
-            self.events.warn("$OKTETO_ENV is not UTF-8: ignored".to_owned());
-            return Vec::new();
-        };
-        match slipway_manifest::dotenv::parse(text, &|_| None) {
-            Ok(variables) => variables.into_iter().collect(),
-            Err(error) => {
-                self.events.warn(format!("$OKTETO_ENV: {error}"));
-                Vec::new()
-            }
-        }
+        self.left.take(content, &mut |message| self.events.warn(message))
     }
 }

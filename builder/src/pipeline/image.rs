@@ -441,7 +441,7 @@ mod tests {
     use super::*;
     use crate::buildkit::{Address, Feature, Pool, engine};
     use crate::config::Config;
-    use crate::jobs::spec::{BuildRoots, JobSpec};
+    use crate::jobs::spec::{BuildRoots, JobDir, JobSpec};
     use crate::jobs::state::JobState;
     use crate::names::JobId;
     use crate::pipeline::MAX_TROUBLES;
@@ -450,6 +450,7 @@ mod tests {
     use crate::pipeline::events::Events;
     use crate::pipeline::frontend::Frontends;
     use crate::pipeline::input::tests::plain_build;
+    use crate::pipeline::keeping::Keeping;
     use crate::pipeline::looking::Looking;
     use crate::registry::bases::tests::Server;
     use crate::registry::mirrors::Mirrors;
@@ -494,6 +495,7 @@ mod tests {
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),
             logins: crate::registry::Logins::default(),
+            keeping: Keeping::open(&JobDir::new(dir, spec.job), &spec, dir).unwrap(),
             data_dir: dir.to_owned(),
             exports: dir.join("exports"),
             max_export_bytes: 1 << 20,

@@ -15,6 +15,7 @@ mod contexts;
 mod crash;
 mod deploy;
 mod deploy_output;
+mod environments;
 mod example;
 mod explain;
 mod exports;

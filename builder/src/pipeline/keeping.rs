@@ -1,0 +1,379 @@
+//! What the job's environment keeps: as the job finds it, and as the job leaves it.
+//!
+//! What is left goes into the job's folder, sealed, before a command is said to be done: whatever becomes of this process or of
+//! the service then, it is there for who follows the job. It is in no event, since it may be secret.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use slipway_context::Digest;
+use slipway_manifest::plan::{CommandsPlan, JobKind};
+use slipway_manifest::variables::RESERVED;
+use slipway_manifest::{ImageEnv, ServiceName, dotenv};
+
+use crate::environments::kept::{Deployed, Kept};
+use crate::jobs::spec::{JobDir, JobSpec};
+use crate::names::Namespace;
+use crate::seal::Key;
+
+/// Variables of one environment, and bytes of all their names and values.
+const MAX_VARIABLES: usize = 1000;
+const MAX_BYTES: usize = 1 << 20;
+/// The longest name.
+const MAX_NAME: usize = 256;
+/// Linux starts no program with a longer `NAME=value` (`execve(2)`: `MAX_ARG_STRLEN`, with the NUL at its end).
+const MAX_ENTRY: usize = (128 << 10) - 1;
+
+/// What an environment keeps, in the process of a job that is about it.
+#[derive(Debug)]
+pub struct Keeping {
+    kind: JobKind,
+    /// As the job found it.
+    given: Kept,
+    /// As the job leaves it.
+    left: Mutex<Kept>,
+    dir: JobDir,
+    key: Key,
+    namespace: Namespace,
+    name: String,
+}
+
+impl Keeping {
+    /// What the service gave to the job.
+    pub fn open(dir: &JobDir, spec: &JobSpec, data_dir: &Path) -> io::Result<Self> {
+        let (key, namespace, name) = (Key::open(data_dir)?, spec.namespace.clone(), spec.plan.name.clone());
+        let given = dir.environment()?.map(|sealed| Kept::unseal(&sealed, &key, &namespace, &name)).transpose();
+        let given =
+            given.map_err(|error| io::Error::new(error.kind(), format!("the environment `{name}`: {error}")))?;
+        let given = given.unwrap_or_default();
+        Ok(Self {
+            kind: spec.plan.kind,
+            left: Mutex::new(given.clone()),
+            given,
+            dir: dir.clone(),
+            key,
+            namespace,
+            name,
+        })
+    }
+
+    /// The images that the job's own texts may name: those that it made, and where it makes none of a service, the one that was
+    /// deployed. A deploy brings all of its own.
+    pub(super) fn images(&self, made: &ImageEnv) -> ImageEnv {
+        match self.kind {
+            JobKind::Destroy | JobKind::Test => {
+                let mut images = self.given.images.clone();
+                images.extend_all(made);
+                images
+            }
+            JobKind::Deploy | JobKind::Build => made.clone(),
+        }
+    }
+
+    /// What is the same for commands as if their image had set it, and weaker than what does.
+    pub(super) fn defaults(&self) -> BTreeMap<String, String> {
+        match self.kind {
+            // A value of before must not hide what this version of the image says.
+            JobKind::Deploy => self.given.variables.clone(),
+            JobKind::Build | JobKind::Destroy | JobKind::Test => BTreeMap::new(),
+        }
+    }
+
+    /// What commands get beside it, below all that the job itself sets.
+    pub(super) fn env(&self) -> BTreeMap<String, String> {
+        let images = || self.given.images.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        match self.kind {
+            JobKind::Destroy => images().chain(self.given.variables.clone()).collect(),
+            JobKind::Test => images().collect(),
+            JobKind::Build | JobKind::Deploy => BTreeMap::new(),
+        }
+    }
+
+    /// A deploy has these images, and is about to run these commands, if there are any.
+    pub(super) fn begin(&self, made: &ImageEnv, commands: Option<(&CommandsPlan, &str, Digest)>) -> io::Result<()> {
+        if self.kind != JobKind::Deploy {
+            return Ok(());
+        }
+        let mut left = self.left();
+        left.images = made.clone();
+        if let Some((plan, image, tree)) = commands {
+            left.images.extend_all(&named_images(plan));
+            left.deployed = Some(Deployed::new(plan, image, tree));
+        }
+        self.write(&left)
+    }
+
+    /// For the commands of one container.
+    pub(super) fn commands(&self) -> LeftByCommands<'_> {
+        let keeps = matches!(self.kind, JobKind::Deploy | JobKind::Destroy);
+        let variables = if keeps { self.given.variables.clone() } else { BTreeMap::new() };
+        let bytes = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
+        LeftByCommands { keeping: self, keeps, variables, bytes }
+    }
+
+    fn keep(&self, variables: &BTreeMap<String, String>) -> io::Result<()> {
+        let mut left = self.left();
+        left.variables.clone_from(variables);
+        self.write(&left)
+    }
+
+    fn write(&self, left: &Kept) -> io::Result<()> {
+        self.dir.leave(&left.seal(&self.key, &self.namespace, &self.name)?)
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Images that the client has looked up itself (`--no-build`), as the commands get them.
+fn named_images(plan: &CommandsPlan) -> ImageEnv {
+    let mut images = ImageEnv::default();
+    for (name, image) in &plan.env {
+        let part = name.strip_prefix("OKTETO_BUILD_").and_then(|rest| rest.strip_suffix("_IMAGE"));
+        if let Some(service) = part.and_then(|part| ServiceName::sanitised(part).ok()) {
+            // What is no reference is no image.
+            let _ = images.extend(&service, image);
+        }
+    }
+    images
+}
+
+/// What the commands of one container leave in `$OKTETO_ENV`, all together.
+#[derive(Debug)]
+pub(super) struct LeftByCommands<'a> {
+    keeping: &'a Keeping,
+    keeps: bool,
+    variables: BTreeMap<String, String>,
+    bytes: usize,
+}
+
+impl LeftByCommands<'_> {
+    /// Takes what a command has left in its file, and gives what the commands after it get of that. Everything that is taken is
+    /// kept when this returns.
+    pub(super) fn take(&mut self, content: &[u8], warn: &mut dyn FnMut(String)) -> Vec<(String, String)> {
+        let Ok(text) = std::str::from_utf8(content) else {
+            warn("$OKTETO_ENV is not UTF-8: ignored".to_owned());
+            return Vec::new();
+        };
+        let found = match dotenv::parse(text, &|name| self.variables.get(name).cloned()) {
+            Ok(found) => found,
+            Err(error) => {
+                warn(format!("$OKTETO_ENV: {error}"));
+                return Vec::new();
+            }
+        };
+        let (mut taken, mut left_out) = (Vec::new(), BTreeMap::<&'static str, (String, usize)>::new());
+        for (name, value) in found {
+            match self.add(&name, &value) {
+                Ok(()) => taken.push((name, value)),
+                Err(why) => {
+                    let (_, more) = left_out.entry(why).or_insert_with(|| (shown(&name), 0));
+                    *more += 1;
+                }
+            }
+        }
+        for (why, (name, count)) in left_out {
+            let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+            warn(format!("$OKTETO_ENV: {name}{more} left out: {why}"));
+        }
+        if self.keeps
+            && !taken.is_empty()
+            && let Err(error) = self.keeping.keep(&self.variables)
+        {
+            tracing::error!(%error, "can't keep what commands left");
+            warn(format!("what the commands left in $OKTETO_ENV is not kept with the environment: {error}"));
+        }
+        taken
+    }
+
+    fn add(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        if RESERVED.contains(&name) {
+            return Err("the service sets it");
+        }
+        if value.contains('\0') {
+            return Err("its value holds a NUL character");
+        }
+        if name.len() > MAX_NAME {
+            return Err("a name may have 256 bytes");
+        }
+        // The `=` between them.
+        if name.len() + 1 + value.len() > MAX_ENTRY {
+            return Err("no program can be started with a variable of more than 128 KiB");
+        }
+        let before = self.variables.get(name).map(|before| name.len() + before.len());
+        if before.is_none() && self.variables.len() >= MAX_VARIABLES {
+            return Err("an environment keeps 1000 variables");
+        }
+        let bytes = self.bytes - before.unwrap_or(0) + name.len() + value.len();
+        if bytes > MAX_BYTES {
+            return Err("an environment keeps 1 MiB of variables");
+        }
+        self.bytes = bytes;
+        self.variables.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+}
+
+/// A name in a message, whatever it is.
+fn shown(name: &str) -> String {
+    let end = name.chars().count() > 64;
+    format!("`{}{}`", name.chars().take(64).collect::<String>(), if end { "…" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_manifest::plan::Plan;
+
+    use super::*;
+    use crate::names::JobId;
+
+    struct Job {
+        data: tempfile::TempDir,
+        spec: JobSpec,
+        dir: JobDir,
+    }
+
+    impl Job {
+        fn of(kind: JobKind, given: Option<&Kept>) -> Self {
+            let data = tempfile::tempdir().unwrap();
+            let job = JobId::new();
+            let spec = JobSpec {
+                job,
+                namespace: "dev".parse().unwrap(),
+                owner: "me".to_owned(),
+                admin: false,
+                plan: Plan { kind, name: "shop".to_owned(), builds: Vec::new(), commands: None },
+                builds: BTreeMap::new(),
+                skipped: BTreeMap::new(),
+                commands: None,
+            };
+            let dir = JobDir::new(data.path(), job);
+            dir.create(&spec, None).unwrap();
+            let key = Key::open(data.path()).unwrap();
+            let sealed = given.map(|kept| kept.seal(&key, &spec.namespace, "shop").unwrap());
+            dir.give_environment(sealed.as_deref()).unwrap();
+            Self { data, spec, dir }
+        }
+
+        fn keeping(&self) -> Keeping {
+            Keeping::open(&self.dir, &self.spec, self.data.path()).unwrap()
+        }
+
+        fn left(&self) -> Option<Kept> {
+            let key = Key::open(self.data.path()).unwrap();
+            let sealed = self.dir.left().unwrap()?;
+            Some(Kept::unseal(&sealed, &key, &self.spec.namespace, "shop").unwrap())
+        }
+    }
+
+    fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn images(pairs: &[(&str, &str)]) -> ImageEnv {
+        let mut images = ImageEnv::default();
+        for (service, image) in pairs {
+            images.extend(&ServiceName::new(*service).unwrap(), image).unwrap();
+        }
+        images
+    }
+
+    fn kept(variables: &[(&str, &str)]) -> Kept {
+        Kept { variables: texts(variables), images: images(&[("web", "r/dev/web@sha256:1")]), deployed: None }
+    }
+
+    #[test]
+    fn each_kind_of_job_gets_its_part() {
+        let given = kept(&[("A", "1")]);
+        let of = |kind| Job::of(kind, Some(&given)).keeping();
+        let made = images(&[("api", "r/dev/api@sha256:2")]);
+        let deploy = of(JobKind::Deploy);
+        assert_eq!((deploy.defaults(), deploy.env()), (texts(&[("A", "1")]), BTreeMap::new()));
+        assert_eq!(deploy.images(&made), made, "a deploy has its own images only");
+        let destroy = of(JobKind::Destroy);
+        assert_eq!(destroy.defaults(), BTreeMap::new());
+        assert_eq!(destroy.env().get("A").map(String::as_str), Some("1"));
+        assert_eq!(destroy.env().get("OKTETO_BUILD_WEB_TAG").map(String::as_str), Some("sha256:1"));
+        let test = of(JobKind::Test);
+        assert!(!test.env().contains_key("A") && test.env().contains_key("OKTETO_BUILD_WEB_IMAGE"));
+        assert_eq!(test.images(&made).lookup("OKTETO_BUILD_WEB_SHA"), Some("okteto@sha256:1"));
+        assert_eq!(test.images(&images(&[("web", "r/dev/web:2")])).lookup("OKTETO_BUILD_WEB_TAG"), Some("2"));
+    }
+
+    #[test]
+    fn what_commands_leave_is_kept_at_once_over_what_was_there() {
+        let job = Job::of(JobKind::Deploy, Some(&kept(&[("OLD", "1"), ("BOTH", "1")])));
+        let keeping = job.keeping();
+        keeping.begin(&images(&[("web", "r/dev/web@sha256:9")]), None).unwrap();
+        let mut commands = keeping.commands();
+        let mut warnings = Vec::new();
+        let mut take = |content: &[u8]| commands.take(content, &mut |message| warnings.push(message));
+        assert_eq!(
+            take(b"BOTH=2\nNEW='a b'"),
+            [("BOTH".to_owned(), "2".to_owned()), ("NEW".to_owned(), "a b".to_owned())]
+        );
+        assert_eq!(job.left().unwrap().variables, texts(&[("OLD", "1"), ("BOTH", "2"), ("NEW", "a b")]));
+        assert_eq!(take(b"MORE=${NEW}c"), [("MORE".to_owned(), "a bc".to_owned())], "of a command before");
+        assert_eq!(take(b"bad line"), []);
+        assert_eq!(take(b"\xff"), []);
+        let left = job.left().unwrap();
+        assert_eq!(left.variables.len(), 4);
+        assert_eq!(left.images.lookup("OKTETO_BUILD_WEB_TAG"), Some("sha256:9"));
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+    }
+
+    #[test]
+    fn a_test_and_a_build_keep_nothing() {
+        for kind in [JobKind::Test, JobKind::Build] {
+            let job = Job::of(kind, Some(&kept(&[("A", "1")])));
+            let keeping = job.keeping();
+            keeping.begin(&ImageEnv::default(), None).unwrap();
+            assert_eq!(keeping.commands().take(b"B=2", &mut |message| panic!("{message}")).len(), 1);
+            assert_eq!(job.left(), None);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_named_without_its_value() {
+        let job = Job::of(JobKind::Deploy, None);
+        let keeping = job.keeping();
+        let mut commands = keeping.commands();
+        let mut warnings = Vec::new();
+        let mut take = |content: String| commands.take(content.as_bytes(), &mut |message| warnings.push(message)).len();
+        assert_eq!(take("OKTETO_TOKEN=x\nOKTETO_URL=x\nOK=1\nN=\"a\\0000b\"".to_owned()), 1);
+        assert_eq!(take(format!("LONG={}\n", "v".repeat(128 << 10))), 0);
+        assert_eq!(take(format!("FITS={}\n", "v".repeat((128 << 10) - 6))), 1);
+        assert_eq!(take(format!("{}=v\n", "n".repeat(300))), 0);
+        // The file of each command is bounded too.
+        for name in ["B", "C", "D", "E", "F", "G", "H"] {
+            take(format!("{name}={}\n", "v".repeat(127 << 10)));
+        }
+        assert_eq!(take(format!("I={}\n", "v".repeat(127 << 10))), 0);
+        assert_eq!(take("FITS=1".to_owned()), 1, "a smaller value in its place");
+        assert_eq!(take((0..1200).fold(String::new(), |file, n| file + &format!("V{n}=\n"))), 1000 - 9);
+        let expected = [
+            "$OKTETO_ENV: `N` left out: its value holds a NUL character",
+            "$OKTETO_ENV: `OKTETO_TOKEN` and 1 more left out: the service sets it",
+            "$OKTETO_ENV: `LONG` left out: no program can be started with a variable of more than 128 KiB",
+            "$OKTETO_ENV: `nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn…` left out: a name may have 256 bytes",
+            "$OKTETO_ENV: `I` left out: an environment keeps 1 MiB of variables",
+            "$OKTETO_ENV: `V991` and 208 more left out: an environment keeps 1000 variables",
+        ];
+        assert_eq!(warnings, expected);
+    }
+
+    #[test]
+    fn images_that_the_client_looked_up_are_the_deploys() {
+        let env = [("OKTETO_BUILD_MY_API_IMAGE", "r/dev/api@sha256:1"), ("OKTETO_BUILD__IMAGE", "x"), ("A", "1")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let plan = serde_json::json!({
+            "section": "deploy", "image": null, "context": ".", "remote": null, "commands": [], "env": env
+        });
+        let images = named_images(&serde_json::from_value(plan).unwrap());
+        assert_eq!(images.iter().count(), 5);
+        assert_eq!(images.lookup("OKTETO_BUILD_MY_API_SHA"), Some("okteto@sha256:1"));
+    }
+}
