@@ -147,8 +147,12 @@ impl Report {
     }
 
     pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) {
+        self.warn_with(place, message, None::<String>);
+    }
+
+    pub(crate) fn warn_with(&mut self, place: Place, message: impl Into<String>, hint: Option<impl Into<String>>) {
         if self.warnings.len() < MAX_PROBLEMS {
-            self.warnings.push(Problem::new(&self.file, place, message));
+            self.warnings.push(Problem::new(&self.file, place, message).with_hint(hint));
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod load;
 mod node;
+mod number;
 
 pub(crate) use load::load;
 pub(crate) use node::{Entry, Kind, Node, Scalar, ScalarKind};
