@@ -51,3 +51,4 @@ pub use problem::{Place, Problem, Problems};
 pub use reference::InvalidReference;
 pub use shape::json_schema;
 pub use variables::Variables;
+pub use yaml::MAX_BYTES;

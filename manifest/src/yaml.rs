@@ -11,7 +11,7 @@ pub(crate) use load::load;
 pub(crate) use node::{Entry, Kind, Node, Scalar, ScalarKind};
 
 /// The largest file that is read.
-pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+pub const MAX_BYTES: usize = 1024 * 1024;
 /// Collections inside collections, aliases followed.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Nodes of a file with its aliases expanded.

@@ -142,8 +142,8 @@ static RESOURCES: Object = Object {
 };
 
 static RESOURCES_FIELDS: [Field; 2] = [
-    field("requests", Kind::Map(&QUANTITIES), "What it asks for: `cpu`, `memory`, …"),
-    field("limits", Kind::Map(&QUANTITIES), "What it may use: `cpu`, `memory`, …"),
+    field("requests", Kind::Map(&QUANTITIES), "What it asks for: `cpu`, `memory` and the like."),
+    field("limits", Kind::Map(&QUANTITIES), "What it may use: `cpu`, `memory` and the like."),
 ];
 
 static QUANTITIES: Named =

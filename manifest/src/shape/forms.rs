@@ -132,7 +132,7 @@ pub(super) static QUANTITY: Form = Form {
 pub(super) static HOST: Form = Form {
     what: "`name:address`",
     hint: Some("write `name:address`, or `hostname:` and `ip:`"),
-    pattern: r"^[^:]*\S[^:]*:[^:]*\S|\$",
+    pattern: r"^[^:]*[^:\s][^:]*:[\s\S]*\S|\$",
     numbers: Numbers::None,
     // What comes from a variable is checked when it is expanded.
     matches: |text| text.contains('$') || is_host(text),
