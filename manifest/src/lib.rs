@@ -38,6 +38,8 @@ pub mod problem;
 mod reference;
 mod shape;
 mod suggest;
+#[cfg(test)]
+mod table;
 pub mod variables;
 mod yaml;
 

@@ -70,6 +70,10 @@ mod tests {
         let problems = Manifest::parse("nmae: x\nbuild: 5\ndeploy: {a: b}\n", "okteto.yaml").unwrap_err();
         let lines: Vec<String> =
             problems.iter().map(|problem| serde_json::to_string(&View::of(problem, "error")).unwrap()).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        {"file":"okteto.yaml","line":1,"column":1,"severity":"error","message":"unknown key `nmae`","hint":"did you mean `name`?"}
+        {"file":"okteto.yaml","line":2,"column":8,"severity":"error","message":"`build` must be a mapping, not a number","hint":"name each image: `build:`, then `  app:`, then `    context: .`"}
+        {"file":"okteto.yaml","line":3,"column":10,"severity":"error","message":"unknown key `a` in `deploy`","hint":"known here: `commands`, `image`, `context`, `remote`, `compose`, `endpoints`, `divert`"}
+        "#);
     }
 }

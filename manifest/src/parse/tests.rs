@@ -196,6 +196,7 @@ deploy:
     ), @"
     okteto.yaml:18:5: duplicate key `target`, first on line 17
     okteto.yaml:23:9: not valid YAML: mapping values are not allowed in this context
+      hint: a text with `: ` in it needs quotes around it
     ");
     insta::assert_snapshot!(messages(
         "nmae: ex

@@ -94,7 +94,11 @@ fn integer(node: &Node, from: i64, to: i64, at: &At<'_>, report: &mut Report) {
     let Some(value) = node.int() else {
         let hint = text(node).filter(|text| matches!(ScalarKind::of_plain(text), ScalarKind::Int(_)));
         let hint = hint.map(|text| format!("write {text} without quotes"));
-        report.error_with(node.place, format!("{at} must be a whole number, not {}", node.describe()), hint);
+        let what = match &node.kind {
+            yaml::Kind::Scalar(Scalar { kind: ScalarKind::Float(_), text }) => format!("`{}`", cut(text)),
+            _ => node.describe().to_owned(),
+        };
+        report.error_with(node.place, format!("{at} must be a whole number, not {what}"), hint);
         return;
     };
     if value < from || value > to {
@@ -104,7 +108,7 @@ fn integer(node: &Node, from: i64, to: i64, at: &At<'_>, report: &mut Report) {
 }
 
 fn word(node: &Node, words: &[&'static str], at: &At<'_>, report: &mut Report) {
-    let known = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
+    let known = names(words.iter(), "or");
     let Some(text) = text(node) else { return wrong(node, &known, at, report) };
     if !text.is_empty() && !words.contains(&text) {
         let hint = suggest::nearest(text, words.iter().copied()).map(|word| format!("did you mean `{word}`?"));
@@ -172,10 +176,10 @@ fn object(node: &Node, shape: &'static Object, at: &At<'_>, report: &mut Report)
     let there: Vec<&&str> =
         keys.iter().filter(|key| node.get(key).is_some_and(|value| text(value) != Some(""))).collect();
     if there.len() > 1 {
-        let message = format!("{at} has {}: only one of them can count", names(there.into_iter()));
+        let message = format!("{at} has {}: only one of them can count", names(there.into_iter(), "and"));
         report.error(at.place, message);
     } else if there.is_empty() && needed {
-        report.error(at.place, format!("{at} needs one of {}", names(keys.iter())));
+        report.error(at.place, format!("{at} needs one of {}", names(keys.iter(), "and")));
     }
 }
 
@@ -187,7 +191,7 @@ fn one_of(node: &Node, choice: &Choice, at: &At<'_>, report: &mut Report) {
         yaml::Kind::Sequence(_) => matches!(kind, Kind::List(_)),
         yaml::Kind::Mapping(_) => matches!(kind, Kind::Map(_) | Kind::Object(_) | Kind::Either(..)),
     };
-    let hint = at.hint.or(choice.hint);
+    let hint = choice.hint.or(at.hint);
     match choice.kinds.iter().find(fits) {
         // A boolean or a form that is written wrongly may have been meant to be any of them.
         Some(Kind::Bool) if !matches!(node.kind, yaml::Kind::Scalar(Scalar { kind: ScalarKind::Bool(_), .. })) => {
@@ -240,10 +244,10 @@ fn text(node: &Node) -> Option<&str> {
     }
 }
 
-fn names<'a>(names: impl Iterator<Item = &'a &'a str>) -> String {
+fn names<'a>(names: impl Iterator<Item = &'a &'a str>, word: &str) -> String {
     let mut names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     let last = names.pop().unwrap_or_default();
-    if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+    if names.is_empty() { last } else { format!("{} {word} {last}", names.join(", ")) }
 }
 
 fn cut(text: &str) -> String {

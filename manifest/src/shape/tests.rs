@@ -67,7 +67,7 @@ fn names_and_keys_are_there_once_and_explained() {
     }
 }
 
-/// What OneOf promises: the kind of YAML tells which of them it is.
+/// What a choice promises: the kind of YAML tells which of them it is.
 #[test]
 fn choices_are_told_apart() {
     for object in objects() {

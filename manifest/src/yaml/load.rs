@@ -8,7 +8,7 @@ use std::{
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
-    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT,
+    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT, hints,
     node::{Entry, Kind, Node, Scalar, ScalarKind, Weight},
 };
 use crate::problem::{Place, Report};
@@ -41,7 +41,8 @@ pub(crate) fn load(text: &str, report: &mut Report) -> Option<Node> {
             Ok((event, span)) => loader.event(event, span),
         };
         if let Err((place, message)) = step {
-            loader.report.error(place, message);
+            let hint = hints::of(&message);
+            loader.report.error_with(place, message, hint);
             return None;
         }
     }
@@ -284,6 +285,8 @@ fn scalar_kind(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place, 
         // A tag of somebody's own is a string to yaml.v2.
         (Some("str" | "timestamp") | None, _) => ScalarKind::Text,
         (Some(_), _) => {
+            let tag = tag.to_string();
+            let tag = tag.strip_prefix("tag:yaml.org,2002:").map_or_else(|| tag.clone(), |core| format!("!!{core}"));
             report.error(place, format!("the tag `{tag}` does not fit here"));
             ScalarKind::Text
         }
