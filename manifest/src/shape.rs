@@ -11,6 +11,8 @@ mod commands;
 mod dependencies;
 mod deploy;
 mod dev;
+#[cfg(test)]
+mod docs;
 mod external;
 mod forms;
 mod forward;

@@ -55,7 +55,7 @@ fn files(folder: &str) -> Vec<(String, Vec<Case>)> {
 }
 
 /// What JSON tools see. `None`: it is no YAML.
-fn to_json(text: &str) -> Option<Value> {
+pub(crate) fn to_json(text: &str) -> Option<Value> {
     fn value(node: &Node) -> Value {
         match &node.kind {
             Kind::Scalar(Scalar { kind: ScalarKind::Null, .. }) => Value::Null,
@@ -95,7 +95,7 @@ fn pruned(value: Value) -> Value {
 }
 
 /// The plan of every kind of job that there is something to do for.
-fn plans(manifest: &Manifest, variables: &Variables) -> Result<String, Problems> {
+pub(crate) fn plans(manifest: &Manifest, variables: &Variables) -> Result<String, Problems> {
     let mut found = String::new();
     for kind in [JobKind::Build, JobKind::Deploy, JobKind::Destroy, JobKind::Test] {
         let mut selection = Selection::build("folder", Vec::new());
@@ -149,7 +149,7 @@ fn rest(manifest: &Manifest) -> String {
     found
 }
 
-fn snapshot(folder: &str, name: &str, text: &str) {
+pub(crate) fn snapshot(folder: &str, name: &str, text: &str) {
     insta::with_settings!({
         snapshot_path => "../tests/table/snapshots",
         prepend_module_to_snapshot => false,

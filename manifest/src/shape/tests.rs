@@ -25,7 +25,7 @@ fn the_schema_is_one() {
     assert!(jsonschema::meta::is_valid(&json_schema()));
 }
 
-fn objects() -> Vec<&'static Object> {
+pub(super) fn objects() -> Vec<&'static Object> {
     let mut found: Vec<&'static Object> = Vec::new();
     let mut open = vec![&MANIFEST];
     while let Some(object) = open.pop() {
