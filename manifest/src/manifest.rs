@@ -1,12 +1,27 @@
 //! The manifest as it was written: every text that is expanded later knows its place.
 
+mod dependency;
+mod deploy;
+mod external;
+mod not_run;
+mod up;
+
 use crate::{names::ServiceName, options::OptionKey, problem::Place, suggest};
+pub use dependency::ManifestDependency;
+pub use deploy::{
+    Compose, ComposeFile, Divert, DivertDriver, DivertHost, Endpoint, EndpointRule, Endpoints, VirtualService,
+};
+pub use external::{External, ExternalEndpoint};
+pub use not_run::NotRun;
+pub use up::{Dev, GlobalForward};
 
 /// What an `okteto.yaml` says, checked but not expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
     /// The file as the caller named it.
     pub file: String,
+    /// What is in the file, for messages that show its lines.
+    pub source: String,
     /// `name`: the application; without it the caller uses the directory's name.
     pub name: Option<Text>,
     /// `build`, in the order of the file. No duplicates, no cycles, every dependency is here.
@@ -17,6 +32,16 @@ pub struct Manifest {
     pub destroy: Option<CommandSection>,
     /// `test`, in the order of the file.
     pub tests: Vec<Test>,
+    /// `dependencies`, in the order of the file.
+    pub dependencies: Vec<ManifestDependency>,
+    /// `external`, in the order of the file.
+    pub external: Vec<External>,
+    /// `dev`, in the order of the file.
+    pub dev: Vec<Dev>,
+    /// `forward`.
+    pub forward: Vec<GlobalForward>,
+    /// `icon`.
+    pub icon: Option<Text>,
 }
 
 /// A text as written, before expansion.
@@ -105,6 +130,12 @@ pub struct Dependency {
 pub struct Deploy {
     /// What runs, and where.
     pub run: CommandSection,
+    /// `compose`.
+    pub compose: Option<Compose>,
+    /// `endpoints`.
+    pub endpoints: Option<Endpoints>,
+    /// `divert`.
+    pub divert: Option<Divert>,
 }
 
 /// What `deploy` and `destroy` have in common.

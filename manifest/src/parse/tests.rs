@@ -130,6 +130,7 @@ fn every_form_of_deploy() {
     assert_eq!(good("name: x\ndeploy:\n").manifest.deploy, None);
 }
 
+/// As yaml.v2 has it: the later of two counts, but in a list of mappings the first.
 #[test]
 fn anchors_and_merges() {
     let manifest = good(
@@ -159,7 +160,7 @@ fn anchors_and_merges() {
         [
             [Some("."), None, Some("one")],
             [Some("."), None, Some("two")],
-            [Some("."), Some("D"), Some("three")],
+            [Some("."), Some("D"), Some("one")],
             [Some("."), None, Some("one")],
         ]
     );
@@ -195,6 +196,7 @@ deploy:
     ), @"
     okteto.yaml:18:5: duplicate key `target`, first on line 17
     okteto.yaml:23:9: not valid YAML: mapping values are not allowed in this context
+      hint: a text with `: ` in it needs quotes around it
     ");
     insta::assert_snapshot!(messages(
         "nmae: ex

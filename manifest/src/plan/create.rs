@@ -168,6 +168,7 @@ impl Plan {
         }
         let deploy = manifest.deploy.as_ref().filter(|_| selection.kind == JobKind::Deploy);
         let commands = deploy.map(|deploy| planner.commands(Section::Deploy, &deploy.run));
+        manifest.not_run(selection.kind).iter().for_each(|part| planner.report.warn(part.place, part.to_string()));
         let warnings = planner.report.finish()?;
         if !sanitise_application(&name).contains(|character: char| character != '-') {
             return Err(PlanError::Application(name));
