@@ -11,6 +11,7 @@ mod attributes;
 pub mod cache_mounts;
 pub mod cache_scope;
 pub mod caches;
+mod clipped;
 pub mod commands;
 mod contexts;
 pub mod engines;
@@ -29,7 +30,6 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
-mod text;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -121,10 +121,11 @@ impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
         let images = self.build_all().await?;
-        match &self.spec.plan.commands {
-            Some(commands) if !commands.commands.is_empty() => self.run_commands(commands, &images).await,
-            _ => Ok(()),
+        let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
+        for (commands, root) in all.filter(|(commands, _)| !commands.commands.is_empty()) {
+            self.run_commands(commands, *root, &images).await?;
         }
+        Ok(())
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.
