@@ -20,6 +20,8 @@ mod fake;
 mod interrupt;
 #[path = "service/logins.rs"]
 mod logins;
+#[path = "service/sections.rs"]
+mod sections;
 #[path = "service/sync.rs"]
 mod sync;
 

@@ -53,6 +53,8 @@ pub(crate) struct Script {
     pub(crate) discard: bool,
     /// An archive; the connection of its first reading breaks in its middle.
     pub(crate) archive: Vec<u8>,
+    /// It knows none of the abilities that came later.
+    pub(crate) old: bool,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
 }
@@ -120,6 +122,7 @@ impl ServerService for Fake {
         Ok(Response::new(ServerInfo {
             min_client: self.script.min_client.clone(),
             registry: REGISTRY.to_owned(),
+            features: if self.script.old { Vec::new() } else { vec!["sections".to_owned()] },
             ..ServerInfo::default()
         }))
     }
