@@ -177,7 +177,9 @@ mod tests {
     async fn running(service: &Service, kind: JobKind, left: Option<&[u8]>) -> JobRow {
         let job = service.job(Digest::of(b"tree"), JobState::Running).await;
         let row = service.jobs.inner.db.job(job).await.unwrap().unwrap();
-        left.into_iter().for_each(|left| service.jobs.dir(job).leave(left).unwrap());
+        if let Some(left) = left {
+            service.jobs.dir(job).leave(left).unwrap();
+        }
         JobRow { kind, ..row }
     }
 

@@ -41,7 +41,7 @@ async fn pieces(registry: &str, text: &str, change: impl FnOnce(&mut BuildPlan, 
     let scope = CacheScope::open(dir.path()).unwrap();
     let (mut build, mut before) = (plain_build("app"), Before::default());
     change(&mut build, &mut before);
-    let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
+    let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: Vec::new() };
     let root = slipway_context::Digest::of(b"root");
     let (namespace, roots) = ("dev".parse().unwrap(), BuildRoots::new(root, Vec::new(), root));
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
