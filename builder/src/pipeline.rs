@@ -11,6 +11,7 @@ mod attributes;
 pub mod cache_mounts;
 pub mod cache_scope;
 pub mod caches;
+mod clipped;
 pub mod commands;
 mod contexts;
 pub mod engines;
@@ -30,7 +31,6 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
-mod text;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -125,10 +125,15 @@ impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
         let images = self.build_all().await?;
-        match &self.spec.plan.commands {
-            Some(commands) if !commands.commands.is_empty() => self.run_commands(commands, &images).await,
-            _ => self.keeping.begin(&images, None).map_err(Failure::internal),
+        let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
+        let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();
+        if all.peek().is_none() {
+            return self.keeping.begin(&images, None).map_err(Failure::internal);
         }
+        for (commands, root) in all {
+            self.run_commands(commands, *root, &images).await?;
+        }
+        Ok(())
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.

@@ -79,6 +79,7 @@ pub(crate) struct Client {
     bearer: Bearer,
     url: String,
     registry: String,
+    features: Vec<String>,
 }
 
 /// Puts the token on every call.
@@ -114,7 +115,7 @@ impl Client {
         let client = Self::open(settings.server()?, settings.token.as_ref()).await?;
         let info = client.info().await?;
         version::check(&info.min_client, env!("CARGO_PKG_VERSION"))?;
-        Ok(Self { registry: info.registry, ..client })
+        Ok(Self { registry: info.registry, features: info.features, ..client })
     }
 
     /// Connects, and asks nothing yet.
@@ -140,7 +141,7 @@ impl Client {
             Ok(Err(error)) => return Err(unreachable(chain(&error))),
             Err(_) => return Err(unreachable("it accepts connections, but does not answer".to_owned())),
         };
-        Ok(Self { channel, bearer, url, registry: String::new() })
+        Ok(Self { channel, bearer, url, registry: String::new(), features: Vec::new() })
     }
 
     service!(
@@ -221,6 +222,15 @@ impl Client {
     /// Host and port of the registry that the service pushes to.
     pub(crate) fn registry(&self) -> &str {
         &self.registry
+    }
+
+    /// An error where the service lacks an ability that `what` needs.
+    pub(crate) fn require(&self, feature: &str, what: &str) -> Result<(), ServiceError> {
+        if self.features.iter().any(|known| known == feature) {
+            return Ok(());
+        }
+        let message = format!("it is too old for {what}: have it upgraded");
+        Err(ServiceError::Refused { code: Code::Unimplemented, message })
     }
 
     /// The service's URL.

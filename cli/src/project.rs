@@ -15,6 +15,9 @@ use crate::error::{BadManifest, Usage};
 use crate::output;
 use crate::settings::Settings;
 
+/// Values up to this length are no secrets, as in Okteto.
+const LONGEST_PLAIN: usize = 5;
+
 /// A project whose manifest has been read.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -134,6 +137,12 @@ impl Project {
     /// The value of a variable, whichever layer it is from.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name)
+    }
+
+    /// Values that nobody should see: those of `--var` and `.env` that are long enough to be a secret.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let values = self.variables.for_commands().into_iter().map(|(_, value)| value);
+        values.filter(|value| value.len() > LONGEST_PLAIN).collect()
     }
 
     /// Whether `OKTETO_FORCE_REMOTE` is true in any of the caller's scopes: one that says false does not undo it.

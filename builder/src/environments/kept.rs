@@ -140,6 +140,8 @@ mod tests {
         let repository = ("GITHUB_REPOSITORY".to_owned(), "https://me:pw@git.example/a/b".to_owned());
         CommandsPlan {
             section: Section::Deploy,
+            test: None,
+            keep_going: false,
             image: None,
             context: ".".to_owned(),
             remote: None,

@@ -322,7 +322,8 @@ mod tests {
             let image = format!("{}/dev/demo-app@{}", self.server.host, ImageDigest::of(found.as_bytes()));
             let skipped = Skipped { image: image.parse().unwrap(), reason: "same".to_owned() };
             let build = plain_build("app");
-            let plan = Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None };
+            let plan =
+                Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: Vec::new() };
             let row = JobRow {
                 id: JobId::new(),
                 namespace: "dev".parse().unwrap(),
@@ -346,7 +347,7 @@ mod tests {
                 plan,
                 builds: BTreeMap::from([(service.clone(), roots)]),
                 skipped: BTreeMap::from([(service, skipped)]),
-                commands: None,
+                commands: Vec::new(),
             };
             self.jobs.dir(row.id).create(&spec, None).unwrap();
             let (row, _) = self.jobs.inner.db.insert_job(&row, "request").await.unwrap();

@@ -74,8 +74,9 @@ pub struct JobSpec {
     /// Builds that were found to be unnecessary when the job was submitted: their trees need not be there.
     #[serde(default)]
     pub skipped: BTreeMap<ServiceName, Skipped>,
-    /// The working directory of the commands.
-    pub commands: Option<Digest>,
+    /// The working directories of the plan's commands, in its order.
+    #[serde(deserialize_with = "slipway_manifest::plan::stored::list")]
+    pub commands: Vec<Digest>,
 }
 
 impl JobSpec {
@@ -84,14 +85,15 @@ impl JobSpec {
         let Plan { kind, builds, commands, .. } = &self.plan;
         // An environment is written down by those who follow a job that runs.
         *kind == JobKind::Build
-            && commands.is_none()
+            && commands.is_empty()
             && builds.iter().all(|build| self.skipped.contains_key(&build.service))
     }
 
     /// Every tree that the job reads, once.
     pub fn roots(&self) -> Vec<Digest> {
         let needed = self.builds.iter().filter(|(service, _)| !self.skipped.contains_key(*service));
-        let mut roots: Vec<_> = needed.flat_map(|(_, roots)| roots.all()).chain(self.commands).collect();
+        let mut roots: Vec<_> =
+            needed.flat_map(|(_, roots)| roots.all()).chain(self.commands.iter().copied()).collect();
         roots.sort_unstable();
         roots.dedup();
         roots

@@ -75,8 +75,8 @@ pub struct Submission {
     pub builds: BTreeMap<ServiceName, BuildRoots>,
     /// The client's name for the context of each build of the plan, in its order.
     pub context_roots: Vec<String>,
-    /// The working directory of the commands.
-    pub commands: Option<Digest>,
+    /// The working directories of the plan's commands, in its order.
+    pub commands: Vec<Digest>,
     /// The values of the builds' secrets.
     pub secrets: Secrets,
     /// The caller's logins for registries.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 use secrecy::ExposeSecret as _;
+use slipway_commands::text::{Pieces, Tail};
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use super::Pipeline;
 use super::attributes;
 use super::caches::LocalCache;
+use super::clipped::says_clipped;
 use super::contexts;
 use super::failure::Failure;
 use super::frontend;
@@ -27,7 +29,6 @@ use super::locks::{Alone, SharedKey};
 use super::logins;
 use super::skip::{self, AskError, Decision, NameError, Skipped};
 use super::stages::Made;
-use super::text::{Pieces, Tail, says_clipped};
 use crate::buildkit::Engine;
 use crate::buildkit::pool::Needs;
 use crate::buildkit::progress::StepEvent;
@@ -476,10 +477,10 @@ mod tests {
             namespace: "dev".parse().unwrap(),
             owner: "ann".to_owned(),
             admin: false,
-            plan: Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None },
+            plan: Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: Vec::new() },
             builds: BTreeMap::from([(service, roots)]),
             skipped: BTreeMap::new(),
-            commands: None,
+            commands: Vec::new(),
         };
         let cancel = CancellationToken::new();
         let pipeline = Pipeline {

@@ -8,23 +8,15 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use slipway_commands::Left;
 use slipway_context::Digest;
 use slipway_manifest::plan::{CommandsPlan, JobKind};
-use slipway_manifest::variables::RESERVED;
-use slipway_manifest::{ImageEnv, ServiceName, dotenv};
+use slipway_manifest::{ImageEnv, ServiceName};
 
 use crate::environments::kept::{Deployed, Kept};
 use crate::jobs::spec::{JobDir, JobSpec};
 use crate::names::Namespace;
 use crate::seal::Key;
-
-/// Variables of one environment, and bytes of all their names and values.
-const MAX_VARIABLES: usize = 1000;
-const MAX_BYTES: usize = 1 << 20;
-/// The longest name.
-const MAX_NAME: usize = 256;
-/// Linux starts no program with a longer `NAME=value` (`execve(2)`: `MAX_ARG_STRLEN`, with the NUL at its end).
-const MAX_ENTRY: usize = (128 << 10) - 1;
 
 /// What an environment keeps, in the process of a job that is about it.
 #[derive(Debug)]
@@ -96,7 +88,7 @@ impl Keeping {
         if self.kind != JobKind::Deploy {
             return Ok(());
         }
-        let mut left = self.left();
+        let mut left = self.lock();
         left.images = made.clone();
         if let Some((plan, image, tree)) = commands {
             left.images.extend_all(&named_images(plan));
@@ -105,25 +97,31 @@ impl Keeping {
         self.write(&left)
     }
 
-    /// For the commands of one container.
-    pub(super) fn commands(&self) -> LeftByCommands<'_> {
-        let keeps = matches!(self.kind, JobKind::Deploy | JobKind::Destroy);
-        let variables = if keeps { self.given.variables.clone() } else { BTreeMap::new() };
-        let bytes = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
-        LeftByCommands { keeping: self, keeps, variables, bytes }
+    /// For the commands of one container: what they leave is kept, but for tests.
+    pub(super) fn left(&self) -> Left<'_> {
+        match self.kind {
+            JobKind::Deploy | JobKind::Destroy => {
+                Left::keeping(self.given.variables.clone(), Box::new(|variables| self.keep(variables)))
+            }
+            JobKind::Build | JobKind::Test => Left::default(),
+        }
     }
 
     fn keep(&self, variables: &BTreeMap<String, String>) -> io::Result<()> {
-        let mut left = self.left();
+        let mut left = self.lock();
         left.variables.clone_from(variables);
-        self.write(&left)
+        let kept = self.write(&left);
+        if let Err(error) = &kept {
+            tracing::error!(%error, "can't keep what commands left");
+        }
+        kept
     }
 
     fn write(&self, left: &Kept) -> io::Result<()> {
         self.dir.leave(&left.seal(&self.key, &self.namespace, &self.name)?)
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -139,88 +137,6 @@ fn named_images(plan: &CommandsPlan) -> ImageEnv {
         }
     }
     images
-}
-
-/// What the commands of one container leave in `$OKTETO_ENV`, all together.
-#[derive(Debug)]
-pub(super) struct LeftByCommands<'a> {
-    keeping: &'a Keeping,
-    keeps: bool,
-    variables: BTreeMap<String, String>,
-    bytes: usize,
-}
-
-impl LeftByCommands<'_> {
-    /// Takes what a command has left in its file, and gives what the commands after it get of that. Everything that is taken is
-    /// kept when this returns.
-    pub(super) fn take(&mut self, content: &[u8], warn: &mut dyn FnMut(String)) -> Vec<(String, String)> {
-        let Ok(text) = std::str::from_utf8(content) else {
-            warn("$OKTETO_ENV is not UTF-8: ignored".to_owned());
-            return Vec::new();
-        };
-        let found = match dotenv::parse(text, &|name| self.variables.get(name).cloned()) {
-            Ok(found) => found,
-            Err(error) => {
-                warn(format!("$OKTETO_ENV: {error}"));
-                return Vec::new();
-            }
-        };
-        let (mut taken, mut left_out) = (Vec::new(), BTreeMap::<&'static str, (String, usize)>::new());
-        for (name, value) in found {
-            match self.add(&name, &value) {
-                Ok(()) => taken.push((name, value)),
-                Err(why) => {
-                    let (_, more) = left_out.entry(why).or_insert_with(|| (shown(&name), 0));
-                    *more += 1;
-                }
-            }
-        }
-        for (why, (name, count)) in left_out {
-            let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-            warn(format!("$OKTETO_ENV: {name}{more} left out: {why}"));
-        }
-        if self.keeps
-            && !taken.is_empty()
-            && let Err(error) = self.keeping.keep(&self.variables)
-        {
-            tracing::error!(%error, "can't keep what commands left");
-            warn(format!("what the commands left in $OKTETO_ENV is not kept with the environment: {error}"));
-        }
-        taken
-    }
-
-    fn add(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        if RESERVED.contains(&name) {
-            return Err("the service sets it");
-        }
-        if value.contains('\0') {
-            return Err("its value holds a NUL character");
-        }
-        if name.len() > MAX_NAME {
-            return Err("a name may have 256 bytes");
-        }
-        // The `=` between them.
-        if name.len() + 1 + value.len() > MAX_ENTRY {
-            return Err("no program can be started with a variable of more than 128 KiB");
-        }
-        let before = self.variables.get(name).map(|before| name.len() + before.len());
-        if before.is_none() && self.variables.len() >= MAX_VARIABLES {
-            return Err("an environment keeps 1000 variables");
-        }
-        let bytes = self.bytes - before.unwrap_or(0) + name.len() + value.len();
-        if bytes > MAX_BYTES {
-            return Err("an environment keeps 1 MiB of variables");
-        }
-        self.bytes = bytes;
-        self.variables.insert(name.to_owned(), value.to_owned());
-        Ok(())
-    }
-}
-
-/// A name in a message, whatever it is.
-fn shown(name: &str) -> String {
-    let end = name.chars().count() > 64;
-    format!("`{}{}`", name.chars().take(64).collect::<String>(), if end { "…" } else { "" })
 }
 
 #[cfg(test)]
@@ -245,10 +161,10 @@ mod tests {
                 namespace: "dev".parse().unwrap(),
                 owner: "me".to_owned(),
                 admin: false,
-                plan: Plan { kind, name: "shop".to_owned(), builds: Vec::new(), commands: None },
+                plan: Plan { kind, name: "shop".to_owned(), builds: Vec::new(), commands: Vec::new() },
                 builds: BTreeMap::new(),
                 skipped: BTreeMap::new(),
-                commands: None,
+                commands: Vec::new(),
             };
             let dir = JobDir::new(data.path(), job);
             dir.create(&spec, None).unwrap();
@@ -308,7 +224,7 @@ mod tests {
         let job = Job::of(JobKind::Deploy, Some(&kept(&[("OLD", "1"), ("BOTH", "1")])));
         let keeping = job.keeping();
         keeping.begin(&images(&[("web", "r/dev/web@sha256:9")]), None).unwrap();
-        let mut commands = keeping.commands();
+        let mut commands = keeping.left();
         let mut warnings = Vec::new();
         let mut take = |content: &[u8]| commands.take(content, &mut |message| warnings.push(message));
         assert_eq!(
@@ -331,38 +247,9 @@ mod tests {
             let job = Job::of(kind, Some(&kept(&[("A", "1")])));
             let keeping = job.keeping();
             keeping.begin(&ImageEnv::default(), None).unwrap();
-            assert_eq!(keeping.commands().take(b"B=2", &mut |message| panic!("{message}")).len(), 1);
+            assert_eq!(keeping.left().take(b"B=2", &mut |message| panic!("{message}")).len(), 1);
             assert_eq!(job.left(), None);
         }
-    }
-
-    #[test]
-    fn what_cannot_be_kept_is_named_without_its_value() {
-        let job = Job::of(JobKind::Deploy, None);
-        let keeping = job.keeping();
-        let mut commands = keeping.commands();
-        let mut warnings = Vec::new();
-        let mut take = |content: String| commands.take(content.as_bytes(), &mut |message| warnings.push(message)).len();
-        assert_eq!(take("OKTETO_TOKEN=x\nOKTETO_URL=x\nOK=1\nN=\"a\\0000b\"".to_owned()), 1);
-        assert_eq!(take(format!("LONG={}\n", "v".repeat(128 << 10))), 0);
-        assert_eq!(take(format!("FITS={}\n", "v".repeat((128 << 10) - 6))), 1);
-        assert_eq!(take(format!("{}=v\n", "n".repeat(300))), 0);
-        // The file of each command is bounded too.
-        for name in ["B", "C", "D", "E", "F", "G", "H"] {
-            take(format!("{name}={}\n", "v".repeat(127 << 10)));
-        }
-        assert_eq!(take(format!("I={}\n", "v".repeat(127 << 10))), 0);
-        assert_eq!(take("FITS=1".to_owned()), 1, "a smaller value in its place");
-        assert_eq!(take((0..1200).fold(String::new(), |file, n| file + &format!("V{n}=\n"))), 1000 - 9);
-        let expected = [
-            "$OKTETO_ENV: `N` left out: its value holds a NUL character",
-            "$OKTETO_ENV: `OKTETO_TOKEN` and 1 more left out: the service sets it",
-            "$OKTETO_ENV: `LONG` left out: no program can be started with a variable of more than 128 KiB",
-            "$OKTETO_ENV: `nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn…` left out: a name may have 256 bytes",
-            "$OKTETO_ENV: `I` left out: an environment keeps 1 MiB of variables",
-            "$OKTETO_ENV: `V991` and 208 more left out: an environment keeps 1000 variables",
-        ];
-        assert_eq!(warnings, expected);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `slipway build`
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use slipway_manifest::Selection;
-use slipway_manifest::print::{Digests, PrintedPlan};
+use slipway_manifest::print::PrintedPlan;
 
 use crate::args::BuildArgs;
 use crate::error::ExitStatus;
@@ -40,15 +42,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     if args.print {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
         let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;
-        let mut roots = prepared.builds.iter();
-        let printed = PrintedPlan::new(&prepared.plan, |_| Digests {
-            context: roots
-                .next()
-                .and_then(|roots| prepared.roots.tree(&roots.context))
-                .map(|tree| tree.scan.digest().to_string()),
-            // Nobody but the service can complete it, and its API doesn't give it yet.
-            input: None,
-        });
+        let printed = PrintedPlan::new(&prepared.plan, run::context_digests(&prepared));
         output::print_json(&one_image::as_asked(args, printed))?;
         return Ok(ExitStatus::Done);
     }
@@ -57,7 +51,8 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         exports.add_to(plan, &selection.services)
     };
     // It holds files that are read until they have been sent.
-    let (prepared, session, _project) = run::prepare_and_connect(settings, project, plan).await?;
+    let project = Arc::new(project);
+    let (prepared, session) = run::prepare_and_connect(settings, &project, plan).await?;
     if args.explain {
         let json = settings.output == Output::Json;
         explain::explain(&session, prepared, &selection.services, json).await?;
@@ -68,6 +63,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         env_file: args.env_file.as_deref(),
         metadata_file: args.metadata_file.as_deref(),
         exports: Some(&exports),
+        goes_on: false,
     };
     run::run(settings, &session, prepared, ending, interrupt).await
 }

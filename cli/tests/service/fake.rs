@@ -58,6 +58,8 @@ pub(crate) struct Script {
     pub(crate) archive: Vec<u8>,
     /// What deploys left.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
+    /// It knows none of the abilities that came later.
+    pub(crate) old: bool,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
 }
@@ -161,6 +163,7 @@ impl ServerService for Fake {
         Ok(Response::new(ServerInfo {
             min_client: self.script.min_client.clone(),
             registry: REGISTRY.to_owned(),
+            features: if self.script.old { Vec::new() } else { vec!["sections".to_owned()] },
             ..ServerInfo::default()
         }))
     }

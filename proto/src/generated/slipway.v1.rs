@@ -1255,8 +1255,10 @@ pub struct Plan {
     /// In build order: a build depends only on those before it.
     #[prost(message, repeated, tag = "3")]
     pub builds: ::prost::alloc::vec::Vec<BuildPlan>,
-    #[prost(message, optional, tag = "4")]
-    pub commands: ::core::option::Option<CommandsPlan>,
+    /// What runs after the builds, in this order: the first failure ends the job. One of `deploy` and `destroy`, one for each test,
+    /// of which each comes after those that it depends on. A service without the feature `sections` knows one of `deploy` only.
+    #[prost(message, repeated, tag = "4")]
+    pub commands: ::prost::alloc::vec::Vec<CommandsPlan>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyValue {
@@ -1344,6 +1346,12 @@ pub struct CommandsPlan {
     /// As written in the manifest; for messages.
     #[prost(string, tag = "6")]
     pub context: ::prost::alloc::string::String,
+    /// The test's name, in the section `test` and only there.
+    #[prost(string, optional, tag = "7")]
+    pub test: ::core::option::Option<::prost::alloc::string::String>,
+    /// Run all commands, whichever of them fail. The last failure is the job's.
+    #[prost(bool, tag = "8")]
+    pub keep_going: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {

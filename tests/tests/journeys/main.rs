@@ -33,6 +33,7 @@ mod remote;
 mod runner_image;
 mod scale;
 mod secrets;
+mod sections;
 mod skip;
 mod skip_engine;
 mod ssh;

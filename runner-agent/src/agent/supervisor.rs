@@ -11,15 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
 use rustix::{
     io::Errno,
     process::{WaitOptions, getgid, getpid, getuid, wait},
 };
 use signal_hook::consts::SIGCHLD;
-use slipway_runner_agent::{Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
 
 use self::ending::Ending;
-use crate::{command::Running, diagnose, forward::Forward, outbox::Outbox, output::Pump, tree};
+use crate::agent::{command::Running, diagnose, forward::Forward, outbox::Outbox, output::Pump, tree};
 
 /// The channel has closed before its end.
 const CLOSED: u8 = 1;

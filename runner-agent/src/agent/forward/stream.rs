@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
+use crate::{BLOCK, FromAgent, StreamFrame, WINDOW};
 use rustix::net::sockopt::set_socket_linger;
-use slipway_runner_agent::{BLOCK, FromAgent, StreamFrame, WINDOW};
 
 use super::Forward;
-use crate::lock;
+use crate::agent::lock;
 
 /// How long a write waits before it looks whether the stream has been broken off.
 const PATIENCE: Duration = Duration::from_millis(250);

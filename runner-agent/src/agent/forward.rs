@@ -14,10 +14,10 @@ use std::{
     time::Duration,
 };
 
-use slipway_runner_agent::{FromAgent, MAX_STREAMS, NotListening, StreamFrame};
+use crate::{FromAgent, MAX_STREAMS, NotListening, StreamFrame};
 
 use self::stream::Stream;
-use crate::{lock, outbox::Outbox, spawn};
+use crate::agent::{lock, outbox::Outbox, spawn};
 
 /// The listeners and the open streams.
 pub(crate) struct Forward {

@@ -2,14 +2,14 @@
 
 use std::{os::fd::BorrowedFd, sync::mpsc::Sender};
 
+use crate::{BLOCK, Decoder, ToAgent};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, read as read_fd, write as write_fd},
     stdio::{stdin, stdout},
 };
-use slipway_runner_agent::{BLOCK, Decoder, ToAgent};
 
-use crate::{forward::Forward, outbox::Outbox, supervisor::Event};
+use crate::agent::{forward::Forward, outbox::Outbox, supervisor::Event};
 
 /// Passes on all frames until stdin ends. It never waits for anything else, so that an end is noticed at once.
 pub(crate) fn read(forward: &Forward, events: &Sender<Event>) {

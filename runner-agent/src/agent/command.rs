@@ -12,10 +12,10 @@ use std::{
     time::Instant,
 };
 
+use crate::{ENV_FILE_VARIABLE, Exit, FromAgent, OutputStream, Run};
 use rustix::process::{Pid, WaitStatus};
-use slipway_runner_agent::{ENV_FILE_VARIABLE, Exit, FromAgent, OutputStream, Run};
 
-use crate::{
+use crate::agent::{
     env_file::EnvFile,
     outbox::Outbox,
     output::{Drain, Pump},

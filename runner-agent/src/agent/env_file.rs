@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::MAX_ENV_FILE;
 use rustix::fs::OFlags;
-use slipway_runner_agent::MAX_ENV_FILE;
 
 /// Where a file can be made in most images, whatever their user; a minimal one may lack `/tmp`.
 const PLACES: [&str; 4] = ["/tmp", "/dev/shm", "/var/tmp", "/run"];

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::FromAgent;
 use rustix::process::Signal;
-use slipway_runner_agent::FromAgent;
 
 use super::{LAST_WORDS, Supervisor};
-use crate::{diagnose, output::Drain, tree};
+use crate::agent::{diagnose, output::Drain, tree};
 
 /// How often KILL is sent to what is left, or has been started since.
 const KILL_AGAIN: Duration = Duration::from_millis(10);

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use slipway_runner_agent::{Frame, FrameError, FromAgent};
+use crate::{Frame, FrameError, FromAgent};
 
-use crate::{diagnose, lock};
+use crate::agent::{diagnose, lock};
 
 /// Data waits while this much is pending: a job's process that reads slowly slows the commands, not fills the memory.
 const LIMIT: usize = 256 * 1024;

@@ -5,17 +5,18 @@ use std::hash::Hash;
 
 /// Holds an incomplete UTF-8 character back until its rest comes, per stream.
 #[derive(Debug, Default)]
-pub(super) struct Pieces<K> {
+pub struct Pieces<K> {
     held: HashMap<K, Vec<u8>>,
 }
 
 impl<K: Eq + Hash> Pieces<K> {
-    pub(super) fn new() -> Self {
+    /// Nothing yet.
+    pub fn new() -> Self {
         Self { held: HashMap::new() }
     }
 
     /// What can be told now; maybe nothing.
-    pub(super) fn add(&mut self, stream: K, bytes: &[u8]) -> Vec<u8> {
+    pub fn add(&mut self, stream: K, bytes: &[u8]) -> Vec<u8> {
         let mut all = self.held.remove(&stream).unwrap_or_default();
         all.extend_from_slice(bytes);
         let rest = all.split_off(all.len() - incomplete_end(&all));
@@ -26,39 +27,32 @@ impl<K: Eq + Hash> Pieces<K> {
     }
 
     /// What is left of a stream that has ended.
-    pub(super) fn end(&mut self, stream: &K) -> Vec<u8> {
+    pub fn end(&mut self, stream: &K) -> Vec<u8> {
         self.held.remove(stream).unwrap_or_default()
     }
 }
 
 /// The end of what something has said.
 #[derive(Debug, Default)]
-pub(super) struct Tail(VecDeque<u8>);
+pub struct Tail(VecDeque<u8>);
 
 impl Tail {
     /// How much of it a failure repeats, in bytes.
     const MOST: usize = 2048;
 
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    /// More of it.
+    pub fn add(&mut self, bytes: &[u8]) {
         self.0.extend(&bytes[bytes.len().saturating_sub(Self::MOST)..]);
         self.0.drain(..self.0.len().saturating_sub(Self::MOST));
     }
 
     /// From the beginning of a line when it was cut.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let bytes: Vec<u8> = self.0.iter().copied().collect();
         let cut = bytes.len() >= Self::MOST;
         let start = if cut { bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { 0 };
         String::from_utf8_lossy(&bytes[start..]).into_owned()
     }
-}
-
-/// Whether the engine says at the end of some output that it leaves out what comes (`BuildKit`,
-/// `util/progress/logs/logs.go`).
-pub(super) fn says_clipped(bytes: &[u8]) -> bool {
-    let Some(end) = bytes.strip_suffix(b" reached]\n") else { return false };
-    let line = end.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    line.starts_with(b"[output clipped, log limit ") && line.len() < 100
 }
 
 /// How many bytes at the end begin a character that is not complete.
@@ -104,14 +98,6 @@ mod tests {
         assert_eq!(pieces.add(1, b"b"), b"\xe2b");
         assert_eq!(pieces.add(1, b"c\xf0\x9f"), b"c");
         assert_eq!(pieces.end(&1), b"\xf0\x9f");
-    }
-
-    #[test]
-    fn an_engine_that_clips_says_so_alone() {
-        assert!(says_clipped(b"359\n3598\n[output clipped, log limit 200KiB/s reached]\n"));
-        assert!(says_clipped(b"[output clipped, log limit 2.0MiB reached]\n"));
-        assert!(!says_clipped(b"x [output clipped, log limit 2.0MiB reached]\n"));
-        assert!(!says_clipped(b"[output clipped, log limit 2.0MiB reached]\nand more\n"));
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{BLOCK, FromAgent, Output, OutputStream};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno, ioctl_fionread},
 };
-use slipway_runner_agent::{BLOCK, FromAgent, Output, OutputStream};
 
-use crate::{lock, outbox::Outbox, spawn, supervisor::Event};
+use crate::agent::{lock, outbox::Outbox, spawn, supervisor::Event};
 
 /// How long a pipe that somebody still holds is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
