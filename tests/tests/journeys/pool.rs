@@ -131,7 +131,7 @@ fn repositories_keep_their_engine_and_an_engine_is_drained() {
     assert!(apps.iter().all(|app| build(app, "3") != drained));
     // A deploy's commands don't go there, either.
     let app = &apps[0];
-    app.manifest("deploy:\n  - echo over there\n");
+    app.manifest("deploy:\n  remote: true\n  commands: [echo over there]\n");
     assert_ne!(engine(app.events(&["deploy"]).ok().last("job.started")), drained);
     admin.slipway(["engine", "resume", drained]).ok();
     assert_eq!(build(app, "4"), drained);

@@ -88,7 +88,7 @@ fn tests_run_in_their_order_in_the_images_that_the_manifest_builds() {
     assert!(run.said().ends_with("[] CI=gitlab\n"), "{}", run.said());
     assert!(run.all("build.started").is_empty(), "the image is there: {}", run.story());
     let run = app.slipway(["test", "e2"]).expect(2);
-    assert!(run.stderr.contains("there is no test `e2` in okteto.yaml: did you mean `e2e`?"), "{}", run.stderr);
+    assert!(run.stderr.contains("there is no test `e2` in okteto.yaml\nhint: did you mean `e2e`?"), "{}", run.stderr);
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn destroy_waits_for_a_deploy_of_its_environment() {
 }
 
 const COMMANDS: &str = "  commands:\n  - name: First\n    command: 'echo \"$MINE $OKTETO_NAME $OKTETO_NAMESPACE $OKTETO_USERNAME $OKTETO_REGISTRY_URL\"; \
-                        echo NEXT=\"a b\" >>$OKTETO_ENV'\n  - 'echo \"$NEXT\"; cat file; printf \"no line end\"'\n  - 'echo \"$OKTETO_BUILD_APP_IMAGE\"; \
-                        echo wrong >&2; kill -9 $$'\n  - echo never\n";
+                        echo NEXT=\"a b\" >>$OKTETO_ENV'\n  - 'echo \"$NEXT\"; cat file; printf \"no line end\"; echo wrong >&2'\n  - 'echo \"$OKTETO_BUILD_APP_IMAGE\"; \
+                        kill -9 $$'\n  - echo never\n";
 
 /// A project whose deploy runs there.
 fn deploys(app: &Project, remote: &str) {
@@ -233,9 +233,6 @@ fn force_remote_in_dotenv_beats_a_plain_manifest() {
     assert_eq!(here.said(), format!("{}\n[]\n", folder.display()));
     app.file(".env", "OKTETO_FORCE_REMOTE=true\n");
     forced(&app);
-    // One that says false undoes nothing; an explicit word does.
-    let run = app.events_with(&["deploy"], &[("OKTETO_FORCE_REMOTE", "false")]).ok();
-    assert_eq!(run.said(), "/okteto/src\n[true]\n");
     let run = app.events(&["deploy", "--remote=false"]).ok();
     assert_eq!(run.said(), here.said());
 }
@@ -248,4 +245,7 @@ fn an_admin_forces_everybodys_commands_into_the_runner() {
     plain(&app);
     service.admin().slipway(["variable", "set", "--scope", "admin", "--plain", "OKTETO_FORCE_REMOTE=true"]).ok();
     forced(&app);
+    // One that says false undoes nothing.
+    let run = app.events_with(&["deploy"], &[("OKTETO_FORCE_REMOTE", "false")]).ok();
+    assert_eq!(run.said(), "/okteto/src\n[true]\n");
 }
