@@ -52,8 +52,14 @@ fn check(vertices: &[Vertex<'_>], section: &str, report: &mut Report) {
     // Reported once each: a cycle is the same whichever of its services it is entered by.
     let mut reported: BTreeSet<BTreeSet<usize>> = BTreeSet::new();
     let mut done = vec![false; vertices.len()];
+    let mut left = MAX_CYCLES;
     for start in 0..vertices.len() {
-        for cycle in cycles_from(start, &edges, &mut done) {
+        if left == 0 {
+            break;
+        }
+        let cycles = cycles_from(start, &edges, &mut done, left);
+        left -= cycles.len();
+        for cycle in cycles {
             if reported.insert(cycle.iter().copied().collect()) {
                 report_cycle(vertices, &cycle, report);
             }
@@ -61,8 +67,11 @@ fn check(vertices: &[Vertex<'_>], section: &str, report: &mut Report) {
     }
 }
 
-/// The cycles that a depth-first walk closes. The walk keeps its own stack: a chain of services may be long.
-fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bool]) -> Vec<Vec<usize>> {
+/// Everything may depend on everything: then there are more cycles than anybody reads.
+const MAX_CYCLES: usize = 32;
+
+/// The cycles that a depth-first walk closes, at most `limit` of them. The walk keeps its own stack: a chain of services may be long.
+fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bool], limit: usize) -> Vec<Vec<usize>> {
     let mut cycles = Vec::new();
     if done[start] {
         return cycles;
@@ -79,6 +88,9 @@ fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bo
         }
         let next = rest.remove(0);
         if on_path.contains(&next) {
+            if cycles.len() == limit {
+                return cycles;
+            }
             cycles.push(path.iter().map(|(node, _)| *node).skip_while(|node| *node != next).collect());
         } else if !done[next] {
             on_path.insert(next);

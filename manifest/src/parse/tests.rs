@@ -292,9 +292,23 @@ fn bombs_end_quickly() {
     let large = format!("name: {}", "x".repeat(2_000_000));
     let unknown = lines(50_000, |n| format!("key{n}: x"));
     let services = format!("build:\n{}", lines(20_000, |n| format!("  s{n}: .")));
-    for bomb in [laughs, chain, flow, block, text, anchors, wide, large, unknown, services] {
+    let mut merges = "a0: &a0 {x: y}\n".to_owned();
+    for level in 1..40 {
+        let _ = writeln!(merges, "a{level}: &a{level} {{b{level}: z, <<: [*a{0}, *a{0}]}}", level - 1);
+    }
+    // Names are part of every message about what is in them.
+    let key = "k".repeat(400_000);
+    let named = format!("dev:\n  {key}:\n    environment:\n{}", lines(20_000, |n| format!("    - [{n}]")));
+    let line = format!("build: {{a: {{{}}}}}", lines(50_000, |n| format!("k{n}: x,")).replace('\n', " "));
+    let all = lines(256, |n| format!("s{n}, ")).replace('\n', "");
+    let graph = format!("build:\n{}", lines(256, |n| format!("  s{n}: {{depends_on: [{all}]}}")));
+    let tests = format!("test:\n{}", lines(10_000, |n| format!("  t{n}: {{commands: [a], depends_on: [t{}]}}", n + 1)));
+    let repositories = format!("dependencies:\n{}", lines(20_000, |n| format!("- x/{n}")));
+    let bombs = [laughs, chain, flow, block, text, anchors, wide, large, unknown, services];
+    for bomb in bombs.into_iter().chain([merges, named, line, graph, tests, repositories]) {
         let start = std::time::Instant::now();
-        assert!(Manifest::parse(&bomb, "okteto.yaml").is_err(), "{}", &bomb[..40]);
+        let problems = Manifest::parse(&bomb, "okteto.yaml").expect_err(&bomb[..40]);
+        assert!(problems.render(&bomb).len() < 200_000, "{}", &bomb[..40]);
         assert!(start.elapsed().as_secs() < 10, "{} took {:?}", &bomb[..40], start.elapsed());
     }
 }

@@ -17,14 +17,17 @@ pub(super) fn line(source: &str, place: Place) -> Option<String> {
     let number = place.line.checked_sub(1)?;
     let line = lines(source).nth(number)?;
     let at = place.column.saturating_sub(1);
-    let characters: Vec<char> = line.chars().collect();
-    let at = at.min(characters.len());
+    // A line may be the whole file: only what is near the place is looked at.
+    let before = at.saturating_sub(2 * WIDTH);
+    let mut rest = line.chars().skip(before);
+    let characters: Vec<char> = rest.by_ref().take(5 * WIDTH).collect();
+    let at = (at - before).min(characters.len());
     let end = at + extent(&characters[at..]);
     let window = window(&characters, at);
 
     let mut text = String::new();
     let mut carets = String::new();
-    if window.start > 0 {
+    if before + window.start > 0 {
         text.push('…');
         carets.push(' ');
     }
@@ -35,7 +38,7 @@ pub(super) fn line(source: &str, place: Place) -> Option<String> {
         let caret = if (at..end).contains(&index) { "^" } else { " " };
         carets.push_str(&caret.repeat(width));
     }
-    if window.end < characters.len() {
+    if window.end < characters.len() || rest.next().is_some() {
         text.push('…');
     }
     // At the end of the line, or under what takes no room.
