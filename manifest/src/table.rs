@@ -106,7 +106,7 @@ pub(crate) fn plans(manifest: &Manifest, variables: &Variables) -> Result<String
         let (plan, warnings) = match Plan::new(manifest, &selection, variables) {
             Ok(planned) => planned,
             Err(PlanError::Problems(problems)) => return Err(problems),
-            Err(PlanError::NothingToBuild { .. } | PlanError::NoSection { .. } | PlanError::NotYet(_)) => continue,
+            Err(PlanError::NothingToBuild { .. } | PlanError::NoSection { .. }) => continue,
             Err(error) => {
                 let _ = writeln!(found, "{kind}: error: {error}");
                 continue;
