@@ -7,9 +7,9 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`environment`] | the variables of commands |
+//! | [`environment`](mod@environment) | the variables of commands |
 //! | [`left`] | what they leave in `$OKTETO_ENV` |
-//! | [`run`] | one command after another, over the channel to an agent |
+//! | [`run`](mod@run) | one command after another, over the channel to an agent |
 //! | [`story`] | what they do, as events |
 //! | [`text`] | output in pieces that cut no character apart, and its end |
 
