@@ -31,6 +31,7 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -52,6 +53,7 @@ use self::frontend::Frontends;
 use self::keeping::Keeping;
 use self::looking::Looking;
 use self::secrets::Secrets;
+use self::variables::JobVariables;
 use crate::jobs::spec::JobSpec;
 use crate::registry::{Logins, Registry};
 use crate::store::Blobs;
@@ -97,6 +99,8 @@ pub struct Pipeline {
     pub logins: Logins,
     /// What its environment keeps.
     pub keeping: Keeping,
+    /// The service's variables for its commands.
+    pub variables: JobVariables,
     /// Whether it was told that the engine cuts output.
     pub clipped: AtomicBool,
     /// The service's folder, where it can be reached by jobs.

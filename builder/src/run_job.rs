@@ -23,6 +23,7 @@ use crate::pipeline::keeping::Keeping;
 use crate::pipeline::logins;
 use crate::pipeline::looking::Looking;
 use crate::pipeline::secrets::Secrets;
+use crate::pipeline::variables::{Hidden, JobVariables};
 use crate::registry::{Logins, Registry};
 use crate::seal::Key;
 use crate::store::Blobs;
@@ -41,19 +42,37 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         terminate.recv().await;
         cancelled.cancel();
     });
-    let spec = dir.spec()?;
+    let key = Key::open(&config.data_dir)?;
+    let spec = dir.spec(&key)?;
     let events = Events::open(&dir.events(), spec.job, cancel.clone())?;
     let registry = Arc::new(Registry::open_for_job(&config.registry, &config.data_dir)?);
     let looking = Looking::new(config, registry.clone());
     let runner_image = config.runner.image();
     let secrets = match dir.secrets()? {
-        Some(sealed) => Secrets::unseal(&sealed, &Key::open(&config.data_dir)?, spec.job)?,
+        Some(sealed) => Secrets::unseal(&sealed, &key, spec.job)?,
         None => Secrets::default(),
     };
     let logins = match dir.logins()? {
-        Some(sealed) => logins::unseal(&sealed, &Key::open(&config.data_dir)?, spec.job)?,
+        Some(sealed) => logins::unseal(&sealed, &key, spec.job)?,
         None => Logins::default(),
     };
+    let variables = match dir.variables()? {
+        Some(sealed) => JobVariables::unseal(&sealed, &key, spec.job)?,
+        None => JobVariables::default(),
+    };
+    let token = dir.token()?;
+    let keeping = Keeping::open(&dir, &spec, &config.data_dir)?;
+    let hidden = Hidden {
+        secrets: &secrets,
+        logins: &logins,
+        variables: &variables,
+        token: Some(&token),
+        keeping: Some(&keeping),
+    };
+    let events = events.masking(hidden.masks(&spec.plan, &spec.namespace, &spec.owner));
+    if events.masks().gaps().plain > 0 {
+        events.warn("there are too many secret values, or too large ones, for all of them to be masked".to_owned());
+    }
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
@@ -68,7 +87,8 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
         logins,
-        keeping: Keeping::open(&dir, &spec, &config.data_dir)?,
+        keeping,
+        variables,
         data_dir: config.data_dir.clone(),
         exports: exports::dir(&config.data_dir, spec.job),
         max_export_bytes: config.jobs.max_export_bytes,
@@ -77,7 +97,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         runner_image,
         agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,
         public_url: config.public_url(),
-        token: dir.token()?,
+        token,
         cancel,
         spec,
     };
@@ -86,7 +106,9 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let (state, failure) = match result {
         Ok(()) => (JobState::Succeeded, None),
         Err(failure) => {
-            tracing::info!(job.id = %pipeline.spec.job, error = %failure, "job {} did not succeed", pipeline.spec.job);
+            let error = failure.to_string();
+            let error = events.masks().text(&error);
+            tracing::info!(job.id = %pipeline.spec.job, %error, "job {} did not succeed", pipeline.spec.job);
             failure.end()
         }
     };

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::names::Namespace;
 use crate::seal::{Key, SealError};
@@ -23,6 +23,11 @@ const MAX_VALUE: usize = slipway_manifest::options::MAX_SECRET;
 /// What only the service may say (Okteto, `pkg/env`).
 const RESERVED: [&str; 4] = ["OKTETO_CONTEXT", "OKTETO_NAMESPACE", "OKTETO_URL", "OKTETO_TOKEN"];
 
+/// Bytes of all values that a job or a manifest can have.
+const MAX_RESOLVED: usize = 8 << 20;
+/// What makes commands run here, in whichever scope it is true.
+const FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+
 /// Whose a variable is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
@@ -37,11 +42,11 @@ pub enum Scope {
 /// Who gets to see a variable's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VariableKind {
-    /// Nobody so far. It may be given to clients that expand manifests once there is masking.
+    /// Nobody; but clients expand manifests with it.
     Masked,
     /// Whoever may use it.
     Plain,
-    /// Nobody: only builds get it.
+    /// Nobody: only builds and commands get it.
     Secret,
 }
 
@@ -54,6 +59,28 @@ pub struct Variable {
     pub kind: VariableKind,
     /// Its value, if it is plain.
     pub value: Option<String>,
+    /// When it was set, in milliseconds since 1970.
+    pub updated: i64,
+}
+
+/// Those of all scopes, as they count.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// By name.
+    pub variables: BTreeMap<String, ResolvedVariable>,
+    /// `OKTETO_FORCE_REMOTE` is true in a scope; one that says something else does not undo it.
+    pub force_remote: bool,
+}
+
+/// The one of a name that counts.
+#[derive(Debug)]
+pub struct ResolvedVariable {
+    /// Whose it is.
+    pub scope: Scope,
+    /// Who sees its value.
+    pub kind: VariableKind,
+    /// Its value.
+    pub value: SecretSlice<u8>,
     /// When it was set, in milliseconds since 1970.
     pub updated: i64,
 }
@@ -76,6 +103,13 @@ pub enum VariableError {
     /// There are too many.
     #[error("there are {MAX_VARIABLES} variables already")]
     TooMany,
+    /// All that a job would get is.
+    #[error(
+        "the variables of yours, of namespace {0} and of the admins are larger than {mib} MiB in all: unset some \
+         (`slipway variable list --scope namespace` shows the namespace's)",
+        mib = MAX_RESOLVED >> 20
+    )]
+    AllTooLarge(Namespace),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -150,7 +184,25 @@ impl Variables {
         Ok(None)
     }
 
-    /// The same for several names; those that are nowhere are left out.
+    /// All that a job of this user in this namespace gets, and whether `OKTETO_FORCE_REMOTE` is true in any scope.
+    pub async fn resolve(&self, user: &str, namespace: &Namespace) -> Result<Resolved, VariableError> {
+        let (mut resolved, mut bytes) = (Resolved::default(), 0);
+        for scope in [Scope::Admin, Scope::Namespace(namespace.clone()), Scope::User(user.to_owned())] {
+            for row in self.db.variables(scope.row()).await? {
+                bytes += row.sealed.len();
+                if bytes > MAX_RESOLVED {
+                    return Err(VariableError::AllTooLarge(namespace.clone()));
+                }
+                let (kind, value) = (VariableKind::of(&row)?, self.value_of(&scope, &row)?);
+                resolved.force_remote |= row.name == FORCE_REMOTE && is_true(value.expose_secret());
+                let variable = ResolvedVariable { scope: scope.clone(), kind, value, updated: row.updated };
+                resolved.variables.insert(row.name, variable);
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// The same as [`value`](Self::value) for several names; those that are nowhere are left out.
     pub async fn values(
         &self,
         user: &str,
@@ -167,7 +219,6 @@ impl Variables {
     }
 
     fn shown(&self, scope: &Scope, row: VariableRow) -> Result<Variable, VariableError> {
-        use secrecy::ExposeSecret as _;
         let kind = VariableKind::of(&row)?;
         let value = match kind {
             VariableKind::Plain => {
@@ -188,6 +239,11 @@ impl Variables {
 fn belongs(scope: &Scope, name: &str) -> String {
     let (scope, owner) = scope.row();
     format!("variable\0{scope}\0{owner}\0{name}")
+}
+
+/// As the client reads it, in every scope.
+fn is_true(value: &[u8]) -> bool {
+    ["1", "t", "true"].iter().any(|truth| value.eq_ignore_ascii_case(truth.as_bytes()))
 }
 
 // === impl Scope ===
@@ -225,8 +281,6 @@ impl VariableKind {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret as _;
-
     use super::*;
 
     async fn variables(dir: &Path) -> Variables {
@@ -257,6 +311,36 @@ mod tests {
         assert_eq!(get("ann", "ops").await.as_deref(), Some("another"));
         assert!(variables.unset(&user, "A").await.unwrap() && !variables.unset(&user, "A").await.unwrap());
         assert_eq!(get("ann", "dev").await.as_deref(), Some("dev's"));
+    }
+
+    #[tokio::test]
+    async fn all_that_count_are_resolved_and_a_true_is_not_undone() {
+        let dir = tempfile::tempdir().unwrap();
+        let variables = variables(dir.path()).await;
+        let (user, namespace) = (Scope::User("ann".to_owned()), Scope::Namespace(dev()));
+        let of = async |user: &str| {
+            let Resolved { variables, force_remote } = variables.resolve(user, &dev()).await.unwrap();
+            let text = |value: &SecretSlice<u8>| String::from_utf8(value.expose_secret().to_vec()).unwrap();
+            let shown = |(name, found): (String, ResolvedVariable)| format!("{name}={}", text(&found.value));
+            (variables.into_iter().map(shown).collect::<Vec<_>>().join(" "), force_remote)
+        };
+        assert_eq!(of("ann").await, (String::new(), false));
+        for (scope, name, value) in [
+            (&Scope::Admin, "A", "everybody's"),
+            (&Scope::Admin, "B", "everybody's"),
+            (&namespace, "B", "dev's"),
+            (&namespace, "C", "dev's"),
+            (&user, "C", "ann's"),
+            (&user, FORCE_REMOTE, "false"),
+            (&Scope::Admin, FORCE_REMOTE, "no"),
+        ] {
+            variables.set(scope, name, value.as_bytes(), VariableKind::Masked).await.unwrap();
+        }
+        let anns = "A=everybody's B=dev's C=ann's OKTETO_FORCE_REMOTE=false";
+        assert_eq!(of("ann").await, (anns.to_owned(), false));
+        variables.set(&Scope::Admin, FORCE_REMOTE, b"True", VariableKind::Secret).await.unwrap();
+        assert_eq!(of("ann").await, (anns.to_owned(), true));
+        assert_eq!(of("bob").await.0, "A=everybody's B=dev's C=dev's OKTETO_FORCE_REMOTE=True");
     }
 
     #[tokio::test]

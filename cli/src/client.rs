@@ -112,10 +112,19 @@ macro_rules! service {
 impl Client {
     /// Connects with the settings' server and token, and checks that the two versions fit.
     pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self::connect_and(settings, async |_: &Self| ()).await?.0)
+    }
+
+    /// The same, and asks something else meanwhile.
+    pub(crate) async fn connect_and<T>(
+        settings: &Settings,
+        ask: impl AsyncFnOnce(&Self) -> T,
+    ) -> anyhow::Result<(Self, T)> {
         let client = Self::open(settings.server()?, settings.token.as_ref()).await?;
-        let info = client.info().await?;
+        let (info, answer) = tokio::join!(client.info(), ask(&client));
+        let info = info?;
         version::check(&info.min_client, env!("CARGO_PKG_VERSION"))?;
-        Ok(Self { registry: info.registry, features: info.features, ..client })
+        Ok((Self { registry: info.registry, features: info.features, ..client }, answer))
     }
 
     /// Connects, and asks nothing yet.

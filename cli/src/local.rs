@@ -1,5 +1,6 @@
 //! Commands on this machine, as they would run in the service's runner: by the same agent, which is this program, too.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result};
 use slipway_commands::{Failed, Place, RunError, Service, Sink, Story, hello};
 use slipway_manifest::plan::CommandsPlan;
 use slipway_manifest::{ImageEnv, Plan};
+use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{Event, JobDone, JobError, JobStarted, JobStatus};
 use slipway_runner_agent::ToAgent;
@@ -41,6 +43,10 @@ pub(crate) struct Local {
     pub(crate) name: String,
     /// Of each section, with the folder that they run in.
     commands: Vec<(CommandsPlan, PathBuf)>,
+    /// The service's variables, below all others.
+    variables: BTreeMap<String, String>,
+    /// What is not to be seen of what they write.
+    masks: Masks,
     /// Why here.
     reason: String,
     /// This is a runner: nothing is wrong with running them here.
@@ -63,14 +69,17 @@ impl Local {
     /// The commands of a plan. `reason` says why they run here, `in_runner` whether this is a runner.
     pub(crate) fn new(project: &Project, plan: &mut Plan, reason: String, in_runner: bool) -> Result<Self, Usage> {
         let mut commands = Vec::new();
-        for section in std::mem::take(&mut plan.commands) {
+        for mut section in std::mem::take(&mut plan.commands) {
+            // The caller's environment, which commands have here, counts more than `.env`.
+            section.env.retain(|(name, _)| !project.is_from_environment(name));
             let what = format_args!("the context of {}", section.label());
             let folder = roots::directory(&project.root, &section.context, what)?;
             let found = std::fs::canonicalize(&folder);
             let found = found.map_err(|error| Usage::new(format!("{}: {error}", folder.display())))?;
             commands.push((section, found));
         }
-        Ok(Self { name: plan.name.clone(), commands, reason, in_runner })
+        let (variables, masks) = (project.service_variables(), project.masks());
+        Ok(Self { name: plan.name.clone(), commands, variables, masks, reason, in_runner })
     }
 
     /// Runs them to their end, and shows what they do as the service's events do.
@@ -82,7 +91,7 @@ impl Local {
         interrupt: &Interrupt,
     ) -> Result<ExitStatus> {
         interrupt.claim();
-        let events = Events::new(Screen::new(settings.show));
+        let events = Events::new(Screen::new(settings.show), self.masks.clone());
         events.emit(Kind::JobStarted(JobStarted { engine: LOCAL.to_owned() }));
         let running = self.run_all(images, service.as_ref(), &settings.environment, &events);
         tokio::pin!(running);
@@ -123,7 +132,8 @@ impl Local {
                     self.reason
                 ));
             }
-            let mut env = environment.vars().clone();
+            let mut env = self.variables.clone();
+            env.extend(environment.vars().clone());
             env.extend(slipway_commands::environment(&self.name, commands, images, service, false));
             let shell = [shell(environment), "-c"].map(str::to_owned).to_vec();
             run(commands, Place { shell, cwd: cwd.clone(), env }, &mut story, &events.cancel).await?;
@@ -142,6 +152,7 @@ async fn run(
     let mut agent = start_agent().map_err(|error| Ended::not_started(format!("start the agent: {error}")))?;
     hello(&mut agent, Vec::new(), true).await.map_err(Ended::not_started)?;
     let result = slipway_commands::run(&mut agent, commands, place, story, cancel).await;
+    story.end_output();
     let _ = slipway_commands::Channel::send(&mut agent, ToAgent::Finish).await;
     agent.leave(LEAVE).await;
     let label = commands.label();
@@ -206,6 +217,7 @@ struct Events {
     shown: Mutex<Shown>,
     seq: AtomicU64,
     cancel: CancellationToken,
+    masks: Masks,
 }
 
 struct Shown {
@@ -214,9 +226,9 @@ struct Shown {
 }
 
 impl Events {
-    fn new(screen: Screen) -> Self {
+    fn new(screen: Screen, masks: Masks) -> Self {
         let shown = Mutex::new(Shown { screen, lost: None });
-        Self { shown, seq: AtomicU64::new(1), cancel: CancellationToken::new() }
+        Self { shown, seq: AtomicU64::new(1), cancel: CancellationToken::new(), masks }
     }
 
     fn lost(&self) -> Option<io::Error> {
@@ -235,7 +247,7 @@ impl Sink for Events {
     }
 
     fn try_emit(&self, kind: Kind) -> io::Result<()> {
-        // Everything that is told of commands passes here: what must not be shown is masked before it does.
+        let kind = slipway_commands::masked(kind, &self.masks);
         let seq = self.seq.fetch_add(1, Ordering::Relaxed);
         let event = Event { seq, time: Some(SystemTime::now().into()), job: LOCAL.to_owned(), kind: Some(kind) };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -245,5 +257,9 @@ impl Sink for Events {
         let told = io::Error::new(error.kind(), error.to_string());
         shown.lost.get_or_insert(error);
         Err(told)
+    }
+
+    fn masks(&self) -> &Masks {
+        &self.masks
     }
 }

@@ -37,6 +37,7 @@ mod roots;
 mod run;
 mod secrets;
 mod sections;
+mod service_variables;
 mod session;
 mod settings;
 mod ssh;

@@ -1,22 +1,24 @@
 //! The project in front of us: its manifest, and the variables that the manifest is expanded with.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
-use slipway_manifest::variables::parse_assignment;
+use slipway_manifest::print::PrintedPlan;
+use slipway_manifest::variables::{parse_assignment, write_only_problem};
 use slipway_manifest::{Manifest, Parsed, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
+use slipway_mask::{Masks, TOO_SHORT};
+use slipway_proto::v1::MaskedValue;
 use tempfile::TempDir;
 
-use crate::environment::{self, Environment};
+use crate::environment;
 use crate::error::{BadManifest, Usage};
 use crate::output;
+use crate::service_variables::ServiceVariables;
 use crate::settings::Settings;
-
-/// Values up to this length are no secrets, as in Okteto.
-const LONGEST_PLAIN: usize = 5;
 
 /// A project whose manifest has been read.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Project {
     /// Whether SSH agents are looked for, and started.
     pub(crate) agents: bool,
     variables: Variables,
+    /// What the service adds to them.
+    service: ServiceVariables,
     /// Holds a Dockerfile that came from standard input.
     _dockerfile: Option<TempDir>,
 }
@@ -86,6 +90,7 @@ impl Project {
             narrow,
             agents: true,
             variables,
+            service: ServiceVariables::default(),
             _dockerfile: None,
         })
     }
@@ -93,6 +98,51 @@ impl Project {
     /// The same, which needs this folder.
     pub(crate) fn keeping(self, dockerfile: Option<TempDir>) -> Self {
         Self { _dockerfile: dockerfile, ..self }
+    }
+
+    /// Adds the service's variables, below all others.
+    pub(crate) fn add_service(&mut self, service: ServiceVariables) {
+        let variables = std::mem::take(&mut self.variables).with_service(service.known.iter().cloned());
+        self.variables = variables.with_write_only(service.write_only.iter().cloned());
+        self.service = service;
+    }
+
+    /// Whether the variable has a value that only the service knows.
+    pub(crate) fn is_write_only(&self, name: &str) -> bool {
+        self.variables.is_write_only(name)
+    }
+
+    /// What is not to be seen in what people read of a job, besides what the service knows of itself.
+    pub(crate) fn to_mask(&self) -> Vec<MaskedValue> {
+        let mut values = self.variables.to_mask();
+        values.retain(|value| value.chars().count() > TOO_SHORT);
+        values.sort_unstable();
+        values.dedup();
+        values.into_iter().map(|value| MaskedValue { value }).collect()
+    }
+
+    /// What is not to be seen of commands.
+    pub(crate) fn masks(&self) -> Masks {
+        let own = self.variables.to_mask();
+        Masks::of(self.service.masked.iter().chain(&own).map(String::as_str))
+    }
+
+    /// The plan as it is printed: of values of `--var`, which stand on the command line beside it, what they were expanded to is
+    /// seen where their names don't look secret.
+    pub(crate) fn masked(&self, plan: PrintedPlan) -> PrintedPlan {
+        let masked = self.service.masked.iter().map(String::as_str);
+        let (of_plan, of_commands) = (Masks::of(masked.chain(self.variables.secret_by_name())), self.masks());
+        plan.masked(|text| of_plan.text(text).into_owned(), |value| of_commands.text(value).into_owned())
+    }
+
+    /// The service's variables, for commands that run here: those that it lets a client know.
+    pub(crate) fn service_variables(&self) -> BTreeMap<String, String> {
+        self.service.known.iter().cloned().rev().collect()
+    }
+
+    /// Whether the value of a variable is that of the process environment, and no `--var`.
+    pub(crate) fn is_from_environment(&self, name: &str) -> bool {
+        self.variables.is_from_environment(name)
     }
 
     /// The plan for a selection, expanded. Warnings are printed.
@@ -125,6 +175,10 @@ impl Project {
         let bad = |message: String| BadManifest(problem(message).render(&self.manifest.source));
         let expanded = slipway_manifest::expand::expand(&text.value, &|name| self.variables.lookup(name));
         let expanded = expanded.map_err(|error| bad(error.to_string()))?;
+        if let Some(name) = expanded.undefined.iter().find(|name| self.is_write_only(name)) {
+            let (message, hint) = write_only_problem(name);
+            return Err(BadManifest(problem(message).with_hint(Some(hint)).to_string()));
+        }
         let warnings = expanded.undefined.iter();
         let warnings = warnings.map(|name| problem(format!("variable `{name}` is not set and expands to nothing")));
         print_warnings(&warnings.collect::<Vec<_>>());
@@ -139,20 +193,9 @@ impl Project {
         self.variables.get(name)
     }
 
-    /// Values that nobody should see: those of `--var` and `.env` that are long enough to be a secret.
-    pub(crate) fn secrets(&self) -> Vec<String> {
-        let values = self.variables.for_commands().into_iter().map(|(_, value)| value);
-        values.filter(|value| value.len() > LONGEST_PLAIN).collect()
-    }
-
-    /// Whether `OKTETO_FORCE_REMOTE` is true in any of the caller's scopes: one that says false does not undo it.
-    pub(crate) fn force_remote(&self, environment: &Environment) -> bool {
-        let name = environment::OKTETO_FORCE_REMOTE;
-        let truths = ["1", "t", "true"];
-        [environment.get(name), self.variable(name)]
-            .into_iter()
-            .flatten()
-            .any(|value| truths.iter().any(|truth| truth.eq_ignore_ascii_case(value)))
+    /// Whether `OKTETO_FORCE_REMOTE` is true in any scope, the service's included: one that says false does not undo it.
+    pub(crate) fn force_remote(&self) -> bool {
+        self.service.force_remote || self.variables.is_true_anywhere(environment::OKTETO_FORCE_REMOTE)
     }
 
     /// `--build-arg` as name and value; a name alone takes the variable's value, and is left out where there is none.
@@ -162,6 +205,10 @@ impl Project {
             match parse_assignment(arg) {
                 Ok(pair) => pairs.push(pair),
                 Err(_) if !arg.is_empty() && !arg.contains('=') => {
+                    if self.is_write_only(arg) {
+                        let (message, hint) = write_only_problem(arg);
+                        return Err(Usage::new(format!("--build-arg {arg}: {message}")).hint(hint).into());
+                    }
                     pairs.extend(self.variable(arg).map(|value| (arg.clone(), value.to_owned())));
                 }
                 Err(error) => return Err(Usage::new(format!("--build-arg: {error}")).into()),

@@ -50,14 +50,14 @@ pub(crate) struct Ending<'a> {
 /// Finds and scans everything that a plan reads. Blocks, on a thread of the runtime's that may.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let roots = Roots::new(project.scan_cache.clone());
-    let secrets = secrets::values(&plan, project)?;
+    let (secrets, masked) = (secrets::values(&plan, project)?, project.to_mask());
     let agents = if project.agents { Agents::of(&plan, project)? } else { Agents::default() };
     let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
     let registries = logins::of_plan(&prepared.plan, &prepared.builds, &prepared.roots);
     let finding = logins::find(registries, project.docker_config.as_deref());
     let logins = tokio::runtime::Handle::current().block_on(finding);
     let caches = LocalCaches::of(&prepared.plan, &project.root);
-    Ok(Prepared { secrets, logins, agents, caches, ..prepared })
+    Ok(Prepared { secrets, masked, logins, agents, caches, ..prepared })
 }
 
 /// The same with whole contexts, and without the values of secrets and logins.
@@ -87,8 +87,8 @@ fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepa
     let tests: Vec<String> = project.manifest.tests.iter().map(|test| test.name.clone()).collect();
     let commands = plan.commands.iter().map(|plan| roots.add_commands(&project.root, plan, &tests));
     let commands = commands.collect::<Result<_, _>>()?;
-    let (secrets, logins, agents, caches) = Default::default();
-    Ok(Prepared { plan, roots, builds, commands, secrets, logins, agents, caches })
+    let (secrets, masked, logins, agents, caches) = Default::default();
+    Ok(Prepared { plan, roots, builds, commands, secrets, masked, logins, agents, caches })
 }
 
 /// Makes a job of what was prepared.
@@ -293,24 +293,21 @@ pub(crate) fn write_env_file(path: &Path, env: &ImageEnv) -> Result<()> {
     whole_file::write(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
-/// Prepares and connects at the same time, since both take a while; with several things wrong, those of the project come
-/// first. `plan` gets the namespace that the manifest is expanded for.
-pub(crate) async fn prepare_and_connect(
+/// Prepares a project; with several things wrong, those of the project come before those of the connection. `plan` gets the
+/// namespace that the manifest is expanded for.
+pub(crate) async fn prepare_for(
     settings: &Settings,
     project: &Arc<Project>,
+    session: Result<Session>,
     plan: impl FnOnce(&Project, &str) -> Result<Plan>,
 ) -> Result<(Prepared, Session)> {
-    let scan = |plan: Plan| {
-        let project = Arc::clone(project);
-        async move { tokio::task::spawn_blocking(move || prepare(&project, plan)).await.context("scan")? }
+    let namespace = match (&session, settings.namespace.as_deref()) {
+        (Ok(session), _) => session.namespace.as_str(),
+        (Err(_), Some(namespace)) => namespace,
+        (Err(_), None) => return Err(session.err().unwrap_or_else(|| anyhow::anyhow!("no namespace"))),
     };
-    if let Some(namespace) = settings.namespace.as_deref() {
-        let plan = plan(project, namespace)?;
-        let (prepared, session) = tokio::join!(scan(plan), Session::open(settings));
-        let prepared = prepared?;
-        return Ok((prepared, session?));
-    }
-    let session = Session::open(settings).await?;
-    let plan = plan(project, &session.namespace)?;
-    Ok((scan(plan).await?, session))
+    let plan = plan(project, namespace)?;
+    let project = Arc::clone(project);
+    let prepared = tokio::task::spawn_blocking(move || prepare(&project, plan)).await.context("scan")??;
+    Ok((prepared, session?))
 }

@@ -131,6 +131,7 @@ fn of_caches(build: &BuildPlan) -> impl Iterator<Item = (CacheKind, Credential, 
 #[derive(Debug)]
 enum Problem {
     NotSet(String),
+    WriteOnly(String),
     Unreadable(String, io::Error),
     TooLarge(String),
 }
@@ -139,6 +140,11 @@ impl Problem {
     fn what(&self) -> String {
         match self {
             Self::NotSet(name) => format!("variable `{name}` is not set"),
+            Self::WriteOnly(name) => {
+                format!(
+                    "variable `{name}` is write-only: the service itself gives it to the build with `variable: {name}`"
+                )
+            }
             Self::Unreadable(path, error) => format!("read {path}: {error}"),
             Self::TooLarge(path) => format!("{path} is larger than the {MAX_SECRET} bytes that BuildKit takes"),
         }
@@ -161,7 +167,8 @@ impl Problem {
 fn value(source: &SecretSource, project: &Project) -> Result<Option<Vec<u8>>, Problem> {
     let (value, name) = match source {
         SecretSource::Env(name) => {
-            let value = project.variable(name).ok_or_else(|| Problem::NotSet(name.clone()))?;
+            let why_not = if project.is_write_only(name) { Problem::WriteOnly } else { Problem::NotSet };
+            let value = project.variable(name).ok_or_else(|| why_not(name.clone()))?;
             (value.as_bytes().to_vec(), format!("variable `{name}`"))
         }
         SecretSource::File(path) => {

@@ -38,28 +38,26 @@ pub(crate) struct Request<'a> {
     pub(crate) env_file: Option<&'a Path>,
     /// Print the job's id and leave.
     pub(crate) detach: bool,
-    /// Only print the plan.
-    pub(crate) print: bool,
 }
 
 impl Request<'_> {
     /// What these arguments ask for.
     pub(crate) fn new(selection: Selection, place: &PlaceArgs, job: &JobArgs) -> Self {
-        let (detach, print) = (job.detach, job.print);
-        Self { selection, remote: place.remote, no_build: false, env_file: None, detach, print }
+        Self { selection, remote: place.remote, no_build: false, env_file: None, detach: job.detach }
     }
 }
 
-/// Does what was asked for.
+/// Does what was asked for; without a session, only prints the plan.
 pub(crate) async fn run(
     project: &Arc<Project>,
+    session: Option<Result<Session>>,
     request: Request<'_>,
     settings: &Settings,
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
-    if request.print {
+    let Some(session) = session else {
         return print::print(project, &request, settings).await;
-    }
+    };
     let asked = asked(project, &request, settings);
     let ending = Ending {
         detach: request.detach,
@@ -76,7 +74,7 @@ pub(crate) async fn run(
         {
             return local.run(&ImageEnv::default(), None, settings, interrupt).await;
         }
-        settings.server()?;
+        return session.and(Err(anyhow::anyhow!("there is no service")));
     }
     let mut local = None;
     let mut take = |plan: Plan| {
@@ -85,14 +83,14 @@ pub(crate) async fn run(
         Ok::<_, anyhow::Error>(plan)
     };
     let (prepared, session) = if request.no_build {
-        let session = Session::open(settings).await?;
+        let session = session?;
         let plan = project.plan(&request.selection, Some(&session.namespace))?;
         let plan = take(without_builds(&session, plan, ending.env_file).await?)?;
         let project = Arc::clone(project);
         (tokio::task::spawn_blocking(move || run::prepare(&project, plan)).await.context("scan")??, session)
     } else {
         let plan = |project: &Project, namespace: &str| take(project.plan(&request.selection, Some(namespace))?);
-        run::prepare_and_connect(settings, project, plan).await?
+        run::prepare_for(settings, project, session, plan).await?
     };
     let ending = Ending { env_file: ending.env_file.filter(|_| !request.no_build), ..ending };
     let Some(local) = local else {
@@ -122,7 +120,7 @@ pub(crate) fn test_of<'p>(project: &'p Project, name: &str) -> Result<&'p Test, 
 }
 
 fn asked(project: &Project, request: &Request<'_>, settings: &Settings) -> Asked {
-    let force = project.force_remote(&settings.environment);
+    let force = project.force_remote();
     Asked { flag: request.remote, force, in_runner: settings.environment.is_true(environment::OKTETO_DEPLOY_REMOTE) }
 }
 

@@ -1,14 +1,21 @@
 //! A connection together with the namespace to work in.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::client::Client;
 use crate::error::Usage;
 use crate::output;
+use crate::project::Project;
+use crate::service_variables::ServiceVariables;
 use crate::settings::Settings;
 
 /// The namespace that `slipwayd --dev` starts with: what an admin, who may use all, gets where nothing names one.
 const ADMIN_DEFAULT: &str = "dev";
+
+/// How long a service that is not needed is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a command that works in one namespace needs.
 #[derive(Debug, Clone)]
@@ -20,6 +27,55 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Connects for a project, and gives it the service's variables. What goes wrong with that waits (the inner error) until
+    /// what may be wrong with the project has been told, unless that needs the namespace.
+    pub(crate) async fn for_project(settings: &Settings, project: &mut Project) -> Result<Result<Self>> {
+        match (Self::with_variables(settings).await, &settings.namespace) {
+            (Ok((session, variables)), _) => {
+                project.add_service(variables);
+                Ok(Ok(session))
+            }
+            (Err(error), Some(_)) => Ok(Err(error)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// The same for a command that may only print its plan, which needs no service: then there is no session.
+    pub(crate) async fn for_command(
+        settings: &Settings,
+        project: &mut Project,
+        print: bool,
+    ) -> Result<Option<Result<Self>>> {
+        match (&settings.server, print) {
+            (None, true) => Ok(None),
+            // It says that there is none.
+            (None, false) => Ok(Some(Self::open(settings).await)),
+            (Some(_), false) => Self::for_project(settings, project).await.map(Some),
+            (Some(_), true) => {
+                let asked = tokio::time::timeout(PATIENCE, Self::for_project(settings, project)).await;
+                let error = match asked.map(Result::flatten) {
+                    Ok(Ok(_)) => return Ok(None),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),
+                };
+                output::note(format_args!("printed without the service's variables: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn with_variables(settings: &Settings) -> Result<(Self, ServiceVariables)> {
+        if let Some(namespace) = settings.namespace.clone() {
+            // Both questions at once.
+            let ask = async |client: &Client| ServiceVariables::ask(client, &namespace).await;
+            let (client, variables) = Client::connect_and(settings, ask).await?;
+            return Ok((Self { client, namespace }, variables?));
+        }
+        let session = Self::open(settings).await?;
+        let variables = ServiceVariables::ask(&session.client, &session.namespace).await?;
+        Ok((session, variables))
+    }
+
     /// Connects, and settles on a namespace: the settings', else the only one that the caller may use.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         let client = Client::connect(settings).await?;

@@ -2,7 +2,7 @@
 
 use slipway_manifest::plan::{BuildPlan, CommandsPlan, JobKind, Plan};
 use slipway_proto::v1;
-use slipway_proto::v1::{Job, KeyValue, RegistryLogin, Root, SecretValue, SubmitRequest};
+use slipway_proto::v1::{Job, KeyValue, MaskedValue, RegistryLogin, Root, SecretValue, SubmitRequest};
 use uuid::Uuid;
 
 use crate::client::{Client, LONG_CALL, Patience, ServiceError, timed};
@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) commands: Vec<String>,
     /// The values of the builds' secrets.
     pub(crate) secrets: Vec<SecretValue>,
+    /// Values that nobody is to see in what people read of the job.
+    pub(crate) masked: Vec<MaskedValue>,
     /// What the caller is logged in to, of the registries that the plan takes images from.
     pub(crate) logins: Vec<RegistryLogin>,
     /// The SSH agents that builds may use.
@@ -57,6 +59,7 @@ impl Prepared {
             plan: Some(plan),
             roots: roots.collect(),
             secrets: self.secrets.clone(),
+            masked: self.masked.clone(),
             logins: self.logins.iter().filter(|login| login.host != registry).cloned().collect(),
         }
     }

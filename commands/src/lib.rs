@@ -22,4 +22,4 @@ pub mod text;
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
 pub use run::{Channel, GRACE, Place, RunError, hello, run};
-pub use story::{Failed, Sink, Story};
+pub use story::{Failed, Sink, Story, masked};

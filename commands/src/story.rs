@@ -1,10 +1,12 @@
 //! What commands do, as events.
 
+use std::borrow::Cow;
 use std::io;
 
 use slipway_manifest::plan::{Command, CommandsPlan};
+use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, OutputStream, Warning};
+use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, JobDone, OutputStream, Warning};
 
 use crate::left::Left;
 use crate::text::{Pieces, Tail};
@@ -16,6 +18,38 @@ pub trait Sink {
 
     /// The same for who must not go on without it.
     fn try_emit(&self, kind: Kind) -> io::Result<()>;
+
+    /// What is not to be seen of output. The rest is masked where it is taken down ([`masked`]).
+    fn masks(&self) -> &Masks;
+}
+
+/// The event as people may read it. Output has been masked by its streams ([`Pieces`]), which know what came before; references,
+/// digests, names and paths are true.
+pub fn masked(mut kind: Kind, masks: &Masks) -> Kind {
+    if masks.is_empty() {
+        return kind;
+    }
+    let mask = |text: &mut String| {
+        if let Cow::Owned(masked) = masks.text(text) {
+            *text = masked;
+        }
+    };
+    match &mut kind {
+        Kind::StepStarted(step) => mask(&mut step.name),
+        Kind::StepDone(step) => {
+            mask(&mut step.name);
+            step.error.as_mut().map(mask);
+        }
+        Kind::CommandStarted(command) => mask(&mut command.name),
+        Kind::BuildSkipped(skipped) => mask(&mut skipped.reason),
+        Kind::Warning(warning) => mask(&mut warning.message),
+        Kind::JobDone(JobDone { error: Some(error), .. }) => {
+            mask(&mut error.message);
+            error.hint.as_mut().map(mask);
+        }
+        _ => {}
+    }
+    kind
 }
 
 /// A command that failed.
@@ -60,7 +94,8 @@ impl<'a, S: Sink> Story<'a, S> {
     /// Of these commands.
     pub fn new(sink: &'a S, commands: &CommandsPlan) -> Self {
         let (section, test) = (commands.section.as_str(), commands.test.clone());
-        let (pieces, current, tail, left) = (Pieces::new(), (0, String::new()), Tail::default(), Left::default());
+        let pieces = Pieces::new(sink.masks());
+        let (current, tail, left) = ((0, String::new()), Tail::default(), Left::default());
         Self { sink, section, test, pieces, current, tail, left }
     }
 
@@ -89,12 +124,18 @@ impl<'a, S: Sink> Story<'a, S> {
         self.log(index, stderr, text);
     }
 
-    /// It ended.
-    pub(crate) fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64) {
+    /// What is held back of the output of the command that was started last.
+    pub fn end_output(&mut self) {
+        let index = self.current.0;
         for stderr in [false, true] {
             let text = self.pieces.end(&(index, stderr));
             self.log(index, stderr, text);
         }
+    }
+
+    /// It ended.
+    pub(crate) fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64) {
+        self.end_output();
         let (section, test) = (self.section.to_owned(), self.test.clone());
         self.sink.emit(Kind::CommandDone(CommandDone { section, test, index, exit_code, duration_ms }));
     }

@@ -3,32 +3,59 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Holds an incomplete UTF-8 character back until its rest comes, per stream.
-#[derive(Debug, Default)]
+use slipway_mask::{Masker, Masks};
+
+/// Masks output, and holds an incomplete UTF-8 character back until its rest comes, per stream.
+#[derive(Debug)]
 pub struct Pieces<K> {
-    held: HashMap<K, Vec<u8>>,
+    masks: Masks,
+    streams: HashMap<K, Stream>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// None where nothing is masked: then what comes is taken as it is.
+    masker: Option<Masker>,
+    incomplete: Vec<u8>,
 }
 
 impl<K: Eq + Hash> Pieces<K> {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self { held: HashMap::new() }
+    /// Nothing yet; these are not to be seen.
+    pub fn new(masks: &Masks) -> Self {
+        Self { masks: masks.clone(), streams: HashMap::new() }
     }
 
     /// What can be told now; maybe nothing.
     pub fn add(&mut self, stream: K, bytes: &[u8]) -> Vec<u8> {
-        let mut all = self.held.remove(&stream).unwrap_or_default();
-        all.extend_from_slice(bytes);
-        let rest = all.split_off(all.len() - incomplete_end(&all));
-        if !rest.is_empty() {
-            self.held.insert(stream, rest);
+        let masks = &self.masks;
+        let stream = self
+            .streams
+            .entry(stream)
+            .or_insert_with(|| Stream { masker: (!masks.is_empty()).then(|| masks.masker()), incomplete: Vec::new() });
+        let mut all = std::mem::take(&mut stream.incomplete);
+        match &mut stream.masker {
+            Some(masker) => masker.push(bytes, &mut all),
+            None => all.extend_from_slice(bytes),
         }
+        stream.incomplete = all.split_off(all.len() - incomplete_end(&all));
         all
     }
 
     /// What is left of a stream that has ended.
     pub fn end(&mut self, stream: &K) -> Vec<u8> {
-        self.held.remove(stream).unwrap_or_default()
+        let Some(Stream { masker, incomplete: mut rest }) = self.streams.remove(stream) else { return Vec::new() };
+        if let Some(mut masker) = masker {
+            masker.finish(&mut rest);
+        }
+        rest
+    }
+
+    /// Streams that have not ended.
+    pub fn open(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        self.streams.keys().cloned().collect()
     }
 }
 
@@ -78,7 +105,7 @@ mod tests {
     fn characters_arrive_whole() {
         let text = "aé€😀z".as_bytes();
         for size in 1..text.len() {
-            let mut pieces = Pieces::new();
+            let mut pieces = Pieces::new(&Masks::default());
             let mut all = Vec::new();
             for piece in text.chunks(size) {
                 let told = pieces.add(1, piece);
@@ -92,12 +119,24 @@ mod tests {
 
     #[test]
     fn other_bytes_are_not_held_for_long() {
-        let mut pieces = Pieces::new();
+        let mut pieces = Pieces::new(&Masks::default());
         assert_eq!(pieces.add(1, b"\xff\xfe"), b"\xff\xfe");
         assert_eq!(pieces.add(1, b"a\xe2"), b"a");
         assert_eq!(pieces.add(1, b"b"), b"\xe2b");
         assert_eq!(pieces.add(1, b"c\xf0\x9f"), b"c");
         assert_eq!(pieces.end(&1), b"\xf0\x9f");
+    }
+
+    #[test]
+    fn each_stream_is_masked_for_itself_and_ends_with_all_of_it() {
+        let mut pieces = Pieces::new(&Masks::of(["grün ist die Hoffnung"]));
+        assert_eq!(pieces.add(1, b"> gr"), b"> ");
+        assert_eq!(pieces.add(2, b"grow\n"), b"grow\n");
+        assert_eq!(pieces.add(1, "ün ist die Hoffnung €".as_bytes().split_at(21).0), b"*** ");
+        assert_eq!(pieces.add(1, &"€".as_bytes()[1..]), "€".as_bytes());
+        assert_eq!(pieces.add(1, "grün ist\n".as_bytes().split_at(9).0), b"");
+        assert_eq!(pieces.end(&1), "grün ist".as_bytes());
+        assert!(pieces.end(&1).is_empty() && pieces.end(&2).is_empty());
     }
 
     #[test]

@@ -9,9 +9,6 @@ use crate::{
     plan::{BuildPlan, Command, CommandsPlan, Decision, Plan, Section},
 };
 
-/// What stands for a secret.
-const MASK: &str = "***";
-
 /// The resolved plan as JSON: `{"services":[…]}` in build order, and `"commands":[…]` where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PrintedPlan {
@@ -96,31 +93,21 @@ impl PrintedPlan {
         self
     }
 
-    /// The same without these texts, wherever they are in what variables are expanded in, or given to.
+    /// The same with all texts that come of expansion changed, such as by masks; `of_env` changes what commands find in their
+    /// environment.
     #[must_use]
-    pub fn masked(mut self, secrets: &[String]) -> Self {
-        let mut secrets: Vec<&String> = secrets.iter().filter(|secret| !secret.is_empty()).collect();
-        // One that holds another goes as a whole.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let mask = |text: &mut String| {
-            for secret in &secrets {
-                if text.contains(*secret) {
-                    *text = text.replace(*secret, MASK);
-                }
-            }
-        };
+    pub fn masked(mut self, mask: impl Fn(&str) -> String, of_env: impl Fn(&str) -> String) -> Self {
         for service in &mut self.services {
-            service.args.values_mut().for_each(mask);
-            service.options.values_mut().flatten().for_each(mask);
-            mask(&mut service.image);
+            let options = service.options.values_mut().flatten();
+            let texts = [&mut service.context, &mut service.dockerfile, &mut service.image].into_iter();
+            let texts = texts.chain(&mut service.target).chain(service.args.values_mut()).chain(options);
+            texts.for_each(|text| *text = mask(text));
         }
         for commands in &mut self.commands {
-            commands.env.values_mut().for_each(mask);
-            commands.image.iter_mut().for_each(mask);
-            for Command { name, command } in &mut commands.commands {
-                mask(name);
-                mask(command);
-            }
+            let texts = commands.commands.iter_mut().flat_map(|command| [&mut command.name, &mut command.command]);
+            let texts = texts.chain(&mut commands.image).chain([&mut commands.context]);
+            texts.for_each(|text| *text = mask(text));
+            commands.env.values_mut().for_each(|value| *value = of_env(value));
         }
         self
     }

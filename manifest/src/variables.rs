@@ -1,6 +1,7 @@
 //! The variables that a manifest is expanded with, and which of two of the same name counts.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::is_variable_name;
 
@@ -14,6 +15,7 @@ pub struct Variables {
     environment: BTreeMap<String, String>,
     dotenv: BTreeMap<String, String>,
     service: Vec<BTreeMap<String, String>>,
+    write_only: BTreeSet<String>,
 }
 
 /// A variable that can't be set.
@@ -66,15 +68,61 @@ impl Variables {
         self
     }
 
+    /// Adds the names of those of the service's whose values never leave it.
+    #[must_use]
+    pub fn with_write_only(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.write_only.extend(names);
+        self
+    }
+
+    /// Whether the variable has a value, and only the service knows it.
+    pub fn is_write_only(&self, name: &str) -> bool {
+        self.write_only.contains(name) && self.get(name).is_none()
+    }
+
+    /// Whether it is true in any layer: one that says something else does not undo it.
+    pub fn is_true_anywhere(&self, name: &str) -> bool {
+        let truths = ["1", "t", "true"];
+        let is_true = |value: &String| truths.iter().any(|truth| truth.eq_ignore_ascii_case(value));
+        self.layers().filter_map(|layer| layer.get(name)).any(is_true)
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &BTreeMap<String, String>> {
+        [&self.flags, &self.environment, &self.dotenv].into_iter().chain(&self.service)
+    }
+
     /// The value that counts.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let own = [&self.flags, &self.environment, &self.dotenv];
-        own.into_iter().chain(&self.service).find_map(|layer| layer.get(name)).map(String::as_str)
+        self.layers().find_map(|layer| layer.get(name)).map(String::as_str)
     }
 
     /// As [`get`](Self::get), for functions that take a lookup.
     pub fn lookup(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
+    }
+
+    /// The same; write-only ones are noted.
+    pub(crate) fn lookup_noting(&self, name: &str, write_only: &RefCell<Vec<String>>) -> Option<String> {
+        if self.is_write_only(name) {
+            write_only.borrow_mut().push(name.to_owned());
+        }
+        self.lookup(name)
+    }
+
+    /// Values that are not to be seen in what people read: of `--var`, and of `.env` where the name looks secret.
+    pub fn to_mask(&self) -> Vec<String> {
+        self.flags.values().cloned().chain(self.secret_by_name().map(str::to_owned)).collect()
+    }
+
+    /// The values of `--var` and `.env` whose names look secret.
+    pub fn secret_by_name(&self) -> impl Iterator<Item = &str> {
+        let all = self.flags.iter().chain(&self.dotenv);
+        all.filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the value that counts is that of the process environment.
+    pub fn is_from_environment(&self, name: &str) -> bool {
+        !self.flags.contains_key(name) && self.environment.contains_key(name)
     }
 
     /// What goes to the commands: `--var` and `.env`, sorted. The process environment stays where it is, and the service
@@ -85,6 +133,25 @@ impl Variables {
         merged.extend(self.flags.clone());
         merged.into_iter().collect()
     }
+}
+
+/// Whether the value of a variable of this name is likely to be secret.
+pub fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "PRIVATE"];
+    let keys = ["API_KEY", "APIKEY", "ACCESS_KEY", "ACCESSKEY", "AUTH_KEY", "ENCRYPTION_KEY", "SIGNING_KEY"];
+    let ends = ["_PASS", "_PWD"];
+    words.iter().chain(&keys).any(|word| name.contains(word)) || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// What to do with a variable whose value never leaves the service, where a manifest would be expanded with it.
+pub fn write_only_problem(name: &str) -> (String, String) {
+    let message = format!("`{name}` is write-only: its value never leaves the service, so nothing is expanded with it");
+    let hint = format!(
+        "give it to a build as a secret (`secrets: {{ID: {{variable: {name}}}}}`), or use `${name}` in a command, whose \
+         environment has it"
+    );
+    (message, hint)
 }
 
 /// Splits `NAME=value`, as `--var` and `--build-arg` take it; the value may hold more `=`.
@@ -116,6 +183,54 @@ mod tests {
         assert_eq!(variables.get("V"), Some("flag"));
         assert_eq!(variables.for_commands(), one("V", "flag"));
         assert_eq!(variables.get("W"), None);
+    }
+
+    /// All layers, strongest first; which of them have the variable, and which one counts for manifests and for commands. Of
+    /// the service's, commands get theirs from the service itself, under these.
+    #[test]
+    fn precedence() {
+        const LAYERS: [&str; 6] = ["flag", "environment", "dotenv", "user", "namespace", "admin"];
+        for present in 0..1_u32 << LAYERS.len() {
+            let has =
+                |layer: &str| LAYERS.iter().position(|known| *known == layer).is_some_and(|at| present >> at & 1 == 1);
+            let layer = |name: &str| has(name).then(|| ("V".to_owned(), name.to_owned()));
+            let mut variables =
+                Variables::default().with_environment(layer("environment")).with_dotenv(layer("dotenv"));
+            for scope in ["user", "namespace", "admin"] {
+                variables = variables.with_service(layer(scope));
+            }
+            let variables = variables.with_flags(layer("flag")).unwrap();
+            let counts = LAYERS.into_iter().find(|layer| has(layer));
+            assert_eq!(variables.get("V"), counts, "{present:b}");
+            let sent = ["flag", "dotenv"].into_iter().find(|layer| has(layer));
+            let sent = sent.map(|value| ("V".to_owned(), value.to_owned()));
+            assert_eq!(variables.for_commands(), sent.into_iter().collect::<Vec<_>>(), "{present:b}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_service_knows_has_no_value_here() {
+        let variables = Variables::default().with_write_only(["S".to_owned()]);
+        assert!(variables.is_write_only("S") && !variables.is_write_only("T"));
+        assert_eq!(variables.get("S"), None);
+        assert!(!variables.with_dotenv(one("S", "mine")).is_write_only("S"));
+    }
+
+    #[test]
+    fn a_truth_is_not_undone() {
+        let truth =
+            |value: &str| Variables::default().with_environment(one("V", "false")).with_service(one("V", value));
+        assert!(["true", "1", "T", "True"].iter().all(|value| truth(value).is_true_anywhere("V")));
+        assert!(["", "yes", "0"].iter().all(|value| !truth(value).is_true_anywhere("V")));
+    }
+
+    #[test]
+    fn flags_and_what_looks_secret_are_masked() {
+        let dotenv =
+            [("NPM_TOKEN", "t"), ("db_password", "p"), ("PORT", "80"), ("KEY", "k"), ("AWS_ACCESS_KEY_ID", "a")];
+        let dotenv = dotenv.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = Variables::default().with_dotenv(dotenv).with_flags(one("PLAIN", "flag")).unwrap();
+        assert_eq!(variables.to_mask(), ["flag", "a", "t", "p"]);
     }
 
     #[test]

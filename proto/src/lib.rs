@@ -46,6 +46,20 @@ impl std::fmt::Debug for v1::EnvironmentVariable {
     }
 }
 
+/// Nor is this one's, unless it is plain.
+impl std::fmt::Debug for v1::Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Variable").field("name", &self.name).field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
+/// Nor is this one.
+impl std::fmt::Debug for v1::MaskedValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MaskedValue").finish_non_exhaustive()
+    }
+}
+
 /// Its secret is nobody's to see.
 impl std::fmt::Debug for v1::RegistryLogin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -30,6 +30,8 @@ fn generate(out: &Path) {
         .skip_debug([
             "slipway.v1.SecretValue",
             "slipway.v1.SetVariableRequest",
+            "slipway.v1.Variable",
+            "slipway.v1.MaskedValue",
             "slipway.v1.RegistryLogin",
             "slipway.v1.EnvironmentVariable",
         ])

@@ -121,6 +121,7 @@ impl Api {
             plan: Some(plan),
             secrets: Vec::new(),
             logins: Vec::new(),
+            masked: Vec::new(),
             roots: vec![Root { name: "commands".to_owned(), digest: tree.as_bytes().to_vec(), ..Root::default() }],
         }
     }

@@ -18,6 +18,7 @@ use crate::jobs::state::JobState;
 use crate::jobs::sync::{InlineBlob, MAX_INLINE, Submission};
 use crate::names::Namespace;
 use crate::pipeline::secrets::Secrets;
+use crate::pipeline::variables::JobVariables;
 use crate::registry::{Login, Logins};
 use crate::store::db::jobs::JobRow;
 
@@ -122,6 +123,7 @@ impl TryFrom<api::SubmitRequest> for Submission {
             context_roots,
             secrets: secrets(request.secrets, &plan)?,
             logins: logins(request.logins)?,
+            variables: masked(request.masked)?,
             plan,
             roots,
             inline,
@@ -176,6 +178,11 @@ fn logins(logins: Vec<api::RegistryLogin>) -> Result<Logins, InvalidMessage> {
     };
     let logins: Vec<_> = logins.into_iter().map(login).collect::<Result<_, _>>()?;
     Logins::new(logins).map_err(|error| invalid("logins", error))
+}
+
+fn masked(values: Vec<api::MaskedValue>) -> Result<JobVariables, InvalidMessage> {
+    let values = values.into_iter().map(|masked| masked.value).collect();
+    JobVariables::masking(values).map_err(|error| invalid("masked", error))
 }
 
 /// Paths as `BuildKit` would ask for them.

@@ -16,6 +16,7 @@ use crate::variables::VariableError;
 /// What a client is told about a failed request.
 pub(super) fn from_jobs(error: &JobsError) -> Status {
     match error {
+        JobsError::Variable(error) => from_variables(error),
         JobsError::NoJob(_) | JobsError::NoNamespace(_) | JobsError::NoExport { .. } => {
             Status::not_found(error.to_string())
         }
@@ -38,7 +39,6 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         JobsError::Upload(UploadError::Blob(_))
         | JobsError::Tree(_)
         | JobsError::Snapshot(_)
-        | JobsError::Variable(_)
         | JobsError::Blob(_)
         | JobsError::Io { .. } => internal(error),
     }
@@ -51,7 +51,7 @@ pub(super) fn from_variables(error: &VariableError) -> Status {
         | VariableError::Reserved(_)
         | VariableError::TooLarge(_)
         | VariableError::NotText(_) => Status::invalid_argument(error.to_string()),
-        VariableError::TooMany => Status::resource_exhausted(error.to_string()),
+        VariableError::TooMany | VariableError::AllTooLarge(_) => Status::resource_exhausted(error.to_string()),
         VariableError::Db(error) => from_db(error),
         VariableError::Seal { .. } => internal(error),
     }

@@ -1,5 +1,6 @@
 //! `VariableService`.
 
+use secrecy::ExposeSecret as _;
 use slipway_proto::v1 as api;
 use slipway_proto::v1::variable_service_server::VariableService;
 use tonic::{Request, Response, Status};
@@ -8,7 +9,7 @@ use super::convert::{namespace, time};
 use super::status::{from_db, from_variables};
 use super::{State, open};
 use crate::auth::{Caller, JOB_USER};
-use crate::variables::{Scope, Variable, VariableKind};
+use crate::variables::{Resolved, Scope, Variable, VariableKind};
 
 pub(super) struct VariableApi(pub(super) State);
 
@@ -53,6 +54,34 @@ impl VariableService for VariableApi {
             return Ok(Response::new(api::UnsetVariableResponse {}));
         }
         Err(Status::not_found(format!("there is no variable `{}`", request.name)))
+    }
+
+    async fn resolve_variables(
+        &self,
+        request: Request<api::ResolveVariablesRequest>,
+    ) -> Result<Response<api::ResolveVariablesResponse>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        if caller.user.starts_with(JOB_USER) {
+            return Ok(Response::new(api::ResolveVariablesResponse::default()));
+        }
+        let namespace = namespace(&request.namespace)?;
+        // An admin's is made with its first job.
+        if !caller.may_use(&namespace) {
+            return Err(Status::not_found(format!("no namespace {namespace}, or no right to use it")));
+        }
+        let resolved = self.0.variables.resolve(&caller.user, &namespace).await;
+        let Resolved { variables, force_remote } = resolved.map_err(|error| from_variables(&error))?;
+        let variables = variables.into_iter().map(|(name, found)| {
+            let scope = match found.scope {
+                Scope::Admin => api::VariableScope::Admin,
+                Scope::Namespace(_) => api::VariableScope::Namespace,
+                Scope::User(_) => api::VariableScope::User,
+            };
+            let text = || String::from_utf8_lossy(found.value.expose_secret()).into_owned();
+            let value = (found.kind != VariableKind::Secret).then(text);
+            shown(scope, Variable { name, kind: found.kind, value, updated: found.updated })
+        });
+        Ok(Response::new(api::ResolveVariablesResponse { variables: variables.collect(), force_remote }))
     }
 }
 

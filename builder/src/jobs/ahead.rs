@@ -292,11 +292,12 @@ mod tests {
     use crate::pipeline::looking::Looking;
     use crate::registry;
     use crate::registry::bases::tests::Server;
+    use crate::seal::Key;
     use crate::stop::Stop;
     use crate::store::{self, Db};
 
     struct Scene {
-        _dir: tempfile::TempDir,
+        dir: tempfile::TempDir,
         jobs: Jobs,
         server: Server,
     }
@@ -313,7 +314,7 @@ mod tests {
             let (data_dir, looking) = (dir.path().to_owned(), Looking::new(&config, registry));
             let store = store::Config::default();
             let jobs = Jobs::new(db, data_dir, Config::default(), store, looking, Vec::new(), Stop::default());
-            Self { _dir: dir, jobs, server }
+            Self { dir, jobs, server }
         }
 
         /// A job of one build, whose image was found: the one that the server has under this path.
@@ -349,7 +350,7 @@ mod tests {
                 skipped: BTreeMap::from([(service, skipped)]),
                 commands: Vec::new(),
             };
-            self.jobs.dir(row.id).create(&spec, None).unwrap();
+            self.jobs.dir(row.id).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
             let (row, _) = self.jobs.inner.db.insert_job(&row, "request").await.unwrap();
             (row, spec)
         }

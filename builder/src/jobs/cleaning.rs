@@ -344,7 +344,7 @@ impl Jobs {
         // At one moment: a job that goes from one state to another, and perhaps back, must not be overlooked.
         for row in self.inner.db.unfinished_jobs(namespace).await? {
             let dir = self.dir(row.id);
-            let roots = match dir.spec() {
+            let roots = match dir.outline() {
                 Ok(spec) => spec.roots(),
                 Err(_) if self.inner.db.job(row.id).await?.is_none_or(|now| now.state.is_final()) => continue,
                 Err(error) if row.state != JobState::Running && is_lost(&error) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
+use slipway_mask::Masks;
 use slipway_registry_client::ImageRef;
 use tokio::sync::SemaphorePermit;
 
@@ -16,9 +17,10 @@ use crate::auth::Caller;
 use crate::names::Namespace;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::input::NoDigest;
-use crate::pipeline::input::pieces::{PieceChange, compare};
+use crate::pipeline::input::pieces::{PieceChange, PieceKind, compare};
 use crate::pipeline::records::{Record, Records};
 use crate::pipeline::skip::{self, Skipped};
+use crate::pipeline::variables::Hidden;
 use crate::store::Blobs;
 
 /// The largest Dockerfile that goes with an explanation, in bytes.
@@ -90,7 +92,11 @@ impl Jobs {
         if ahead.explained.len() != plan.builds.len() {
             return Err(JobsError::Busy("registries or engines can't be asked now"));
         }
-        Ok(Explained::Builds(ahead.explained))
+        let variables = self.resolved(caller, &namespace, !plan.commands.is_empty(), submission.variables).await?;
+        let hidden = Hidden { secrets: &secrets, logins: &logins, variables: &variables, token: None, keeping: None };
+        let masks = hidden.masks(plan, &namespace, &caller.user);
+        let explained = ahead.explained.into_iter().map(|explanation| explanation.masked(&masks));
+        Ok(Explained::Builds(explained.collect()))
     }
 
     /// Waits for a turn to ask registries.
@@ -144,6 +150,24 @@ pub(super) async fn explain(
     Explanation { service, last, changes, skipped: skipped.cloned(), waits_for, unknown }
 }
 
+// === impl Explanation ===
+
+impl Explanation {
+    /// Without values that nobody is to see; references stay true.
+    fn masked(mut self, masks: &Masks) -> Self {
+        let mask = |text: &mut String| *text = masks.text(text).into_owned();
+        self.unknown.as_mut().map(mask);
+        for change in &mut self.changes {
+            change.unknown.as_mut().map(mask);
+            if !matches!(change.kind, PieceKind::Image | PieceKind::Dependency) {
+                change.before.as_mut().map(mask);
+                change.after.as_mut().map(mask);
+            }
+        }
+        self
+    }
+}
+
 // === impl Last ===
 
 impl Last {
@@ -163,7 +187,7 @@ mod tests {
     use super::*;
     use crate::jobs::spec::BuildRoots;
     use crate::names::JobId;
-    use crate::pipeline::input::pieces::{Piece, PieceKind, Value};
+    use crate::pipeline::input::pieces::{Piece, Value};
 
     #[test]
     fn a_dockerfile_is_found_by_the_name_that_it_had() {

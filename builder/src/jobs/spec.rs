@@ -6,22 +6,26 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::{JobKind, Plan};
+use zeroize::Zeroizing;
 
 use crate::names::{JobId, Namespace};
 use crate::pipeline::skip::Skipped;
 use crate::private_file::{create_private_dir, write_private};
+use crate::seal::Key;
 
 const SPEC: &str = "spec.json";
+const PLAN: &str = "plan.sealed";
 const TOKEN: &str = "token.json";
 const SECRETS: &str = "secrets.sealed";
 const LOGINS: &str = "logins.sealed";
 const ENVIRONMENT: &str = "environment.sealed";
 const LEFT: &str = "left.sealed";
+const VARIABLES: &str = "variables.sealed";
 
 /// The trees of one build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,6 +93,13 @@ impl JobSpec {
             && builds.iter().all(|build| self.skipped.contains_key(&build.service))
     }
 
+    /// The same without what the plan builds and runs.
+    fn outline(&self) -> Self {
+        let Plan { kind, name, .. } = &self.plan;
+        let plan = Plan { kind: *kind, name: name.clone(), builds: Vec::new(), commands: Vec::new() };
+        Self { plan, ..self.clone() }
+    }
+
     /// Every tree that the job reads, once.
     pub fn roots(&self) -> Vec<Digest> {
         let needed = self.builds.iter().filter(|(service, _)| !self.skipped.contains_key(*service));
@@ -98,6 +109,11 @@ impl JobSpec {
         roots.dedup();
         roots
     }
+}
+
+/// What the sealed plan belongs to.
+fn place(job: JobId) -> String {
+    format!("{job} plan")
 }
 
 /// The folder of one job under the data directory.
@@ -125,15 +141,17 @@ impl JobDir {
         self.0.join("events")
     }
 
-    /// Makes the folder and writes the specification, readable by us only: it holds the values of `--var`. A job's row may
-    /// outlive a power cut, so both are on the disk before there is one.
+    /// Makes the folder and writes the specification; what the plan builds and runs is encrypted, since variables may be in
+    /// it. A job's row may outlive a power cut, so all is on the disk before there is one.
     /// `secrets` are the builds', sealed.
-    pub fn create(&self, spec: &JobSpec, secrets: Option<&[u8]>) -> io::Result<()> {
+    pub fn create(&self, spec: &JobSpec, key: &Key, secrets: Option<&[u8]>) -> io::Result<()> {
         create_private_dir(&self.0)?;
         if let Some(sealed) = secrets {
             write_private(&self.0.join(SECRETS), sealed)?;
         }
-        self.write_part(SPEC, spec)?.sync_all()?;
+        let plan = Zeroizing::new(serde_json::to_vec(&spec.plan)?);
+        write_private(&self.0.join(PLAN), &key.seal(&plan, &place(spec.job))?)?;
+        self.write_part(SPEC, &spec.outline())?.sync_all()?;
         self.name_part(SPEC)?;
         for dir in [Some(self.0.as_path()), self.0.parent()].into_iter().flatten() {
             fs::File::open(dir)?.sync_all()?;
@@ -143,13 +161,33 @@ impl JobDir {
 
     /// Keeps the caller's logins, sealed, in a folder that has been made.
     pub fn keep_logins(&self, sealed: &[u8]) -> io::Result<()> {
-        write_private(&self.0.join(LOGINS), sealed)?;
+        self.keep(LOGINS, sealed)
+    }
+
+    /// Keeps what the job has of variables, sealed, in a folder that has been made.
+    pub fn keep_variables(&self, sealed: &[u8]) -> io::Result<()> {
+        self.keep(VARIABLES, sealed)
+    }
+
+    fn keep(&self, name: &str, sealed: &[u8]) -> io::Result<()> {
+        write_private(&self.0.join(name), sealed)?;
         fs::File::open(&self.0)?.sync_all()
     }
 
-    /// Reads the specification.
-    pub fn spec(&self) -> io::Result<JobSpec> {
+    /// Reads the specification, without what the plan builds and runs.
+    pub fn outline(&self) -> io::Result<JobSpec> {
         self.read(SPEC)
+    }
+
+    /// Reads the specification, complete.
+    pub fn spec(&self, key: &Key) -> io::Result<JobSpec> {
+        let spec = self.outline()?;
+        // An older service has written it into the outline.
+        let Some(sealed) = self.sealed(PLAN)? else { return Ok(spec) };
+        let plan = key.unseal(&sealed, &place(spec.job))?;
+        // The parse error could quote it.
+        let damaged = |_| io::Error::new(io::ErrorKind::InvalidData, "the job's plan is damaged");
+        Ok(JobSpec { plan: serde_json::from_slice(plan.expose_secret()).map_err(damaged)?, ..spec })
     }
 
     /// Writes the secret of the job's own token.
@@ -165,6 +203,11 @@ impl JobDir {
     /// Reads the builds' secrets, as they were sealed.
     pub fn secrets(&self) -> io::Result<Option<Vec<u8>>> {
         self.sealed(SECRETS)
+    }
+
+    /// Reads what the job has of variables, as it was sealed.
+    pub fn variables(&self) -> io::Result<Option<Vec<u8>>> {
+        self.sealed(VARIABLES)
     }
 
     /// Reads the caller's logins, as they were sealed.
@@ -210,7 +253,7 @@ impl JobDir {
 
     /// Forgets what only a job that runs may know.
     pub fn forget_spec(&self) {
-        for name in [SPEC, TOKEN, SECRETS, LOGINS, ENVIRONMENT, LEFT] {
+        for name in [SPEC, PLAN, TOKEN, SECRETS, LOGINS, VARIABLES, ENVIRONMENT, LEFT] {
             if let Err(error) = fs::remove_file(self.0.join(name))
                 && error.kind() != io::ErrorKind::NotFound
             {

@@ -34,6 +34,7 @@ use crate::names::{JobId, Namespace};
 use crate::pipeline::caches::ExternalCaches;
 use crate::pipeline::logins;
 use crate::pipeline::secrets::{Secrets, needed};
+use crate::pipeline::variables::{Given, JobVariables};
 use crate::registry::Logins;
 use crate::seal::Key;
 use crate::store::db::jobs::JobRow;
@@ -81,6 +82,8 @@ pub struct Submission {
     pub secrets: Secrets,
     /// The caller's logins for registries.
     pub logins: Logins,
+    /// What nobody is to see of the caller's variables.
+    pub variables: JobVariables,
 }
 
 /// What came of a submission.
@@ -158,11 +161,41 @@ pub(super) struct Lacking {
 }
 
 impl Jobs {
-    fn seal(&self, secrets: &Secrets, job: JobId) -> std::io::Result<Option<Vec<u8>>> {
-        if secrets.is_empty() {
-            return Ok(None);
+    /// Makes the job's folder, with all that its process needs.
+    fn create(&self, spec: &JobSpec, secrets: &Secrets) -> std::io::Result<()> {
+        let key = Key::open(&self.inner.data_dir)?;
+        let sealed = if secrets.is_empty() { None } else { Some(secrets.seal(&key, spec.job)?) };
+        self.dir(spec.job).create(spec, &key, sealed.as_deref())
+    }
+
+    /// What the job gets of the service's variables.
+    pub(super) async fn resolved(
+        &self,
+        caller: &Caller,
+        namespace: &Namespace,
+        has_commands: bool,
+        mut variables: JobVariables,
+    ) -> Result<JobVariables, JobsError> {
+        if let Some(outer) = caller.user.strip_prefix(JOB_USER) {
+            // Its environment has them, and what it passes on is masked as there.
+            let Ok(outer) = outer.parse::<JobId>() else { return Ok(variables) };
+            let read = || {
+                let Some(sealed) = self.dir(outer).variables()? else { return Ok(None) };
+                JobVariables::unseal(&sealed, &Key::open(&self.inner.data_dir)?, outer).map(Some)
+            };
+            if let Some(outer) = read().map_err(io("read the variables of the job that submits this one"))? {
+                variables.mask_as(&outer);
+            }
+            return Ok(variables);
         }
-        secrets.seal(&Key::open(&self.inner.data_dir)?, job).map(Some)
+        let resolved = self.variables()?.resolve(&caller.user, namespace).await?.variables.into_iter();
+        let given = resolved.map(|(name, found)| (name, Given { kind: found.kind, value: found.value }));
+        variables.add(given.collect(), has_commands);
+        Ok(variables)
+    }
+
+    fn variables(&self) -> Result<Variables, JobsError> {
+        Variables::open(self.inner.db.clone(), &self.inner.data_dir).map_err(io("read the key of variables"))
     }
 
     /// The values that come with a request, and those that the service keeps.
@@ -182,8 +215,7 @@ impl Jobs {
                 first.by, first.variable
             )));
         }
-        let variables =
-            Variables::open(self.inner.db.clone(), &self.inner.data_dir).map_err(io("read the key of variables"))?;
+        let variables = self.variables()?;
         let names = needed.iter().map(|needed| needed.variable.clone()).collect();
         let values = variables.values(&caller.user, namespace, names).await?;
         if let Some(missing) = needed.iter().find(|needed| !needed.perhaps && !values.contains_key(&needed.variable)) {
@@ -198,11 +230,12 @@ impl Jobs {
         Ok(secrets)
     }
 
-    fn keep_logins(&self, logins: &Logins, job: JobId) -> std::io::Result<()> {
-        if logins.is_empty() {
-            return Ok(());
+    fn keep(&self, logins: &Logins, variables: &JobVariables, job: JobId) -> std::io::Result<()> {
+        let (key, dir) = (Key::open(&self.inner.data_dir)?, self.dir(job));
+        if !logins.is_empty() {
+            dir.keep_logins(&logins::seal(logins, &key, job)?)?;
         }
-        self.dir(job).keep_logins(&logins::seal(logins, &Key::open(&self.inner.data_dir)?, job)?)
+        if variables.is_empty() { Ok(()) } else { dir.keep_variables(&variables.seal(&key, job)?) }
     }
 
     /// Creates a job, or gives the one that the same request created.
@@ -218,6 +251,7 @@ impl Jobs {
             commands,
             secrets,
             logins,
+            mut variables,
         } = submission;
         if self.inner.config.external_caches == ExternalCaches::Write {
             // Nobody need send what is not taken.
@@ -238,6 +272,7 @@ impl Jobs {
         let (mut ahead, mut secrets) = (Ahead::default(), secrets);
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
             secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
+            variables = self.resolved(caller, &namespace, !plan.commands.is_empty(), variables).await?;
             let asked = Asked {
                 plan: &plan,
                 builds: &builds,
@@ -276,11 +311,10 @@ impl Jobs {
             commands,
         };
         // The folder comes first: a row without one could never run.
-        let sealed = self.seal(&secrets, row.id).map_err(io("encrypt the job's secrets"))?;
-        self.dir(row.id).create(&spec, sealed.as_deref()).map_err(io("write the job's specification"))?;
-        let inserting = match self.keep_logins(&logins, row.id) {
+        self.create(&spec, &secrets).map_err(io("write the job's specification"))?;
+        let inserting = match self.keep(&logins, &variables, row.id) {
             Ok(()) => self.inner.db.insert_job(&row, &request_id).await.map_err(JobsError::from),
-            Err(error) => Err(io("encrypt the caller's logins")(error)),
+            Err(error) => Err(io("encrypt the caller's logins and variables")(error)),
         };
         if inserting.is_err() {
             // What nobody will run keeps no secrets.
@@ -300,7 +334,8 @@ impl Jobs {
             return Ok(Submitted::Job { row: self.end_skipped(row, &spec).await?.into(), missing_roots: Vec::new() });
         }
         // Of a job that an earlier call made, the earlier answer counts.
-        let spec = if inserted { spec } else { self.dir(row.id).spec().map_err(io("read the job's specification"))? };
+        let spec =
+            if inserted { spec } else { self.dir(row.id).outline().map_err(io("read the job's specification"))? };
         let needed = spec.roots();
         let with_blobs: Vec<String> = inline.keys().cloned().collect();
         self.store_inline(&row, inline.into_values().flatten().collect()).await?;
@@ -336,7 +371,7 @@ impl Jobs {
         let session = self.session(row.id);
         let _one = session.committing.lock().await;
         let dir = self.dir(row.id);
-        let spec = dir.spec().map_err(io("read the job's specification"))?;
+        let spec = dir.outline().map_err(io("read the job's specification"))?;
         let mut uploaded = sent::read(&dir).map_err(io("read what was sent"))?;
         let (mut files, mut bytes, mut lacking, mut complete) = (0, 0, Lacking::default(), Vec::new());
         // Until the job is queued, nothing that it needs is cleaned away.

@@ -7,6 +7,7 @@ use slipway_commands::{Service, Sink, Story, environment};
 use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::CommandsPlan;
+use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 
 use super::Pipeline;
@@ -52,6 +53,8 @@ impl Pipeline {
         self.keeping.begin(images, Some((plan, &place.image, root))).map_err(Failure::internal)?;
         let mut story = Story::new(&self.events, plan).leaving(self.keeping.left());
         let result = runner.run(plan, self.command_env(plan, images), &mut story, &self.cancel).await;
+        // A command that was cut off has not been heard to end.
+        story.end_output();
         // The environment is free for the next job when this one ends, so nothing of it may run on by then.
         if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_))) {
             match tokio::time::timeout(ABANDONED, runner.finish()).await {
@@ -85,6 +88,7 @@ impl Pipeline {
             token: self.token.clone(),
         };
         let mut env = self.keeping.env();
+        env.extend(self.service_variables());
         env.extend(environment(&self.spec.plan.name, plan, images, Some(&service), true));
         env
     }
@@ -97,5 +101,9 @@ impl Sink for Events {
 
     fn try_emit(&self, kind: Kind) -> io::Result<()> {
         Self::try_emit(self, kind)
+    }
+
+    fn masks(&self) -> &Masks {
+        Self::masks(self)
     }
 }

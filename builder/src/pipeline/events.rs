@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use slipway_context::Digest;
+use slipway_mask::Masks;
 use slipway_proto::v1::Warning;
 use slipway_proto::v1::event::Kind;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub struct Events {
     output: Arc<AtomicU64>,
     /// What need not be said again.
     said: Arc<Mutex<HashSet<Digest>>>,
+    masks: Masks,
 }
 
 impl Events {
@@ -38,7 +40,19 @@ impl Events {
             lost: Arc::default(),
             output: Arc::default(),
             said: Arc::default(),
+            masks: Masks::default(),
         })
+    }
+
+    /// The same, where these are not to be seen in what people read.
+    #[must_use]
+    pub fn masking(self, masks: Masks) -> Self {
+        Self { masks, ..self }
+    }
+
+    /// What is not to be seen.
+    pub fn masks(&self) -> &Masks {
+        &self.masks
     }
 
     /// Writes one event down before it returns.
@@ -50,6 +64,7 @@ impl Events {
     /// The same for who must not go on without it.
     pub fn try_emit(&self, kind: Kind) -> std::io::Result<()> {
         let Some(kind) = self.bounded(kind) else { return Ok(()) };
+        let kind = slipway_commands::masked(kind, &self.masks);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let Err(error) = log.append(kind) else { return Ok(()) };
         tracing::error!(%error, "can't write an event");
@@ -105,7 +120,7 @@ impl Events {
 mod tests {
     use super::*;
     use crate::jobs::event_log::EventLogReader;
-    use slipway_proto::v1::CommandLog;
+    use slipway_proto::v1::{BuildDone, CommandLog, CommandStarted, JobDone, JobError, StepDone, StepStarted};
 
     #[test]
     fn output_is_bounded_and_the_rest_is_named() {
@@ -125,6 +140,29 @@ mod tests {
         let told = EventLogReader::new(dir.path(), 0).read(usize::MAX).unwrap();
         let warnings: Vec<_> = told.iter().filter(|event| matches!(event.kind, Some(Kind::Warning(_)))).collect();
         assert_eq!((told.len(), warnings.len()), (5, 4));
+    }
+
+    #[test]
+    fn what_people_read_is_masked_and_names_are_true() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = Events::open(dir.path(), JobId::new(), CancellationToken::new()).unwrap();
+        let events = events.masking(Masks::of(["open sesame"]));
+        let secret = || "say open sesame".to_owned();
+        let (error, hint) = (Some(secret()), Some(secret()));
+        events.emit(Kind::StepStarted(StepStarted { name: secret(), ..StepStarted::default() }));
+        events.emit(Kind::StepDone(StepDone { name: secret(), error, ..StepDone::default() }));
+        events.emit(Kind::CommandStarted(CommandStarted { name: secret(), ..CommandStarted::default() }));
+        events.warn_once(secret());
+        let error = Some(JobError { code: "failed".to_owned(), message: secret(), hint });
+        events.emit(Kind::JobDone(JobDone { error, ..JobDone::default() }));
+        events.emit(Kind::BuildDone(BuildDone { image: "r/open sesame".to_owned(), ..BuildDone::default() }));
+        let told = EventLogReader::new(dir.path(), 0).read(usize::MAX).unwrap();
+        assert_eq!(told.len(), 6);
+        for event in &told[..5] {
+            let text = format!("{event:?}");
+            assert!(text.contains("say ***") && !text.contains("sesame"), "{text}");
+        }
+        assert!(format!("{:?}", told[5]).contains("r/open sesame"));
     }
 
     #[test]

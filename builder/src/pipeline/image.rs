@@ -374,9 +374,11 @@ impl Pipeline {
 
     /// Turns steps into events; gives the end of what the first one said that failed.
     async fn tell(&self, service: &str, mut steps: mpsc::Receiver<StepEvent>) -> String {
-        let (mut pieces, mut tails, mut failed) = (Pieces::new(), HashMap::<u32, Tail>::new(), String::new());
+        let (mut pieces, mut failed) = (Pieces::new(self.events.masks()), String::new());
+        let mut tails = HashMap::<u32, Tail>::new();
         let service = || service.to_owned();
-        let log = |step, stderr, text: Vec<u8>| {
+        let log = |tail: &mut Tail, step, stderr, text: Vec<u8>| {
+            tail.add(&text);
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
             if !text.is_empty() {
                 self.events.emit(Kind::StepLog(StepLog { service: service(), step, stream: stream.into(), text }));
@@ -391,14 +393,16 @@ impl Pipeline {
                     if says_clipped(&bytes) && !self.clipped.swap(true, Ordering::Relaxed) {
                         self.events.warn(CLIPPED.to_owned());
                     }
-                    tails.entry(step).or_default().add(&bytes);
-                    log(step, stderr, pieces.add((step, stderr), &bytes));
+                    log(tails.entry(step).or_default(), step, stderr, pieces.add((step, stderr), &bytes));
                 }
                 StepEvent::Done { step, name, cached, duration_ms, error } => {
-                    log(step, false, pieces.end(&(step, false)));
-                    log(step, true, pieces.end(&(step, true)));
-                    let said = tails.remove(&step).filter(|_| error.is_some() && failed.is_empty());
-                    failed = said.map_or(failed, |said| said.text());
+                    let mut said = tails.remove(&step).unwrap_or_default();
+                    for stderr in [false, true] {
+                        log(&mut said, step, stderr, pieces.end(&(step, stderr)));
+                    }
+                    if error.is_some() && failed.is_empty() {
+                        failed = said.text();
+                    }
                     let done = StepDone { service: service(), step, name, cached, duration_ms, error };
                     self.events.emit(Kind::StepDone(done));
                 }
@@ -411,6 +415,10 @@ impl Pipeline {
                     self.events.warn_once_at(format!("`{}`: {message}", service()), place);
                 }
             }
+        }
+        // Nobody was told how these ended.
+        for (step, stderr) in pieces.open() {
+            log(&mut Tail::default(), step, stderr, pieces.end(&(step, stderr)));
         }
         failed
     }
@@ -497,6 +505,7 @@ mod tests {
             secrets: crate::pipeline::secrets::Secrets::default(),
             logins: crate::registry::Logins::default(),
             keeping: Keeping::open(&JobDir::new(dir, spec.job), &spec, dir).unwrap(),
+            variables: crate::pipeline::variables::JobVariables::default(),
             data_dir: dir.to_owned(),
             exports: dir.join("exports"),
             max_export_bytes: 1 << 20,

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use slipway_commands::Left;
 use slipway_context::Digest;
 use slipway_manifest::plan::{CommandsPlan, JobKind};
+use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, ServiceName};
 
 use crate::environments::kept::{Deployed, Kept};
@@ -81,6 +82,12 @@ impl Keeping {
             JobKind::Test => images().collect(),
             JobKind::Build | JobKind::Deploy => BTreeMap::new(),
         }
+    }
+
+    /// Values that it was given whose names look secret.
+    pub(super) fn secret_by_name(&self) -> impl Iterator<Item = &str> {
+        let secret = self.given.variables.iter().filter(|(name, _)| looks_secret(name));
+        secret.map(|(_, value)| value.as_str())
     }
 
     /// A deploy has these images, and is about to run these commands, if there are any.
@@ -167,8 +174,8 @@ mod tests {
                 commands: Vec::new(),
             };
             let dir = JobDir::new(data.path(), job);
-            dir.create(&spec, None).unwrap();
             let key = Key::open(data.path()).unwrap();
+            dir.create(&spec, &key, None).unwrap();
             let sealed = given.map(|kept| kept.seal(&key, &spec.namespace, "shop").unwrap());
             dir.give_environment(sealed.as_deref()).unwrap();
             Self { data, spec, dir }

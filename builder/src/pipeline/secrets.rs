@@ -87,6 +87,11 @@ impl Secrets {
         self.values.get(source).and_then(|value| std::str::from_utf8(value.expose_secret()).ok())
     }
 
+    /// All of them.
+    pub fn values(&self) -> impl Iterator<Item = &SecretSlice<u8>> {
+        self.values.values()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

@@ -15,6 +15,7 @@ use crate::output;
 use crate::project::Project;
 use crate::run::{self, Ending};
 use crate::secrets;
+use crate::session::Session;
 use crate::settings::{Output, Settings};
 use crate::ssh;
 
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     };
     // Who only asks needs none.
     project.agents = !args.explain;
+    let session = Session::for_command(settings, &mut project, args.print).await?;
     let mut selection = Selection::build(project.application.clone(), services);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.target.clone_from(&args.target);
@@ -39,20 +41,21 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     selection.options.extend(ssh::options(&args.ssh)?);
     let exports = Exports::new(args, settings.output)?;
     selection.options.extend(exports.options());
-    if args.print {
+    let Some(session) = session else {
         let plan = project.plan(&selection, settings.namespace.as_deref())?;
-        let prepared = tokio::task::spawn_blocking(move || run::prepare_whole(&project, plan)).await??;
+        let scan = move || run::prepare_whole(&project, plan).map(|prepared| (project, prepared));
+        let (project, prepared) = tokio::task::spawn_blocking(scan).await??;
         let printed = PrintedPlan::new(&prepared.plan, run::context_digests(&prepared));
-        output::print_json(&one_image::as_asked(args, printed))?;
+        output::print_json(&one_image::as_asked(args, project.masked(printed)))?;
         return Ok(ExitStatus::Done);
-    }
+    };
     let plan = |project: &Project, namespace: &str| {
         let plan = project.plan(&selection, Some(namespace))?;
         exports.add_to(plan, &selection.services)
     };
     // It holds files that are read until they have been sent.
     let project = Arc::new(project);
-    let (prepared, session) = run::prepare_and_connect(settings, &project, plan).await?;
+    let (prepared, session) = run::prepare_for(settings, &project, session, plan).await?;
     if args.explain {
         let json = settings.output == Output::Json;
         explain::explain(&session, prepared, &selection.services, json).await?;

@@ -11,11 +11,14 @@ use crate::error::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::project::Project;
 use crate::sections::{self, Request};
+use crate::session::Session;
 use crate::settings::Settings;
 
 /// Builds what is missing, then runs the deploy commands.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let project = Arc::new(Project::load(settings, &args.vars.vars)?);
+    let mut project = Project::load(settings, &args.vars.vars)?;
+    let session = Session::for_command(settings, &mut project, args.job.print).await?;
+    let project = Arc::new(project);
     // With --no-build the images still have to be known, since the commands get their variables.
     let mode = if args.build { BuildMode::Always } else { BuildMode::IfMissing };
     let mut selection = Selection::deploy(project.application.clone(), mode);
@@ -26,5 +29,5 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
         env_file: args.env_file.as_deref(),
         ..Request::new(selection, &args.place, &args.job)
     };
-    sections::run(&project, request, settings, interrupt).await
+    sections::run(&project, session, request, settings, interrupt).await
 }

@@ -28,6 +28,6 @@ pub(super) async fn print(project: &Arc<Project>, request: &Request<'_>, setting
         let (plan, prepared) = tokio::task::spawn_blocking(scan).await.context("scan")??;
         PrintedPlan::new(&plan, run::context_digests(&prepared)).with_commands(&plan, &decisions)
     };
-    output::print_json(&printed.masked(&project.secrets()))?;
+    output::print_json(&project.masked(printed))?;
     Ok(ExitStatus::Done)
 }

@@ -3,6 +3,7 @@ use std::io;
 use std::sync::Mutex;
 
 use slipway_manifest::plan::{Command, Section};
+use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 use slipway_runner_agent::Output;
 
@@ -39,7 +40,7 @@ impl Channel for Agent {
 }
 
 #[derive(Default)]
-struct Events(Mutex<Vec<String>>);
+struct Events(Mutex<Vec<String>>, Masks);
 
 impl Sink for Events {
     fn emit(&self, kind: Kind) {
@@ -55,6 +56,10 @@ impl Sink for Events {
     fn try_emit(&self, kind: Kind) -> io::Result<()> {
         self.emit(kind);
         Ok(())
+    }
+
+    fn masks(&self) -> &Masks {
+        &self.1
     }
 }
 

@@ -1,5 +1,6 @@
 //! Manifest, selection and variables to a plan.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
@@ -13,9 +14,9 @@ use crate::{
     manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, Manifest, Text},
     names::{ServiceName, sanitise_application},
     options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, Secret, SecretSource, check_platform},
-    problem::{Problem, Problems, Report},
+    problem::{Place, Problem, Problems, Report},
     suggest,
-    variables::Variables,
+    variables::{Variables, write_only_problem},
 };
 
 /// The knob that builds can see as an argument of the same name.
@@ -369,11 +370,13 @@ impl Planner<'_> {
     fn arg(&mut self, arg: &BuildArg, build: &Build, needed: &BTreeSet<ServiceName>) -> Option<Template> {
         match &arg.value {
             Some(value) => Some(self.later(value, Some((build, needed)))),
-            None => match self.built.get(&arg.name) {
-                // The image's variable is added when it is known.
-                Some(_) => None,
-                None => self.variables.get(&arg.name).map(Template::literal),
-            },
+            // The image's variable is added when it is known.
+            None if self.built.contains_key(&arg.name) => None,
+            None => {
+                let write_only = self.variables.is_write_only(&arg.name).then(|| arg.name.clone());
+                self.refuse_write_only(arg.place, write_only.into_iter().collect());
+                self.variables.get(&arg.name).map(Template::literal)
+            }
         }
     }
 
@@ -403,7 +406,9 @@ impl Planner<'_> {
     }
 
     fn now(&mut self, text: &Text) -> String {
-        match crate::expand::expand(&text.value, &|name| self.variables.lookup(name)) {
+        let write_only = RefCell::default();
+        match crate::expand::expand(&text.value, &|name| self.variables.lookup_noting(name, &write_only)) {
+            Ok(_) if self.refuse_write_only(text.place, write_only.take()) => text.value.clone(),
             Ok(expanded) => {
                 self.warn_undefined(text, &expanded.undefined);
                 expanded.text
@@ -419,7 +424,9 @@ impl Planner<'_> {
     /// Expands all but the variables of images that come before.
     pub(super) fn later(&mut self, text: &Text, user: Option<(&Build, &BTreeSet<ServiceName>)>) -> Template {
         let later = |name: &str| self.built.contains_key(name);
-        match Template::expand_now(&text.value, &|name| self.variables.lookup(name), &later) {
+        let write_only = RefCell::default();
+        match Template::expand_now(&text.value, &|name| self.variables.lookup_noting(name, &write_only), &later) {
+            Ok(_) if self.refuse_write_only(text.place, write_only.take()) => Template::default(),
             Ok((template, undefined)) => {
                 self.warn_undefined(text, &undefined);
                 if let Some((build, needed)) = user {
@@ -432,6 +439,17 @@ impl Planner<'_> {
                 Template::default()
             }
         }
+    }
+
+    /// Whether there are any.
+    fn refuse_write_only(&mut self, place: Place, mut names: Vec<String>) -> bool {
+        names.sort_unstable();
+        names.dedup();
+        for name in &names {
+            let (message, hint) = write_only_problem(name);
+            self.report.error_with(place, message, Some(hint));
+        }
+        !names.is_empty()
     }
 
     fn warn_undefined(&mut self, text: &Text, undefined: &[String]) {

@@ -404,3 +404,32 @@ fn tests_know_that_nobody_watches_them() {
     let flags = environment(&[("CI", "gitlab")]).with_flags(own("")).unwrap();
     assert_eq!(ci(&flags), own(""));
 }
+
+#[test]
+fn what_only_the_service_knows_expands_nothing() {
+    let text = "build:
+  app:
+    image: reg/${ORG}/app:$SECRET
+    context: ${SECRET}
+    args: [SECRET, 'A=${SECRET:-none}', 'B=${ORG:-$SECRET}']
+deploy:
+  commands: ['echo $SECRET']
+";
+    let variables = environment(&[("ORG", "org")]).with_write_only(["SECRET".to_owned(), "OTHER".to_owned()]);
+    let error = Plan::new(&manifest(text), &asked(&[]), &variables).unwrap_err();
+    insta::assert_snapshot!(error, @"
+    okteto.yaml:3:12: `SECRET` is write-only: its value never leaves the service, so nothing is expanded with it
+      hint: give it to a build as a secret (`secrets: {ID: {variable: SECRET}}`), or use `$SECRET` in a command, whose environment has it
+    okteto.yaml:4:14: `SECRET` is write-only: its value never leaves the service, so nothing is expanded with it
+      hint: give it to a build as a secret (`secrets: {ID: {variable: SECRET}}`), or use `$SECRET` in a command, whose environment has it
+    okteto.yaml:5:12: `SECRET` is write-only: its value never leaves the service, so nothing is expanded with it
+      hint: give it to a build as a secret (`secrets: {ID: {variable: SECRET}}`), or use `$SECRET` in a command, whose environment has it
+    okteto.yaml:5:20: `SECRET` is write-only: its value never leaves the service, so nothing is expanded with it
+      hint: give it to a build as a secret (`secrets: {ID: {variable: SECRET}}`), or use `$SECRET` in a command, whose environment has it
+    ");
+    let own = variables.with_dotenv([("SECRET".to_owned(), "mine".to_owned())]);
+    assert!(Plan::new(&manifest(text), &asked(&[]), &own).is_ok());
+    let command = "deploy: {commands: ['echo $SECRET']}";
+    let variables = Variables::default().with_write_only(["SECRET".to_owned()]);
+    assert!(Plan::new(&manifest(command), &Selection::deploy("dir", BuildMode::IfMissing), &variables).is_ok());
+}

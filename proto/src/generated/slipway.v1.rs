@@ -1526,6 +1526,17 @@ pub struct SubmitRequest {
     /// until the job ends.
     #[prost(message, repeated, tag = "6")]
     pub logins: ::prost::alloc::vec::Vec<RegistryLogin>,
+    /// More values that nobody is to see in what people read of the job, besides those of secrets, logins and the service's own
+    /// variables: of `--var`, and of `.env` where a name looks secret. Those of five characters or fewer count for nothing. At
+    /// most 2000, and 1 MiB in all. Kept encrypted until the job ends.
+    #[prost(message, repeated, tag = "7")]
+    pub masked: ::prost::alloc::vec::Vec<MaskedValue>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct MaskedValue {
+    #[prost(string, tag = "1")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitResponse {
@@ -5404,6 +5415,7 @@ pub mod server_service_server {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct Variable {
     #[prost(enumeration = "VariableScope", tag = "1")]
     pub scope: i32,
@@ -5411,7 +5423,7 @@ pub struct Variable {
     pub name: ::prost::alloc::string::String,
     #[prost(enumeration = "VariableKind", tag = "3")]
     pub kind: i32,
-    /// Of plain ones only.
+    /// Of plain ones only; of masked ones in ResolveVariables, too.
     #[prost(string, optional, tag = "4")]
     pub value: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "5")]
@@ -5457,6 +5469,20 @@ pub struct UnsetVariableRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnsetVariableResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveVariablesRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResolveVariablesResponse {
+    /// By name, each once: the user's, else the namespace's, else the admins'.
+    #[prost(message, repeated, tag = "1")]
+    pub variables: ::prost::alloc::vec::Vec<Variable>,
+    /// `OKTETO_FORCE_REMOTE` is true in any of the scopes, whatever the one says that counts otherwise.
+    #[prost(bool, tag = "2")]
+    pub force_remote: bool,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum VariableScope {
@@ -5496,10 +5522,10 @@ impl VariableScope {
 #[repr(i32)]
 pub enum VariableKind {
     Unspecified = 0,
-    /// No client gets it in this version.
+    /// Manifests are expanded with it, and nobody sees it: not in lists, and not in what people read of jobs.
     Masked = 1,
     Plain = 2,
-    /// Write-only: builds get it, and no client ever will.
+    /// Write-only: builds and commands get it, and no client ever will.
     Secret = 3,
 }
 impl VariableKind {
@@ -5689,6 +5715,33 @@ pub mod variable_service_client {
                 .insert(GrpcMethod::new("slipway.v1.VariableService", "UnsetVariable"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the caller's manifests are expanded with in a namespace. A job gets none: its environment has them.
+        pub async fn resolve_variables(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolveVariablesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveVariablesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.VariableService/ResolveVariables",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("slipway.v1.VariableService", "ResolveVariables"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5721,6 +5774,14 @@ pub mod variable_service_server {
             request: tonic::Request<super::UnsetVariableRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UnsetVariableResponse>,
+            tonic::Status,
+        >;
+        /// What the caller's manifests are expanded with in a namespace. A job gets none: its environment has them.
+        async fn resolve_variables(
+            &self,
+            request: tonic::Request<super::ResolveVariablesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveVariablesResponse>,
             tonic::Status,
         >;
     }
@@ -5924,6 +5985,52 @@ pub mod variable_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UnsetVariableSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.VariableService/ResolveVariables" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResolveVariablesSvc<T: VariableService>(pub Arc<T>);
+                    impl<
+                        T: VariableService,
+                    > tonic::server::UnaryService<super::ResolveVariablesRequest>
+                    for ResolveVariablesSvc<T> {
+                        type Response = super::ResolveVariablesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolveVariablesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VariableService>::resolve_variables(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResolveVariablesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

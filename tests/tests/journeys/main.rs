@@ -23,6 +23,7 @@ mod images;
 mod lazy;
 mod logins;
 mod many_rules;
+mod masking;
 mod network;
 mod options;
 mod own_image;

@@ -77,6 +77,7 @@ fn request(team: &Team, name: &str, tree: &SmallTree, platforms: &[&str]) -> Sub
         plan: Some(plan),
         secrets: Vec::new(),
         logins: Vec::new(),
+        masked: Vec::new(),
         roots: vec![Root { name: "tree".to_owned(), digest: tree.root.as_bytes().to_vec(), ..Root::default() }],
     }
 }

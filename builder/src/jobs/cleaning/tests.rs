@@ -1,6 +1,7 @@
 use super::*;
 use crate::names::JobId;
 use crate::pipeline::looking::Looking;
+use crate::seal::Key;
 use crate::stop::Stop;
 use crate::store::Db;
 use crate::store::db::jobs::JobRow;
@@ -84,7 +85,7 @@ impl Service {
             skipped: std::collections::BTreeMap::new(),
             commands: vec![root],
         };
-        self.jobs.dir(job).create(&spec, None).unwrap();
+        self.jobs.dir(job).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
         let row = JobRow {
             id: job,
             namespace: self.namespace.clone(),

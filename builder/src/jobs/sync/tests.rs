@@ -96,6 +96,7 @@ impl Scene {
             roots,
             secrets: Vec::new(),
             logins: Vec::new(),
+            masked: Vec::new(),
         }
         .try_into()
         .unwrap()

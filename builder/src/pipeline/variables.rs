@@ -1,0 +1,310 @@
+//! The service's variables in a job: what its commands find in their environment, and what nobody is to see of it. Encrypted in
+//! the job's folder until it ends.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde::{Deserialize, Serialize};
+use slipway_manifest::names::sanitise_application;
+use slipway_manifest::plan::Plan;
+use slipway_mask::Masks;
+use zeroize::Zeroizing;
+
+use super::Pipeline;
+use super::keeping::Keeping;
+use super::secrets::Secrets;
+use crate::names::{JobId, Namespace};
+use crate::registry::{Login, Logins};
+use crate::seal::Key;
+use crate::variables::VariableKind;
+
+/// Values that a client wants masked, and the bytes of all of them.
+const MAX_MASKED: usize = 2000;
+const MAX_MASKED_BYTES: usize = 1 << 20;
+/// The longest `NAME=value` that Linux starts a program with (`MAX_ARG_STRLEN`, its end included).
+const MAX_ENTRY: usize = 128 << 10;
+/// Of all of them: half of what it takes of a program's environment and arguments with usual limits.
+const MAX_ENTRIES: usize = 1 << 20;
+
+/// What a job has of variables besides what its plan says.
+#[derive(Debug, Clone, Default)]
+pub struct JobVariables {
+    /// The service's, for commands.
+    commands: BTreeMap<String, Given>,
+    /// Values that nobody is to see.
+    masked: Vec<SecretString>,
+}
+
+/// One variable of the service's.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Who sees its value.
+    pub kind: VariableKind,
+    /// Its value.
+    pub value: SecretSlice<u8>,
+}
+
+/// Why these can't be masked.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooMuchMasked {
+    /// Too many.
+    #[error("more than {MAX_MASKED} values")]
+    Values,
+    /// Too large.
+    #[error("more than {MAX_MASKED_BYTES} bytes in all values")]
+    Bytes,
+}
+
+/// On its way to the disk, where it is encrypted.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    commands: BTreeMap<String, (bool, Zeroizing<String>)>,
+    masked: Vec<Zeroizing<String>>,
+}
+
+// === impl JobVariables ===
+
+impl JobVariables {
+    /// Those that a client wants masked.
+    pub fn masking(values: Vec<String>) -> Result<Self, TooMuchMasked> {
+        if values.len() > MAX_MASKED {
+            return Err(TooMuchMasked::Values);
+        }
+        if values.iter().map(String::len).sum::<usize>() > MAX_MASKED_BYTES {
+            return Err(TooMuchMasked::Bytes);
+        }
+        Ok(Self { commands: BTreeMap::new(), masked: values.into_iter().map(SecretString::from).collect() })
+    }
+
+    /// Adds the service's: commands get all of them; without commands, those that the plan was expanded with are masked.
+    pub fn add(&mut self, given: BTreeMap<String, Given>, has_commands: bool) {
+        if has_commands {
+            self.commands.extend(given);
+            return;
+        }
+        let masked = given.into_values().filter(|given| given.kind == VariableKind::Masked);
+        self.masked.extend(masked.filter_map(|given| given.text().map(SecretString::from)));
+    }
+
+    /// Adds what nobody is to see of another job, whose command this one is of.
+    pub fn mask_as(&mut self, other: &Self) {
+        self.masked.extend(other.masked.iter().cloned());
+        let hidden = other.commands.values().filter(|given| given.kind != VariableKind::Plain);
+        self.masked.extend(hidden.filter_map(|given| given.text().map(SecretString::from)));
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.masked.is_empty()
+    }
+
+    /// Encrypted for the job's folder.
+    pub fn seal(&self, key: &Key, job: JobId) -> io::Result<Vec<u8>> {
+        let encode = |given: &Given| Zeroizing::new(STANDARD.encode(given.value.expose_secret()));
+        let command =
+            |(name, given): (&String, &Given)| (name.clone(), (given.kind == VariableKind::Plain, encode(given)));
+        let masked = self.masked.iter().map(|value| Zeroizing::new(value.expose_secret().to_owned()));
+        let stored = Stored { commands: self.commands.iter().map(command).collect(), masked: masked.collect() };
+        Ok(key.seal(&Zeroizing::new(serde_json::to_vec(&stored)?), &place(job))?)
+    }
+
+    /// What was sealed for the job.
+    pub fn unseal(sealed: &[u8], key: &Key, job: JobId) -> io::Result<Self> {
+        let damaged =
+            || io::Error::new(io::ErrorKind::InvalidData, "the job's variables are damaged, or not this job's");
+        let plain = key.unseal(sealed, &place(job)).map_err(|_| damaged())?;
+        // The parse error could quote them.
+        let stored: Stored = serde_json::from_slice(plain.expose_secret()).map_err(|_| damaged())?;
+        let command = |(name, (plain, text)): (String, (bool, Zeroizing<String>))| {
+            let kind = if plain { VariableKind::Plain } else { VariableKind::Secret };
+            let value = STANDARD.decode(text.as_bytes()).map(SecretSlice::from).map_err(|_| damaged())?;
+            Ok((name, Given { kind, value }))
+        };
+        let commands = stored.commands.into_iter().map(command).collect::<io::Result<_>>()?;
+        let masked = stored.masked.iter().map(|text| SecretString::from(text.as_str())).collect();
+        Ok(Self { commands, masked })
+    }
+
+    /// What commands find in their environment, and what is wrong with those that they can't.
+    fn for_commands(&self) -> (BTreeMap<String, String>, Vec<String>) {
+        let (mut env, mut left_out, mut bytes) = (BTreeMap::new(), Vec::new(), 0);
+        for (name, given) in &self.commands {
+            let text = given.text().filter(|text| !text.contains('\0'));
+            let Some(text) = text else {
+                left_out.push(format!("commands don't get the service's variable `{name}`: it is no text"));
+                continue;
+            };
+            let entry = name.len() + text.len() + 2;
+            if entry > MAX_ENTRY || bytes + entry > MAX_ENTRIES {
+                left_out.push(format!(
+                    "commands don't get the service's variable `{name}`: it is too large for an environment"
+                ));
+                continue;
+            }
+            bytes += entry;
+            env.insert(name.clone(), text.to_owned());
+        }
+        (env, left_out)
+    }
+}
+
+impl Given {
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.value.expose_secret()).ok()
+    }
+}
+
+/// They can't be taken for anything else of the job's.
+fn place(job: JobId) -> String {
+    format!("{job} variables")
+}
+
+impl Pipeline {
+    /// The service's variables for commands. Those that can't be theirs are warned about.
+    pub(super) fn service_variables(&self) -> BTreeMap<String, String> {
+        let (env, left_out) = self.variables.for_commands();
+        for message in left_out {
+            self.events.warn(message);
+        }
+        env
+    }
+}
+
+/// What is not to be seen in what people read of a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Hidden<'a> {
+    /// The values of its builds' secrets.
+    pub secrets: &'a Secrets,
+    /// Its caller's.
+    pub logins: &'a Logins,
+    /// The variables of the service's, and of the caller's.
+    pub variables: &'a JobVariables,
+    /// Its own.
+    pub token: Option<&'a SecretString>,
+    /// What its environment keeps.
+    pub keeping: Option<&'a Keeping>,
+}
+
+impl Hidden<'_> {
+    /// The masks for a job of this plan. What the job itself is called is everywhere, and no secret.
+    pub fn masks(&self, plan: &Plan, namespace: &Namespace, owner: &str) -> Masks {
+        let names = [plan.name.clone(), sanitise_application(&plan.name), namespace.to_string(), owner.to_owned()];
+        let services = plan.builds.iter().map(|build| build.service.to_string());
+        let names: Vec<String> = names.into_iter().chain(services).collect();
+        let Self { secrets, logins, variables, token, keeping } = *self;
+        let given = variables.commands.values().filter(|given| given.kind != VariableKind::Plain);
+        let logins = logins.iter().map(|(_, login)| match login {
+            Login::Password { password: secret, .. } | Login::Identity(secret) | Login::Token(secret) => secret,
+        });
+        let texts = variables.masked.iter().chain(logins).chain(token);
+        let values = secrets.values().chain(given.map(|given| &given.value)).map(ExposeSecret::expose_secret);
+        let values = values.chain(texts.map(|text| text.expose_secret().as_bytes()));
+        let kept = keeping.into_iter().flat_map(Keeping::secret_by_name);
+        let values = values.chain(kept.map(str::as_bytes));
+        Masks::of(values.filter(|value| names.iter().all(|name| name.as_bytes() != value.trim_ascii())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_manifest::plan::JobKind;
+
+    use super::*;
+    use crate::pipeline::input::tests::plain_build;
+
+    fn given(kind: VariableKind, value: &[u8]) -> Given {
+        Given { kind, value: SecretSlice::from(value.to_vec()) }
+    }
+
+    fn some() -> BTreeMap<String, Given> {
+        let some = [
+            ("P", given(VariableKind::Plain, b"plain value")),
+            ("M", given(VariableKind::Masked, b"masked value")),
+            ("S", given(VariableKind::Secret, b"secret value")),
+        ];
+        some.map(|(name, given)| (name.to_owned(), given)).into()
+    }
+
+    #[test]
+    fn what_is_sealed_is_read_by_its_job_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, job) = (Key::open(dir.path()).unwrap(), JobId::new());
+        let mut variables = JobVariables::masking(vec!["of --var".to_owned()]).unwrap();
+        variables.add(some(), true);
+        let sealed = variables.seal(&key, job).unwrap();
+        assert!(!sealed.windows(5).any(|bytes| bytes == b"value" || bytes == b"--var"));
+        assert!(!format!("{variables:?}").contains("value"));
+        let read = JobVariables::unseal(&sealed, &key, job).unwrap();
+        assert_eq!(read.for_commands(), variables.for_commands());
+        assert_eq!(read.masked[0].expose_secret(), "of --var");
+        assert!(JobVariables::unseal(&sealed, &key, JobId::new()).is_err());
+        assert!(Secrets::unseal(&sealed, &key, job).is_err());
+    }
+
+    #[test]
+    fn commands_get_what_fits_into_an_environment() {
+        let mut variables = JobVariables::default();
+        let large = vec![b'x'; MAX_ENTRY - 5];
+        let more = [("A", vec![0xff]), ("B", b"a\0b".to_vec()), ("LARGE", large.clone()), ("D", large)];
+        let more = more.map(|(name, value)| (name.to_owned(), given(VariableKind::Secret, &value)));
+        variables.add(some().into_iter().chain(more).collect(), true);
+        let (env, left_out) = variables.for_commands();
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["D", "M", "P", "S"]);
+        assert_eq!(left_out.len(), 3, "{left_out:?}");
+        let value = vec![b'x'; 100 << 10];
+        let many = (0..20).map(|n| (format!("V{n}"), given(VariableKind::Plain, &value)));
+        variables.add(many.collect(), true);
+        assert!(variables.for_commands().0.values().map(String::len).sum::<usize>() <= MAX_ENTRIES);
+    }
+
+    #[test]
+    fn a_job_without_commands_masks_what_its_plan_may_hold_and_one_of_a_command_what_that_has() {
+        let (mut build, mut inner) = (JobVariables::default(), JobVariables::default());
+        build.add(some(), false);
+        let masked =
+            |of: &JobVariables| of.masked.iter().map(|value| value.expose_secret().to_owned()).collect::<Vec<_>>();
+        assert!(build.commands.is_empty());
+        assert_eq!(masked(&build), ["masked value"]);
+        let mut deploy = JobVariables::masking(vec!["of --var".to_owned()]).unwrap();
+        deploy.add(some(), true);
+        inner.mask_as(&deploy);
+        assert_eq!(masked(&inner), ["of --var", "masked value", "secret value"]);
+        assert_eq!(JobVariables::masking(vec![String::new(); MAX_MASKED + 1]).unwrap_err(), TooMuchMasked::Values);
+        assert_eq!(JobVariables::masking(vec!["x".repeat(MAX_MASKED_BYTES + 1)]).unwrap_err(), TooMuchMasked::Bytes);
+    }
+
+    #[test]
+    fn what_a_job_is_called_is_no_secret() {
+        let mut variables = JobVariables::masking(vec!["my-application".to_owned(), "of --var".to_owned()]).unwrap();
+        let names =
+            ["my-namespace", "somebody", "web-service"].map(|name| given(VariableKind::Masked, name.as_bytes()));
+        let names = names.into_iter().enumerate().map(|(n, given)| (format!("N{n}"), given));
+        variables.add(some().into_iter().chain(names).collect(), true);
+        let plan = Plan {
+            kind: JobKind::Build,
+            name: "my-application".to_owned(),
+            builds: vec![plain_build("web-service")],
+            commands: Vec::new(),
+        };
+        let password = Login::Password { username: "me".to_owned(), password: "login password".to_owned().into() };
+        let logins = Logins::new([("a.example".parse().unwrap(), password)]).unwrap();
+        let token = SecretString::from("slw_token");
+        let hidden = Hidden {
+            secrets: &Secrets::default(),
+            logins: &logins,
+            variables: &variables,
+            token: Some(&token),
+            keeping: None,
+        };
+        let masks = hidden.masks(&plan, &"my-namespace".parse().unwrap(), "somebody");
+        let names = "my-application my-namespace somebody web-service plain value";
+        assert_eq!(masks.text(names), names);
+        assert_eq!(
+            masks.text("masked value, secret value, login password, slw_token, of --var"),
+            "***, ***, ***, ***, ***"
+        );
+    }
+}
