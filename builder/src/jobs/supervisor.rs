@@ -247,8 +247,19 @@ mod tests {
         let row = running(&service, JobKind::Deploy, Some(b"one")).await;
         let lock = JobLock::try_take(&service.jobs.dir(row.id)).unwrap().unwrap();
         let seen = Seen { command: Some("make".to_owned()), done: None };
-        tokio::time::pause();
-        service.jobs.died(&row, seen, lock).await.unwrap();
-        assert_eq!(environment(&service, &row).await.unwrap(), (EnvironmentState::Failed, Some(b"one".to_vec())));
+        // It is noted before the runner's end is waited for.
+        let noted = async {
+            loop {
+                match environment(&service, &row).await {
+                    Some(found) => break found,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let found = tokio::select! {
+            died = service.jobs.died(&row, seen, lock) => panic!("it did not wait: {died:?}"),
+            found = noted => found,
+        };
+        assert_eq!(found, (EnvironmentState::Failed, Some(b"one".to_vec())));
     }
 }
