@@ -1,7 +1,7 @@
 //! The shape of a manifest: the keys of every mapping, what each holds and what it is for.
 //!
-//! This is the only list of keys. The parser checks a file against it ([`check`]) before it reads a value, the JSON schema is
-//! made from it ([`schema`]), and so are the tables of `docs/manifest.md`. What a shape can't say, such as cycles, is in
+//! This is the only list of keys. The parser checks a file against it ([`check()`]) before it reads a value, the JSON schema is
+//! made from it ([`mod@schema`]), and so are the tables of `docs/manifest.md`. What a shape can't say, such as cycles, is in
 //! [`parse`](crate::parse).
 
 mod affinity;
