@@ -239,7 +239,10 @@ fn files_of_tests_and_destroy_are_those_of_their_contexts() {
             "test:nothing",
             "error: there is no test `nothing` in okteto.yaml\nhint: known here: `unit`, `whole`, `lost`\n",
         ),
-        ("test:lost", "okteto.yaml:13:14: of `$NONE` nothing is left after expansion\n"),
+        (
+            "test:lost",
+            "okteto.yaml:13:14: of `$NONE` nothing is left after expansion\n 13 |     context: $NONE\n    |              ^^^^^\n",
+        ),
     ] {
         let output = list(what);
         assert!(text(&output.stderr).ends_with(wanted), "{what} {}", text(&output.stderr));

@@ -42,7 +42,7 @@ deploy:
   context: sub
   commands:
   - name: First
-    command: 'pwd; echo \"$MINE $OKTETO_NAME $OKTETO_WITHIN_DEPLOY_COMMAND_CONTEXT [$OKTETO_DEPLOY_REMOTE] $INHERITED\"; echo NEXT=\"a b\" >>$OKTETO_ENV'
+    command: 'pwd; printf %s \"$MINE\" >mine; echo \"$MINE $OKTETO_NAME $OKTETO_WITHIN_DEPLOY_COMMAND_CONTEXT [$OKTETO_DEPLOY_REMOTE] $INHERITED\"; echo NEXT=\"a b\" >>$OKTETO_ENV'
   - 'echo \"$NEXT\"; [[ -n $BASH ]] && echo in bash; echo wrong >&2; exit 7'
   - echo never
 destroy:
@@ -61,8 +61,9 @@ fn commands_run_here_where_nothing_asks_for_the_service() {
     let events = events(&output);
     let said: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
     let folder = fs::canonicalize(dir.path().join("sub")).unwrap();
-    let expected = format!("{}\nit's $mine ex true [] yes\na b\nin bash\n", folder.display());
+    let expected = format!("{}\n*** ex true [] yes\na b\nin bash\n", folder.display());
     assert_eq!(said.replace("wrong\n", ""), expected);
+    assert_eq!(fs::read_to_string(folder.join("mine")).unwrap(), "it's $mine");
     let story: Vec<String> = events
         .iter()
         .filter(|event| event["type"] != "command.log")
@@ -188,7 +189,7 @@ fn the_printed_plan_says_where_commands_run_and_no_secret() {
     let dir = project(PRINTED);
     fs::create_dir(dir.path().join("sub")).unwrap();
     fs::write(dir.path().join("Dockerfile"), "FROM scratch\n").unwrap();
-    fs::write(dir.path().join(".env"), "FROM_FILE=file-secret\n").unwrap();
+    fs::write(dir.path().join(".env"), "DB_PASSWORD=file-secret\nFROM_FILE=file-value\n").unwrap();
     let mut printed = String::new();
     for (args, force) in [
         (&["deploy"][..], ""),

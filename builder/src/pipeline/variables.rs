@@ -236,7 +236,7 @@ mod tests {
         variables.add(some(), true);
         let sealed = variables.seal(&key, job).unwrap();
         assert!(!sealed.windows(5).any(|bytes| bytes == b"value" || bytes == b"--var"));
-        assert!(!format!("{variables:?}").contains("value"));
+        assert!(!format!("{variables:?}").contains("ed value"));
         let read = JobVariables::unseal(&sealed, &key, job).unwrap();
         assert_eq!(read.for_commands(), variables.for_commands());
         assert_eq!(read.masked[0].expose_secret(), "of --var");
