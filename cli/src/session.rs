@@ -27,41 +27,27 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects for a project, and gives it the service's variables. What goes wrong with that waits (the inner error) until
-    /// what may be wrong with the project has been told, unless that needs the namespace.
-    pub(crate) async fn for_project(settings: &Settings, project: &mut Project) -> Result<Result<Self>> {
-        match (Self::with_variables(settings).await, &settings.namespace) {
-            (Ok((session, variables)), _) => {
-                project.add_service(variables);
-                Ok(Ok(session))
-            }
-            (Err(error), Some(_)) => Ok(Err(error)),
-            (Err(error), None) => Err(error),
-        }
+    /// Connects for a project, and gives it the service's variables. An error may wait until what may be wrong with the project
+    /// has been told.
+    pub(crate) async fn for_project(settings: &Settings, project: &mut Project) -> Result<Self> {
+        let (session, variables) = Self::with_variables(settings).await?;
+        project.add_service(variables);
+        Ok(session)
     }
 
     /// The same for a command that may only print its plan, which needs no service: then there is no session.
-    pub(crate) async fn for_command(
-        settings: &Settings,
-        project: &mut Project,
-        print: bool,
-    ) -> Result<Option<Result<Self>>> {
-        match (&settings.server, print) {
-            (None, true) => Ok(None),
-            // It says that there is none.
-            (None, false) => Ok(Some(Self::open(settings).await)),
-            (Some(_), false) => Self::for_project(settings, project).await.map(Some),
-            (Some(_), true) => {
-                let asked = tokio::time::timeout(PATIENCE, Self::for_project(settings, project)).await;
-                let error = match asked.map(Result::flatten) {
-                    Ok(Ok(_)) => return Ok(None),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),
-                };
-                output::note(format_args!("printed without the service's variables: {error}"));
-                Ok(None)
-            }
+    pub(crate) async fn for_command(settings: &Settings, project: &mut Project, print: bool) -> Option<Result<Self>> {
+        if !print {
+            return Some(Self::for_project(settings, project).await);
         }
+        settings.server.as_ref()?;
+        let error = match tokio::time::timeout(PATIENCE, Self::for_project(settings, project)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),
+        };
+        output::note(format_args!("printed without the service's variables: {error}"));
+        None
     }
 
     async fn with_variables(settings: &Settings) -> Result<(Self, ServiceVariables)> {

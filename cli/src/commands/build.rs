@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
     };
     // Who only asks needs none.
     project.agents = !args.explain;
-    let session = Session::for_command(settings, &mut project, args.print).await?;
+    let session = Session::for_command(settings, &mut project, args.print).await;
     let mut selection = Selection::build(project.application.clone(), services);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.target.clone_from(&args.target);

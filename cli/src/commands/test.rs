@@ -20,7 +20,7 @@ pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interr
     let place = PlaceArgs::default();
     // Before anything is deployed for them.
     args.tests.iter().try_for_each(|name| sections::test_of(&project, name).map(drop))?;
-    let mut session = Session::for_command(settings, &mut project, args.job.print).await?;
+    let mut session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     if args.deploy {
         let deploy = Selection::deploy(project.application.clone(), BuildMode::IfMissing);
