@@ -7,7 +7,7 @@ AGENT_FLAGS := -C target-feature=+crt-static
 # The targets of a line depend on each other in order.
 .NOTPARALLEL:
 
-.PHONY: help setup engines build agent runner demo test unit journeys lint peers bench clean
+.PHONY: help setup engines build agent runner demo test unit fuzz-short journeys lint peers bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,10 +34,13 @@ runner:
 demo: setup ## set up, start the service, deploy examples/hello, show the result
 	@scripts/demo.sh
 
-test: setup lint unit journeys ## lint, unit tests, journeys on both engines
+test: setup lint unit fuzz-short journeys ## lint, unit tests, a short fuzzing, journeys on both engines
 
 unit:
 	$(CARGO) test --locked --workspace --exclude slipway-journeys
+
+fuzz-short:
+	scripts/fuzz.sh 12
 
 journeys:
 	scripts/journeys.sh

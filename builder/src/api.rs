@@ -4,6 +4,7 @@ mod admin;
 mod builds;
 mod contexts;
 pub mod convert;
+mod environments;
 mod images;
 mod job_service;
 mod server_info;
@@ -16,6 +17,7 @@ use slipway_proto::v1::FILE_DESCRIPTOR_SET;
 use slipway_proto::v1::admin_service_server::AdminServiceServer;
 use slipway_proto::v1::build_service_server::BuildServiceServer;
 use slipway_proto::v1::context_service_server::ContextServiceServer;
+use slipway_proto::v1::environment_service_server::EnvironmentServiceServer;
 use slipway_proto::v1::image_service_server::ImageServiceServer;
 use slipway_proto::v1::job_service_server::JobServiceServer;
 use slipway_proto::v1::server_service_server::ServerServiceServer;
@@ -26,6 +28,7 @@ use tonic::{Request, Status};
 
 use crate::auth::{self, Caller};
 use crate::buildkit::Pool;
+use crate::environments::Environments;
 use crate::jobs::Jobs;
 use crate::pipeline::cache_mounts::CacheMounts;
 use crate::registry::Registry;
@@ -50,6 +53,8 @@ pub struct State {
     pub mounts: CacheMounts,
     /// What the service keeps for its users.
     pub variables: Variables,
+    /// What deploys have left behind.
+    pub environments: Environments,
 }
 
 impl State {
@@ -86,6 +91,7 @@ pub fn routes(state: State) -> anyhow::Result<axum::Router> {
         .add_service(AdminServiceServer::new(admin::Admin(state.clone())))
         .add_service(BuildServiceServer::new(builds::Builds(state.clone())).max_decoding_message_size(MAX_REQUEST))
         .add_service(VariableServiceServer::new(variables::VariableApi(state.clone())))
+        .add_service(EnvironmentServiceServer::new(environments::EnvironmentApi(state.clone())))
         .add_service(ImageServiceServer::new(images::Images(state.clone())).max_decoding_message_size(MAX_REQUEST))
         .add_service(
             ContextServiceServer::new(contexts::Contexts(state.clone())).max_decoding_message_size(MAX_REQUEST),

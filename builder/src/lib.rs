@@ -25,6 +25,7 @@
 //! | [`registry`] | names, rights, tokens, the managed registry |
 //! | [`runner`] | commands in a container |
 //! | [`variables`] | variables that the service keeps |
+//! | [`environments`] | what a deploy leaves behind |
 //! | [`names`] | identifiers |
 //!
 //! Dependencies go one way: `api → jobs → pipeline → {store, buildkit, registry, runner}`, and `runner → buildkit`. Events
@@ -34,6 +35,7 @@ pub mod api;
 pub mod auth;
 pub mod buildkit;
 pub mod config;
+pub mod environments;
 pub mod http;
 pub mod jobs;
 mod lock_file;

@@ -11,6 +11,7 @@ mod attributes;
 pub mod cache_mounts;
 pub mod cache_scope;
 pub mod caches;
+mod clipped;
 pub mod commands;
 mod contexts;
 pub mod engines;
@@ -20,6 +21,7 @@ pub mod frontend;
 mod held_keys;
 pub mod image;
 pub mod input;
+pub mod keeping;
 mod locks;
 pub mod logins;
 pub mod looking;
@@ -29,7 +31,6 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
-mod text;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ use self::engines::Engines;
 use self::events::Events;
 use self::failure::Failure;
 use self::frontend::Frontends;
+use self::keeping::Keeping;
 use self::looking::Looking;
 use self::secrets::Secrets;
 use self::variables::JobVariables;
@@ -95,6 +97,8 @@ pub struct Pipeline {
     pub secrets: Secrets,
     /// What opens other registries to it.
     pub logins: Logins,
+    /// What its environment keeps.
+    pub keeping: Keeping,
     /// The service's variables for its commands.
     pub variables: JobVariables,
     /// Whether it was told that the engine cuts output.
@@ -125,10 +129,15 @@ impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
         let images = self.build_all().await?;
-        match &self.spec.plan.commands {
-            Some(commands) if !commands.commands.is_empty() => self.run_commands(commands, &images).await,
-            _ => Ok(()),
+        let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
+        let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();
+        if all.peek().is_none() {
+            return self.keeping.begin(&images, None).map_err(Failure::internal);
         }
+        for (commands, root) in all {
+            self.run_commands(commands, *root, &images).await?;
+        }
+        Ok(())
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.

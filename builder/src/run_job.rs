@@ -19,6 +19,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::cache_scope::CacheScope;
 use crate::pipeline::engines::Engines;
 use crate::pipeline::events::Events;
+use crate::pipeline::keeping::Keeping;
 use crate::pipeline::logins;
 use crate::pipeline::looking::Looking;
 use crate::pipeline::secrets::Secrets;
@@ -60,7 +61,14 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         None => JobVariables::default(),
     };
     let token = dir.token()?;
-    let hidden = Hidden { secrets: &secrets, logins: &logins, variables: &variables, token: Some(&token) };
+    let keeping = Keeping::open(&dir, &spec, &config.data_dir)?;
+    let hidden = Hidden {
+        secrets: &secrets,
+        logins: &logins,
+        variables: &variables,
+        token: Some(&token),
+        keeping: Some(&keeping),
+    };
     let events = events.masking(hidden.masks(&spec.plan, &spec.namespace, &spec.owner));
     if events.masks().gaps().plain > 0 {
         events.warn("there are too many secret values, or too large ones, for all of them to be masked".to_owned());
@@ -79,6 +87,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         cache_scope: CacheScope::open(&config.data_dir)?,
         secrets,
         logins,
+        keeping,
         variables,
         data_dir: config.data_dir.clone(),
         exports: exports::dir(&config.data_dir, spec.job),

@@ -21,9 +21,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use slipway_commands::{Failed, RunError, Sink, Story};
 use slipway_context::Digest;
-use slipway_manifest::plan::Command;
-use slipway_runner_agent::{Exit, FromAgent, Hello, PROTOCOL, Run, ToAgent};
+use slipway_manifest::plan::CommandsPlan;
+use slipway_runner_agent::{FromAgent, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::{Channel, ChannelError};
@@ -45,13 +46,10 @@ use crate::store::Blobs;
 pub const WORKDIR: &str = "/okteto/src";
 const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
-/// How long the commands' processes may take to end after TERM.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long a stop may take altogether.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const SHELL: [&str; 2] = ["sh", "-c"];
 /// After this time a runner whose channel is gone has ended what ran in it.
 pub const ABANDONED: Duration = Duration::from_secs(12);
-/// How long the agent may take to say hello, and to take its leave.
+/// How long the agent may take to take its leave.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `[runner]`
@@ -121,6 +119,18 @@ pub enum RunnerError {
     Cancelled,
 }
 
+impl From<RunError<ChannelError>> for RunnerError {
+    fn from(error: RunError<ChannelError>) -> Self {
+        match error {
+            RunError::Cancelled => Self::Cancelled,
+            RunError::NotStarted(message) => Self::NotStarted(message),
+            RunError::Closed => ChannelError::Closed.into(),
+            RunError::Silent => ChannelError::Silent.into(),
+            RunError::Channel(error) => error.into(),
+        }
+    }
+}
+
 impl RunnerError {
     /// Whether trying again may help; only before the first command, that is.
     pub fn is_transient(&self) -> bool {
@@ -149,28 +159,13 @@ pub struct Place {
     pub agent: PathBuf,
 }
 
-/// What happens while commands run.
-pub trait Watcher {
-    /// The command starts now: whoever keeps track has written it down when this returns well, and it is not started else.
-    fn started(&mut self, index: u32, command: &Command) -> std::io::Result<()>;
-    /// A piece of its output, split anywhere.
-    fn output(&mut self, index: u32, stderr: bool, bytes: &[u8]);
-    /// It ended.
-    fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64);
-    /// Something that the user should know.
-    fn warning(&mut self, message: String);
-    /// The content of `$OKTETO_ENV` after a command; gives the variables that it adds.
-    fn variables(&mut self, content: &[u8]) -> Vec<(String, String)>;
-}
-
 /// A container that is ready to run commands.
 #[derive(Debug)]
 pub struct Runner {
     gateway: Gateway,
     // Held for as long as the container lives: it serves what the container was made from.
     _session: Session,
-    channel: Channel,
-    forwarder: Forwarder,
+    link: Link,
     env: BTreeMap<String, String>,
     /// Ports that processes inside can't reach, and why.
     unforwarded: Vec<String>,
@@ -209,118 +204,79 @@ impl Runner {
             user: String::new(),
         };
         let (input, output) = gateway.start(&mounts, &process).await?;
-        let mut channel = Channel::new(input, output);
-        channel
-            .send(ToAgent::Hello(Hello {
-                protocol: PROTOCOL,
-                listen: place.forwards.keys().copied().collect(),
-                // There the real ports are on the loopback that the agent would listen on.
-                no_listen: engine.host_network(),
-                grace_ms: GRACE.as_millis() as u64,
-            }))
-            .await?;
-        let hello = tokio::time::timeout(AGENT_TIMEOUT, channel.next()).await.map_err(|_| ChannelError::Silent)??;
-        let Some(FromAgent::Ready(ready)) = hello else { return Err(ChannelError::Silent.into()) };
+        let mut link = Link { channel: Channel::new(input, output), forwarder: None };
+        let ports = place.forwards.keys().copied().collect();
+        // With the host's network the real ports are on the loopback that the agent would listen on.
+        let ready = slipway_commands::hello(&mut link, ports, engine.host_network()).await?;
         let unforwarded =
             ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
-        let frames = channel.sender().ok_or(ChannelError::Closed)?;
-        let forwarder = Forwarder::new(place.forwards.clone(), frames);
-        Ok(Self { gateway, _session: session, channel, forwarder, env: config.env(), unforwarded })
+        let frames = link.channel.sender().ok_or(ChannelError::Closed)?;
+        link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
+        Ok(Self { gateway, _session: session, link, env: config.env(), unforwarded })
     }
 
-    /// Runs the commands one after another until one fails, and gives the code of the last. `env` is added to what the image
-    /// sets.
-    pub async fn run(
+    /// Variables for the commands that the image does not set.
+    pub fn add_defaults(&mut self, defaults: BTreeMap<String, String>) {
+        for (name, value) in defaults {
+            self.env.entry(name).or_insert(value);
+        }
+    }
+
+    /// Runs the commands. `env` is added to what the image sets.
+    pub async fn run<S: Sink + Sync>(
         &mut self,
-        commands: &[Command],
-        env: &BTreeMap<String, String>,
-        watcher: &mut (dyn Watcher + Send),
+        plan: &CommandsPlan,
+        env: BTreeMap<String, String>,
+        story: &mut Story<'_, S>,
         cancel: &CancellationToken,
-    ) -> Result<i32, RunnerError> {
+    ) -> Result<Option<Failed>, RunnerError> {
         for port in self.unforwarded.drain(..) {
-            watcher.warning(format!("commands can't reach a service of this machine: {port}"));
+            story.warn(format!("commands can't reach a service of this machine: {port}"));
         }
         let mut all = self.env.clone();
-        all.extend(env.clone());
-        let mut last = 0;
-        for (index, command) in (0u32..).zip(commands) {
-            if cancel.is_cancelled() {
-                return Err(RunnerError::Cancelled);
-            }
-            watcher.started(index, command).map_err(|error| RunnerError::NotStarted(error.to_string()))?;
-            self.channel
-                .send(ToAgent::Run(Run {
-                    index,
-                    argv: ["sh", "-c", &command.command].map(str::to_owned).to_vec(),
-                    cwd: WORKDIR.into(),
-                    env: all.clone().into_iter().collect(),
-                    env_file: true,
-                }))
-                .await?;
-            let exit = self.wait(index, watcher, cancel).await?;
-            if let Some(error) = exit.error {
-                return Err(RunnerError::NotStarted(error));
-            }
-            // As a shell reports a signal.
-            last = exit.exit_code.unwrap_or_else(|| 128 + exit.signal.unwrap_or(0));
-            watcher.done(index, last, exit.duration_ms);
-            if cancel.is_cancelled() {
-                return Err(RunnerError::Cancelled);
-            }
-            if last != 0 {
-                break;
-            }
-            all.extend(watcher.variables(exit.env_file.as_deref().unwrap_or_default()));
-        }
-        Ok(last)
+        all.extend(env);
+        let shell = SHELL.map(str::to_owned).to_vec();
+        let place = slipway_commands::Place { shell, cwd: WORKDIR.into(), env: all };
+        Ok(slipway_commands::run(&mut self.link, plan, place, story, cancel).await?)
     }
 
     /// Takes the container down in good order.
-    pub async fn finish(mut self) -> Result<(), RunnerError> {
-        self.channel.send(ToAgent::Finish).await?;
-        drop(self.forwarder);
-        self.channel.close_input();
-        let leave = async { while let Ok(Some(_)) = self.channel.next().await {} };
+    pub async fn finish(self) -> Result<(), RunnerError> {
+        let Link { mut channel, forwarder } = self.link;
+        channel.send(ToAgent::Finish).await?;
+        drop(forwarder);
+        channel.close_input();
+        let leave = async { while let Ok(Some(_)) = channel.next().await {} };
         let _ = tokio::time::timeout(AGENT_TIMEOUT, leave).await;
-        self.gateway.release(self.channel.container()).await?;
+        self.gateway.release(channel.container()).await?;
         Ok(self.gateway.finish().await?)
     }
+}
 
-    /// Until the command has ended. A cancel ends what runs, and is seen by the exit that it causes.
-    async fn wait(
-        &mut self,
-        index: u32,
-        watcher: &mut (dyn Watcher + Send),
-        cancel: &CancellationToken,
-    ) -> Result<Exit, RunnerError> {
-        let mut stopping = false;
-        // Once we have asked for the end, it has to come: an engine that hangs loses the container instead.
-        let deadline = tokio::time::sleep(Duration::MAX);
-        tokio::pin!(deadline);
-        loop {
-            let frame = tokio::select! {
-                frame = self.channel.next() => frame?,
-                () = cancel.cancelled(), if !stopping => {
-                    stopping = true;
-                    deadline.as_mut().reset(tokio::time::Instant::now() + STOP_TIMEOUT);
-                    let stop = self.channel.send(ToAgent::Stop);
-                    tokio::time::timeout(STOP_TIMEOUT, stop).await.map_err(|_| RunnerError::Cancelled)??;
-                    continue;
-                }
-                () = deadline.as_mut(), if stopping => return Err(RunnerError::Cancelled),
-            };
-            match frame {
-                Some(FromAgent::Output(output)) => {
-                    let stderr = output.stream == slipway_runner_agent::OutputStream::Stderr;
-                    watcher.output(output.index, stderr, &output.bytes);
-                }
-                Some(FromAgent::Exit(exit)) if exit.index == index => return Ok(exit),
-                Some(FromAgent::Warning(message)) => watcher.warning(message),
-                Some(FromAgent::StreamOpen { id, port }) => self.forwarder.open(id, port),
-                Some(FromAgent::Stream(frame)) => self.forwarder.frame(frame),
-                Some(FromAgent::Stopped | FromAgent::Started { .. } | FromAgent::Ready(_) | FromAgent::Exit(_)) => {}
-                None => return Err(ChannelError::Closed.into()),
-            }
+/// The channel to the agent, and what connections inside lead to.
+#[derive(Debug)]
+struct Link {
+    channel: Channel,
+    /// From the agent's hello on.
+    forwarder: Option<Forwarder>,
+}
+
+impl slipway_commands::Channel for Link {
+    type Error = ChannelError;
+
+    async fn send(&mut self, frame: ToAgent) -> Result<(), ChannelError> {
+        self.channel.send(frame).await
+    }
+
+    async fn next(&mut self) -> Result<Option<FromAgent>, ChannelError> {
+        self.channel.next().await
+    }
+
+    fn connection(&mut self, frame: FromAgent) {
+        match (frame, &mut self.forwarder) {
+            (FromAgent::StreamOpen { id, port }, Some(forwarder)) => forwarder.open(id, port),
+            (FromAgent::Stream(frame), Some(forwarder)) => forwarder.frame(frame),
+            _ => {}
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::buildkit::{Engine, Pool};
 use crate::config::Config;
+use crate::environments::Environments;
 use crate::jobs::Jobs;
 use crate::pipeline::cache_mounts::CacheMounts;
 use crate::pipeline::cache_scope::CacheScope;
@@ -79,6 +80,7 @@ pub async fn run(
         registry: registry.clone(),
         pool: pool.clone(),
         mounts: CacheMounts::new(pool.clone(), data_dir),
+        environments: Environments::open(db.clone(), data_dir).context("read the key of environments")?,
         variables: Variables::open(db.clone(), data_dir).context("read the key of variables")?,
     };
     let app = http::routes(http::Shared { db, registry: registry.clone(), ready: is_ready }).merge(api::routes(state)?);

@@ -81,10 +81,18 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Build the images that are missing, then run the deploy commands
     Deploy(DeployArgs),
+    /// Run the destroy commands
+    Destroy(DestroyArgs),
+    /// Run tests on the service, and before them those that they depend on
+    Test(TestArgs),
     /// List what would be sent, one path a line (works offline)
     Files(FilesArgs),
-    /// Print the OKTETO_BUILD_* variables of the images as they are now
+    /// Print the environment's variables: OKTETO_BUILD_* of the images as they are now, and what deploy commands left in
+    /// $OKTETO_ENV
     Env(EnvArgs),
+    /// Environments: what was deployed in the namespace, and what it left behind
+    #[command(subcommand)]
+    Environment(EnvironmentCommand),
     /// Images in the namespace's registry
     #[command(subcommand)]
     Image(ImageCommand),
@@ -110,6 +118,9 @@ pub(crate) enum Command {
     Validate,
     /// Print the version, and the service's where one is configured
     Version,
+    /// What `slipway` starts to run commands on this machine
+    #[command(name = "run-agent", hide = true)]
+    RunAgent,
 }
 
 /// `login`.
@@ -295,10 +306,9 @@ pub(crate) struct DeployArgs {
     /// Build nothing: fail if an image is missing
     #[arg(long)]
     pub(crate) no_build: bool,
-    /// Run the commands on the service. This version runs them nowhere else: false is an error, and so is `remote: false` in
-    /// the manifest
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) remote: Option<bool>,
+    /// Where the commands run.
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// Run every step of the builds again
     #[arg(long, conflicts_with = "no_build")]
     pub(crate) no_cache: bool,
@@ -306,11 +316,68 @@ pub(crate) struct DeployArgs {
     #[arg(long = "build-arg", value_name = "K[=V]")]
     pub(crate) build_args: Vec<String>,
     /// Write the OKTETO_BUILD_* variables of the images to this file
-    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "print"])]
     pub(crate) env_file: Option<PathBuf>,
+    /// What is done.
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+}
+
+/// Where commands run.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlaceArgs {
+    /// Run the commands on the service, as `remote: true` or an `image` in the manifest and OKTETO_FORCE_REMOTE=true do. Else
+    /// they run on this machine
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) remote: Option<bool>,
+}
+
+/// What is done of a job with commands.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct JobArgs {
     /// Print the job's id once the service has everything, and leave
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Do nothing: print the plan as JSON, with where the commands would run and why
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) print: bool,
+}
+
+/// `destroy`.
+#[derive(Debug, Args)]
+pub(crate) struct DestroyArgs {
+    /// Variables.
+    #[command(flatten)]
+    pub(crate) vars: VarArgs,
+    /// Where the commands run.
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Run all commands, whichever of them fail; the last failure counts
+    #[arg(long, alias = "force-destroy")]
+    pub(crate) force: bool,
+    /// What is done.
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+}
+
+/// `test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Tests of the manifest's test section; none: all
+    #[arg(value_name = "NAME")]
+    pub(crate) tests: Vec<String>,
+    /// Variables.
+    #[command(flatten)]
+    pub(crate) vars: VarArgs,
+    /// Take nothing that earlier runs left. Tests have no caches yet, so this changes nothing
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Deploy before, as `slipway deploy` does
+    #[arg(long, conflicts_with_all = ["detach", "print"])]
+    pub(crate) deploy: bool,
+    /// What is done.
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
 }
 
 /// `files`.
@@ -347,6 +414,33 @@ pub(crate) enum EnvFormat {
     Shell,
     /// One object
     Json,
+    /// What to append to the file $GITHUB_ENV of GitHub Actions
+    Github,
+}
+
+/// `environment …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvironmentCommand {
+    /// The environments of the namespace
+    List {
+        /// Also those that are destroyed
+        #[arg(long)]
+        all: bool,
+    },
+    /// What an environment keeps: images, variables, what was deployed
+    Show {
+        /// The application's name
+        name: String,
+        /// The values of its variables too, which may be secret
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Forget environments and what they keep. What was deployed stays
+    Delete {
+        /// The applications' names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
 }
 
 /// `image …`.
@@ -550,7 +644,7 @@ mod tests {
         let remote = |args: &[&str]| {
             let cli = Cli::try_parse_from(["slipway", "deploy"].iter().chain(args)).unwrap();
             let Command::Deploy(deploy) = cli.command else { panic!("not deploy") };
-            deploy.remote
+            deploy.place.remote
         };
         assert_eq!(remote(&[]), None);
         assert_eq!(remote(&["--remote"]), Some(true));

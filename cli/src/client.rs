@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use slipway_proto::v1::admin_service_client::AdminServiceClient;
 use slipway_proto::v1::build_service_client::BuildServiceClient;
 use slipway_proto::v1::context_service_client::ContextServiceClient;
+use slipway_proto::v1::environment_service_client::EnvironmentServiceClient;
 use slipway_proto::v1::image_service_client::ImageServiceClient;
 use slipway_proto::v1::job_service_client::JobServiceClient;
 use slipway_proto::v1::server_service_client::ServerServiceClient;
@@ -78,6 +79,7 @@ pub(crate) struct Client {
     bearer: Bearer,
     url: String,
     registry: String,
+    features: Vec<String>,
 }
 
 /// Puts the token on every call.
@@ -122,7 +124,7 @@ impl Client {
         let (info, answer) = tokio::join!(client.info(), ask(&client));
         let info = info?;
         version::check(&info.min_client, env!("CARGO_PKG_VERSION"))?;
-        Ok((Self { registry: info.registry, ..client }, answer))
+        Ok((Self { registry: info.registry, features: info.features, ..client }, answer))
     }
 
     /// Connects, and asks nothing yet.
@@ -148,7 +150,7 @@ impl Client {
             Ok(Err(error)) => return Err(unreachable(chain(&error))),
             Err(_) => return Err(unreachable("it accepts connections, but does not answer".to_owned())),
         };
-        Ok(Self { channel, bearer, url, registry: String::new() })
+        Ok(Self { channel, bearer, url, registry: String::new(), features: Vec::new() })
     }
 
     service!(
@@ -174,6 +176,10 @@ impl Client {
     service!(
         /// Variables that the service keeps.
         variables, VariableServiceClient
+    );
+    service!(
+        /// What deploys have left behind.
+        environments, EnvironmentServiceClient
     );
     service!(
         /// The service itself.
@@ -225,6 +231,15 @@ impl Client {
     /// Host and port of the registry that the service pushes to.
     pub(crate) fn registry(&self) -> &str {
         &self.registry
+    }
+
+    /// An error where the service lacks an ability that `what` needs.
+    pub(crate) fn require(&self, feature: &str, what: &str) -> Result<(), ServiceError> {
+        if self.features.iter().any(|known| known == feature) {
+            return Ok(());
+        }
+        let message = format!("it is too old for {what}: have it upgraded");
+        Err(ServiceError::Refused { code: Code::Unimplemented, message })
     }
 
     /// The service's URL.

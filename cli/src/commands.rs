@@ -1,6 +1,6 @@
 //! One file for each command. Each returns the exit status, or an error that `error.rs` turns into one.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::args::Command;
 use crate::error::ExitStatus;
@@ -11,13 +11,16 @@ mod build;
 mod cache;
 mod context;
 mod deploy;
+mod destroy;
 mod engine;
 mod env;
+mod environment;
 mod files;
 mod image;
 mod job;
 mod login;
 mod namespace;
+mod test;
 mod token;
 mod validate;
 mod variable;
@@ -30,8 +33,11 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Context(command) => context::run(command, settings),
         Command::Build(args) => build::run(&args, settings, interrupt).await,
         Command::Deploy(args) => deploy::run(&args, settings, interrupt).await,
+        Command::Destroy(args) => destroy::run(&args, settings, interrupt).await,
+        Command::Test(args) => test::run(&args, settings, interrupt).await,
         Command::Files(args) => files::run(&args, settings),
         Command::Env(args) => env::run(&args, settings).await,
+        Command::Environment(command) => environment::run(command, settings).await,
         Command::Validate => validate::run(settings),
         Command::Image(command) => image::run(command, settings).await,
         Command::Namespace(command) => namespace::run(command, settings).await,
@@ -41,5 +47,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Engine(command) => engine::run(command, settings).await,
         Command::Job(command) => job::run(command, settings, interrupt).await,
         Command::Version => version::run(settings).await,
+        // It needs no settings, and must have no threads beside it.
+        Command::RunAgent => bail!("the agent runs alone"),
     }
 }

@@ -27,8 +27,12 @@ pub(crate) const OKTETO_NAMESPACE: &str = "OKTETO_NAMESPACE";
 pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 /// `true`: commands run remotely, whatever the manifest leaves open.
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+/// `true`: this is a runner.
+pub(crate) const OKTETO_DEPLOY_REMOTE: &str = "OKTETO_DEPLOY_REMOTE";
 /// The folder of Docker's configuration, which holds what the caller is logged in to.
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Where programs are.
+pub(crate) const PATH: &str = "PATH";
 /// What kind of terminal it is.
 const TERM: &str = "TERM";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
@@ -51,6 +55,11 @@ impl Environment {
     /// The variable's value; an empty one counts as unset, as scripts write `NAME= slipway …`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a variable is true, as Go reads it.
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| ["1", "t", "true"].iter().any(|truth| truth.eq_ignore_ascii_case(value)))
     }
 
     /// All variables, empty ones included.

@@ -2,8 +2,8 @@
 //! shows what becomes of the job.
 //!
 //! Arguments ([`args`]) and the environment ([`environment`]) become [`settings`] once; each command has a file under
-//! [`commands`] and returns an exit status. `build` and `deploy` go through [`project`] (the manifest, expanded), [`roots`] (the
-//! trees that the job reads), [`submit`], [`sync`] and [`follow`].
+//! [`commands`] and returns an exit status. `build`, `deploy`, `destroy` and `test` go through [`project`] (the manifest,
+//! expanded), [`roots`] (the trees that the job reads), [`submit`], [`sync`] and [`follow`]; commands that run here, [`local`].
 
 use std::process::ExitCode;
 
@@ -28,6 +28,7 @@ mod follow;
 mod images;
 mod interrupt;
 mod layout;
+mod local;
 mod logins;
 mod metadata;
 mod output;
@@ -35,6 +36,7 @@ mod project;
 mod roots;
 mod run;
 mod secrets;
+mod sections;
 mod service_variables;
 mod session;
 mod settings;
@@ -46,6 +48,9 @@ mod whole_file;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
+    if matches!(cli.command, Command::RunAgent) {
+        return slipway_runner_agent::agent::main();
+    }
     if let Command::Login(login) = &cli.command {
         // The token and namespace that count are those for the server to log in to.
         cli.global.server = Some(login.url.clone());

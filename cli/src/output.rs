@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
-use slipway_proto::v1::{Event, JobError, event::Kind};
+use slipway_proto::v1::{Event, JobError, JobStatus, event::Kind};
 
 use crate::settings::Show;
 
@@ -36,6 +36,8 @@ pub(crate) struct Screen {
     out: BufWriter<Box<dyn Write + Send>>,
     /// Something else shows how far the sync is.
     without_progress: bool,
+    /// Something comes after the job.
+    without_success: bool,
 }
 
 impl Screen {
@@ -47,7 +49,7 @@ impl Screen {
             Show::Quiet => Box::new(quiet::Quiet),
             Show::Json => Box::new(json::Json),
         };
-        Self { renderer, out: BufWriter::new(Box::new(io::stdout())), without_progress: false }
+        Self { renderer, out: BufWriter::new(Box::new(io::stdout())), without_progress: false, without_success: false }
     }
 
     /// The same, on standard error where something else goes to standard output.
@@ -61,6 +63,12 @@ impl Screen {
     /// The same, without the progress of the sync where something else shows it.
     pub(crate) fn without_progress(mut self, without: bool) -> Self {
         self.without_progress = without;
+        self
+    }
+
+    /// The same, without the end of a job that succeeds, where something comes after it.
+    pub(crate) fn without_success(mut self, without: bool) -> Self {
+        self.without_success = without;
         self
     }
 
@@ -81,6 +89,12 @@ impl Screen {
 
     fn event(&mut self, event: &Event) -> io::Result<()> {
         if self.without_progress && matches!(event.kind, Some(Kind::SyncProgress(_))) {
+            return Ok(());
+        }
+        if let Some(Kind::JobDone(done)) = &event.kind
+            && self.without_success
+            && done.status() == JobStatus::Succeeded
+        {
             return Ok(());
         }
         let mut err = Vec::new();

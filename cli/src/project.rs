@@ -1,13 +1,15 @@
 //! The project in front of us: its manifest, and the variables that the manifest is expanded with.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
+use slipway_manifest::print::PrintedPlan;
 use slipway_manifest::variables::{parse_assignment, write_only_problem};
-use slipway_manifest::{Manifest, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
+use slipway_manifest::{Manifest, Parsed, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
 use slipway_mask::{Masks, TOO_SHORT};
 use slipway_proto::v1::MaskedValue;
 use tempfile::TempDir;
@@ -119,9 +121,28 @@ impl Project {
         values.into_iter().map(|value| MaskedValue { value }).collect()
     }
 
-    /// What is not to be seen in a plan that is printed. A value of `--var` stands on the command line beside it.
-    pub(crate) fn plan_masks(&self) -> Masks {
-        Masks::of(self.service.masked.iter().map(String::as_str).chain(self.variables.secrets_of_dotenv()))
+    /// What is not to be seen of commands.
+    pub(crate) fn masks(&self) -> Masks {
+        let own = self.variables.to_mask();
+        Masks::of(self.service.masked.iter().chain(&own).map(String::as_str))
+    }
+
+    /// The plan as it is printed: of values of `--var`, which stand on the command line beside it, what they were expanded to is
+    /// seen where their names don't look secret.
+    pub(crate) fn masked(&self, plan: PrintedPlan) -> PrintedPlan {
+        let masked = self.service.masked.iter().map(String::as_str);
+        let (of_plan, of_commands) = (Masks::of(masked.chain(self.variables.secret_by_name())), self.masks());
+        plan.masked(|text| of_plan.text(text).into_owned(), |value| of_commands.text(value).into_owned())
+    }
+
+    /// The service's variables, for commands that run here: those that it lets a client know.
+    pub(crate) fn service_variables(&self) -> BTreeMap<String, String> {
+        self.service.known.iter().cloned().rev().collect()
+    }
+
+    /// Whether the value of a variable is that of the process environment, and no `--var`.
+    pub(crate) fn is_from_environment(&self, name: &str) -> bool {
+        self.variables.is_from_environment(name)
     }
 
     /// The plan for a selection, expanded. Warnings are printed.
@@ -129,7 +150,9 @@ impl Project {
         let own = namespace.map(|namespace| (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned()));
         let variables = self.variables.clone().with_environment(own);
         let (plan, warnings) = Plan::new(&self.manifest, selection, &variables).map_err(|error| match error {
-            slipway_manifest::plan::PlanError::Problems(problems) => bad_manifest(&problems).into(),
+            slipway_manifest::plan::PlanError::Problems(problems) => {
+                bad_manifest(&problems, &self.manifest.source).into()
+            }
             error => anyhow::Error::from(Usage::new(error.to_string())),
         })?;
         print_warnings(&warnings);
@@ -137,10 +160,19 @@ impl Project {
         Ok(plan)
     }
 
+    /// The application's name, as a plan has it.
+    pub(crate) fn name(&self, namespace: &str) -> String {
+        let own = (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned());
+        let variables = self.variables.clone().with_environment([own]);
+        let expand = |name: &Text| slipway_manifest::expand::expand(&name.value, &|name| variables.lookup(name)).ok();
+        let name = self.manifest.name.as_ref().and_then(expand).map(|expanded| expanded.text);
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| self.application.clone())
+    }
+
     /// A text of the manifest that no plan has, expanded as a plan does. Warnings are printed.
     pub(crate) fn expand(&self, text: &Text) -> Result<String, BadManifest> {
         let problem = |message: String| Problem::new(&self.manifest.file, text.place, message);
-        let bad = |message: String| BadManifest(problem(message).to_string());
+        let bad = |message: String| BadManifest(problem(message).render(&self.manifest.source));
         let expanded = slipway_manifest::expand::expand(&text.value, &|name| self.variables.lookup(name));
         let expanded = expanded.map_err(|error| bad(error.to_string()))?;
         if let Some(name) = expanded.undefined.iter().find(|name| self.is_write_only(name)) {
@@ -188,20 +220,53 @@ impl Project {
 
 /// Reads and parses the manifest; its warnings are printed.
 pub(crate) fn read(settings: &Settings) -> Result<(Manifest, PathBuf)> {
-    let (path, root) = if let Some(file) = &settings.file {
-        (file.clone(), discover::root_of(file).to_owned())
-    } else {
-        let found = discover::require(Path::new(".")).map_err(|error| {
-            Usage::new(error.to_string()).hint("run it where the okteto.yaml is, or name the file with -f")
-        })?;
-        (tidy(&found.path), PathBuf::new())
-    };
-    let text = fs::read(&path).map_err(|error| Usage::new(format!("read manifest {}: {error}", path.display())))?;
-    let name = path.display().to_string();
-    let text = String::from_utf8(text).map_err(|_| BadManifest(format!("{name}:1:1: the manifest is not UTF-8")))?;
-    let parsed = Manifest::parse(&text, &name).map_err(|problems| bad_manifest(&problems))?;
+    let file = ManifestFile::open(settings)?;
+    let parsed = file.parse().map_err(|problems| bad_manifest(&problems, &file.text))?;
     print_warnings(&parsed.warnings);
-    Ok((parsed.manifest, root))
+    Ok((parsed.manifest, file.root))
+}
+
+/// A manifest that has been read and not parsed.
+#[derive(Debug)]
+pub(crate) struct ManifestFile {
+    /// As messages name it.
+    pub(crate) name: String,
+    /// What its paths are relative to.
+    pub(crate) root: PathBuf,
+    /// What is in it.
+    pub(crate) text: String,
+}
+
+impl ManifestFile {
+    /// The manifest that the settings name, or the one of the working directory.
+    pub(crate) fn open(settings: &Settings) -> Result<Self> {
+        let (path, root) = if let Some(file) = &settings.file {
+            (file.clone(), discover::root_of(file).to_owned())
+        } else {
+            let found = discover::require(Path::new(".")).map_err(|error| {
+                Usage::new(error.to_string()).hint("run it where the okteto.yaml is, or name the file with -f")
+            })?;
+            (tidy(&found.path), PathBuf::new())
+        };
+        let failed = |error| Usage::new(format!("read manifest {}: {error}", path.display()));
+        let mut text = Vec::new();
+        // One byte more than is allowed is enough for the parser to say that it is too much.
+        let most = slipway_manifest::MAX_BYTES as u64 + 1;
+        fs::File::open(&path).and_then(|file| file.take(most).read_to_end(&mut text)).map_err(failed)?;
+        let name = path.display().to_string();
+        let text = String::from_utf8(text).map_err(|error| {
+            let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+            let line = before.lines().count().max(1) + usize::from(before.ends_with('\n'));
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            BadManifest(format!("{name}:{line}:{column}: the manifest is not UTF-8"))
+        })?;
+        Ok(Self { name, root, text })
+    }
+
+    /// The manifest, or everything that is wrong with it.
+    pub(crate) fn parse(&self) -> Result<Parsed, Problems> {
+        Manifest::parse(&self.text, &self.name)
+    }
 }
 
 /// A path without the `.` that say nothing.
@@ -213,8 +278,9 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
     }
 }
 
-fn bad_manifest(problems: &Problems) -> BadManifest {
-    BadManifest(problems.to_string())
+/// All problems, each with its line.
+pub(crate) fn bad_manifest(problems: &Problems, text: &str) -> BadManifest {
+    BadManifest(problems.render(text))
 }
 
 fn print_warnings(warnings: &[Problem]) {

@@ -147,15 +147,22 @@ impl Roots {
     }
 
     /// The root that commands run in.
-    pub(crate) fn add_commands(&mut self, root: &Path, commands: &CommandsPlan) -> Result<String, Usage> {
-        let name = commands.section.as_str();
-        let dir = directory(root, &commands.context, format_args!("the context of `{name}`"))?;
-        let section = match commands.section {
-            slipway_manifest::plan::Section::Destroy => Section::Destroy,
-            slipway_manifest::plan::Section::Deploy | slipway_manifest::plan::Section::Test => Section::Deploy,
+    pub(crate) fn add_commands(
+        &mut self,
+        root: &Path,
+        commands: &CommandsPlan,
+        tests: &[String],
+    ) -> Result<String, Usage> {
+        let (name, section) = match (commands.section, &commands.test) {
+            (slipway_manifest::plan::Section::Destroy, _) => ("destroy".to_owned(), Section::Destroy),
+            (slipway_manifest::plan::Section::Test, Some(test)) => {
+                (format!("test:{test}"), Section::Test(test.clone()))
+            }
+            _ => ("deploy".to_owned(), Section::Deploy),
         };
-        let rules = okteto_rules(&dir, section)?;
-        self.add(name.to_owned(), &dir, &rules)
+        let dir = directory(root, &commands.context, format_args!("the context of {}", commands.label()))?;
+        let rules = okteto_rules(&dir, section, tests)?;
+        self.add(name, &dir, &rules)
     }
 
     /// Any other directory.
@@ -230,9 +237,9 @@ impl Tree {
     }
 }
 
-/// The rules of a section of `.oktetoignore`.
-pub(crate) fn okteto_rules(dir: &Path, section: Section) -> Result<Rules, Usage> {
-    let context = OktetoContext { context_dir: dir, working_dir: Path::new("."), section, tests: &[] };
+/// The rules of a section of `.oktetoignore`; `tests` are the manifest's.
+pub(crate) fn okteto_rules(dir: &Path, section: Section, tests: &[String]) -> Result<Rules, Usage> {
+    let context = OktetoContext { context_dir: dir, working_dir: Path::new("."), section, tests };
     Rules::okteto(&context).map_err(|error| Usage::new(causes(&error)))
 }
 
@@ -276,8 +283,6 @@ pub(crate) fn dockerfile(root: &Path, context: &Path, build: &BuildPlan) -> Resu
 fn warn(warnings: &[Warning]) {
     for warning in warnings {
         match warning {
-            // The sections of tests, which are not read yet, are no mistake.
-            Warning::UnknownSection { name, .. } if name.starts_with("test.") => {}
             Warning::UnknownSection { .. } => output::warn(format_args!("{}: {warning}", warning.place())),
             _ => output::warn(warning),
         }

@@ -1,10 +1,12 @@
-//! `build` and `deploy`: prepare, submit, sync, and show the job until it ends.
+//! A job on the service: prepare, submit, sync, and show it until it ends.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use slipway_manifest::plan::BuildPlan;
+use slipway_manifest::print::Digests;
 use slipway_manifest::{ImageEnv, Plan, ServiceName};
 use slipway_proto::v1::{GetJobRequest, Job, JobState};
 
@@ -41,6 +43,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) metadata_file: Option<&'a Path>,
     /// What is brought here of the images.
     pub(crate) exports: Option<&'a Exports>,
+    /// Something comes after it, and has an end of its own to show.
+    pub(crate) goes_on: bool,
 }
 
 /// Finds and scans everything that a plan reads. Blocks, on a thread of the runtime's that may.
@@ -61,13 +65,28 @@ pub(crate) fn prepare_whole(project: &Project, plan: Plan) -> Result<Prepared> {
     prepare_with(Roots::new(project.scan_cache.clone()).whole(), project, plan)
 }
 
+/// The digest of each build's context, for the printed plan.
+pub(crate) fn context_digests(prepared: &Prepared) -> impl FnMut(&BuildPlan) -> Digests {
+    let mut builds = prepared.builds.iter();
+    move |_| Digests {
+        context: builds
+            .next()
+            .and_then(|roots| prepared.roots.tree(&roots.context))
+            .map(|tree| tree.scan.digest().to_string()),
+        // Nobody but the service can complete it, and its API doesn't give it yet.
+        input: None,
+    }
+}
+
 fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepared> {
     let plan = caches::resolve(plan, &project.root);
     let mut builds = Vec::with_capacity(plan.builds.len());
     for (index, build) in plan.builds.iter().enumerate() {
         builds.push(roots.add_build(&project.root, build, &plan.builds[..index])?);
     }
-    let commands = plan.commands.as_ref().map(|plan| roots.add_commands(&project.root, plan)).transpose()?;
+    let tests: Vec<String> = project.manifest.tests.iter().map(|test| test.name.clone()).collect();
+    let commands = plan.commands.iter().map(|plan| roots.add_commands(&project.root, plan, &tests));
+    let commands = commands.collect::<Result<_, _>>()?;
     let (secrets, masked, logins, agents, caches) = Default::default();
     Ok(Prepared { plan, roots, builds, commands, secrets, masked, logins, agents, caches })
 }
@@ -76,10 +95,21 @@ fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepa
 pub(crate) async fn run(
     settings: &Settings,
     session: &Session,
-    mut prepared: Prepared,
+    prepared: Prepared,
     ending: Ending<'_>,
     interrupt: &Interrupt,
 ) -> Result<ExitStatus> {
+    images(settings, session, prepared, ending, interrupt).await.map(|(status, _)| status)
+}
+
+/// The same, with the variables of the images that it built or found.
+pub(crate) async fn images(
+    settings: &Settings,
+    session: &Session,
+    mut prepared: Prepared,
+    ending: Ending<'_>,
+    interrupt: &Interrupt,
+) -> Result<(ExitStatus, ImageEnv)> {
     let client = &session.client;
     if ending.detach && !prepared.agents.is_empty() {
         let without = "--detach leaves nobody here whose SSH agent builds could use";
@@ -120,6 +150,7 @@ pub(crate) async fn run(
         async { if missing.is_empty() { Ok(()) } else { sync(client, &job, blobs, &memory, settings.bar).await } };
     let to_stdout = ending.exports.is_some_and(Exports::go_to_stdout);
     let screen = Screen::new(settings.show).off_stdout(to_stdout).without_progress(settings.bar);
+    let screen = screen.without_success(ending.goes_on);
     let following = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel);
     let followed = if ending.detach {
         let synced = tokio::select! {
@@ -132,7 +163,7 @@ pub(crate) async fn run(
         } else if !interrupt.is_received() {
             output::note(format_args!("the job goes on without you; `slipway job attach {job}` shows it"));
             output::print(format_args!("{job}\n"))?;
-            return Ok(ExitStatus::Done);
+            return Ok((ExitStatus::Done, ImageEnv::default()));
         }
         following.await?
     } else {
@@ -179,16 +210,17 @@ pub(crate) async fn run(
             () = interrupt.received() => return Err(Interrupted.into()),
         }
     }
+    let env = image_env(&followed, &order)?;
     if status == ExitStatus::Done {
         if let Some(path) = ending.env_file {
-            write_env_file(path, &image_env(&followed, &order)?)?;
+            write_env_file(path, &env)?;
         }
         if let Some(path) = ending.metadata_file {
             let text = metadata::text(&followed.images)?;
             whole_file::write(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
         }
     }
-    Ok(status)
+    Ok((status, env))
 }
 
 /// Submits; again with whole contexts, where a build may use more of them than its Dockerfile tells.
@@ -265,18 +297,17 @@ pub(crate) fn write_env_file(path: &Path, env: &ImageEnv) -> Result<()> {
 /// namespace that the manifest is expanded for.
 pub(crate) async fn prepare_for(
     settings: &Settings,
-    project: Project,
+    project: &Arc<Project>,
     session: Result<Session>,
     plan: impl FnOnce(&Project, &str) -> Result<Plan>,
-) -> Result<(Prepared, Session, Arc<Project>)> {
+) -> Result<(Prepared, Session)> {
     let namespace = match (&session, settings.namespace.as_deref()) {
         (Ok(session), _) => session.namespace.as_str(),
         (Err(_), Some(namespace)) => namespace,
         (Err(_), None) => return Err(session.err().unwrap_or_else(|| anyhow::anyhow!("no namespace"))),
     };
-    let project = Arc::new(project);
-    let plan = plan(&project, namespace)?;
-    let scanned = Arc::clone(&project);
-    let prepared = tokio::task::spawn_blocking(move || prepare(&scanned, plan)).await.context("scan")??;
-    Ok((prepared, session?, project))
+    let plan = plan(project, namespace)?;
+    let project = Arc::clone(project);
+    let prepared = tokio::task::spawn_blocking(move || prepare(&project, plan)).await.context("scan")??;
+    Ok((prepared, session?))
 }

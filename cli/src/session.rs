@@ -1,5 +1,7 @@
 //! A connection together with the namespace to work in.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::client::Client;
@@ -11,6 +13,9 @@ use crate::settings::Settings;
 
 /// The namespace that `slipwayd --dev` starts with: what an admin, who may use all, gets where nothing names one.
 const ADMIN_DEFAULT: &str = "dev";
+
+/// How long a service that is not needed is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a command that works in one namespace needs.
 #[derive(Debug, Clone)]
@@ -28,6 +33,21 @@ impl Session {
         let (session, variables) = Self::with_variables(settings).await?;
         project.add_service(variables);
         Ok(session)
+    }
+
+    /// The same for a command that may only print its plan, which needs no service: then there is no session.
+    pub(crate) async fn for_command(settings: &Settings, project: &mut Project, print: bool) -> Option<Result<Self>> {
+        if !print {
+            return Some(Self::for_project(settings, project).await);
+        }
+        settings.server.as_ref()?;
+        let error = match tokio::time::timeout(PATIENCE, Self::for_project(settings, project)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),
+        };
+        output::note(format_args!("printed without the service's variables: {error}"));
+        None
     }
 
     async fn with_variables(settings: &Settings) -> Result<(Self, ServiceVariables)> {

@@ -20,8 +20,8 @@ pub(crate) struct Prepared {
     pub(crate) roots: Roots,
     /// Of each build of the plan, in its order.
     pub(crate) builds: Vec<BuildRoots>,
-    /// The commands' working directory.
-    pub(crate) commands: Option<String>,
+    /// The working directories of the plan's commands, in its order.
+    pub(crate) commands: Vec<String>,
     /// The values of the builds' secrets.
     pub(crate) secrets: Vec<SecretValue>,
     /// Values that nobody is to see in what people read of the job.
@@ -38,7 +38,7 @@ impl Prepared {
     /// The request that makes a job of this. `registry` is the service's own: it makes its tokens itself.
     pub(crate) fn request(&self, namespace: &str, registry: &str) -> SubmitRequest {
         let builds = self.plan.builds.iter().zip(&self.builds).map(|(plan, roots)| build(plan, roots)).collect();
-        let commands = self.plan.commands.as_ref().map(|plan| commands(plan, self.commands.as_deref()));
+        let commands = self.plan.commands.iter().zip(&self.commands).map(|(plan, root)| commands(plan, root)).collect();
         let kind = match self.plan.kind {
             JobKind::Build => v1::JobKind::Build,
             JobKind::Deploy => v1::JobKind::Deploy,
@@ -114,7 +114,7 @@ fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
     }
 }
 
-fn commands(plan: &CommandsPlan, root: Option<&str>) -> v1::CommandsPlan {
+fn commands(plan: &CommandsPlan, root: &str) -> v1::CommandsPlan {
     let command = |command: &slipway_manifest::plan::Command| v1::Command {
         name: command.name.clone(),
         command: command.command.clone(),
@@ -124,8 +124,10 @@ fn commands(plan: &CommandsPlan, root: Option<&str>) -> v1::CommandsPlan {
         image: plan.image.as_ref().map(|image| image.source().to_owned()),
         commands: plan.commands.iter().map(command).collect(),
         env: plan.env.iter().map(|(key, value)| key_value(key, value)).collect(),
-        root: root.unwrap_or_default().to_owned(),
+        root: root.to_owned(),
         context: plan.context.clone(),
+        test: plan.test.clone(),
+        keep_going: plan.keep_going,
     }
 }
 

@@ -84,7 +84,7 @@ fn files_gives_every_digest_as_sha256sum_does() {
 #[test]
 fn files_long_tells_mode_size_and_digest_in_every_section() {
     let sections = ["build:app", "deploy", "destroy", "test:unit", "test:other"];
-    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\ntest:\n  unit: {}\n  other: {}\n";
+    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\ntest:\n  unit: {commands: [x]}\n  other: {commands: [x]}\n";
     let ignore = "Dockerfile\nokteto.yaml\n[deploy]\nno-deploy\n[test.unit]\nno-test-unit\n[test]\nno-test*\n!no-test-unit\n\
                   [destroy]\nno-destroy\n";
     let files = [("no-build", "b"), ("no-deploy", "d"), ("no-destroy", "des"), ("no-test-unit", "u"), ("no-test", "t")];
@@ -145,7 +145,7 @@ fn files_long_tells_mode_size_and_digest_in_every_section() {
 
 #[test]
 fn what_dominates_is_warned_of_in_every_section() {
-    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\ntest:\n  x: {}\n";
+    let manifest = "name: ex\nbuild:\n  app:\n    context: .\ndeploy:\n- echo\ntest:\n  x: {commands: [x]}\n";
     for big in [".git/objects/pack/x", "web/node_modules/y", "target/debug/z", "core.4321"] {
         let dir = project(manifest, &[("Dockerfile", "FROM scratch\nCOPY . /\n"), ("src/main", "x"), (big, "")]);
         fs::File::options().write(true).open(dir.path().join(big)).unwrap().set_len(12_000_000).unwrap();
@@ -223,8 +223,8 @@ fn files_for_deploy_takes_oktetoignore() {
 
 #[test]
 fn files_of_tests_and_destroy_are_those_of_their_contexts() {
-    let manifest = "deploy:\n  context: d\n  commands: [echo]\ndestroy:\n  context: ${WHERE}\ntest:\n  unit:\n    context: t/$N\n  \
-                    whole:\n    commands: [x]\n  lost:\n    context: $NONE\n";
+    let manifest = "deploy:\n  context: d\n  commands: [echo]\ndestroy:\n  context: ${WHERE}\ntest:\n  unit:\n    context: t/$N\n    commands: [x]\n  \
+                    whole:\n    commands: [x]\n  lost:\n    context: $NONE\n    commands: [x]\n";
     let files = [("d/1", ""), ("e/2", ""), ("t/u/3", ""), ("t/u/4", ""), ("t/u/.oktetoignore", "[test.unit]\n4\n")];
     let dir = project(manifest, &files);
     let list = |what: &str| slipway(dir.path(), &["files", "--var", "WHERE=e", "--var", "N=u", "--for", what]);
@@ -239,7 +239,10 @@ fn files_of_tests_and_destroy_are_those_of_their_contexts() {
             "test:nothing",
             "error: there is no test `nothing` in okteto.yaml\nhint: known here: `unit`, `whole`, `lost`\n",
         ),
-        ("test:lost", "okteto.yaml:12:14: of `$NONE` nothing is left after expansion\n"),
+        (
+            "test:lost",
+            "okteto.yaml:13:14: of `$NONE` nothing is left after expansion\n 13 |     context: $NONE\n    |              ^^^^^\n",
+        ),
     ] {
         let output = list(what);
         assert!(text(&output.stderr).ends_with(wanted), "{what} {}", text(&output.stderr));
@@ -293,7 +296,10 @@ fn what_is_wrong_here_is_status_2() {
     for (args, message) in [
         (&["build", "-n", "x"][..], "the Dockerfile of `app`, `docker/D`, does not exist"),
         (&["build", "-n", "x", "nope"], "there is no service `nope`"),
-        (&["deploy", "--remote=false"], "not supported yet: --remote=false was given"),
+        (&["deploy", "--remote=false", "-n", "x"], "the Dockerfile of `app`, `docker/D`, does not exist"),
+        (&["deploy", "--detach", "-n", "x"], "the commands run on this machine, since nothing asks for a remote run"),
+        (&["destroy", "-n", "x"], "there is no `destroy` section"),
+        (&["test", "unti"], "there is no test `unti` in okteto.yaml"),
         (&["deploy", "--var", "OKTETO_TOKEN=x"], "`OKTETO_TOKEN` is set by the service"),
         (&["deploy", "--var", "x"], "not of the form NAME=value"),
         (&["-f", "gone.yaml", "build"], "read manifest gone.yaml"),

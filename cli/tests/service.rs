@@ -14,18 +14,22 @@ use slipway_proto::v1::{
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
+#[path = "service/environments.rs"]
+mod environments;
 #[path = "service/fake.rs"]
 mod fake;
 #[path = "service/interrupt.rs"]
 mod interrupt;
 #[path = "service/logins.rs"]
 mod logins;
+#[path = "service/sections.rs"]
+mod sections;
 #[path = "service/sync.rs"]
 mod sync;
 
 use fake::{Fake, JOB, Script, TOKEN};
 
-const MANIFEST: &str = "name: ex\nbuild:\n  app:\n    context: .\n    args:\n      A: a$$b\ndeploy:\n- echo\n";
+const MANIFEST: &str = "name: ex\nbuild:\n  app:\n    context: .\n    args:\n      A: a$$b\ndeploy:\n  remote: true\n  commands:\n  - echo\n";
 
 fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -227,7 +231,7 @@ async fn detach_prints_the_id_alone() {
     let told = fake.told();
     assert_eq!((told.checks, told.watches.len()), (1, 0));
     let plan = told.submits[0].plan.as_ref().unwrap();
-    let commands = plan.commands.as_ref().unwrap();
+    let commands = &plan.commands[0];
     assert_eq!((commands.env[0].key.as_str(), commands.env[0].value.as_str()), ("ODD", "a $b `c`\n\"d\" 'e' \\ é"));
     assert_eq!(commands.root, "context:app", "one directory with equal rules is one root");
     assert!(plan.builds[0].only_if_missing);
@@ -351,7 +355,7 @@ async fn no_build_takes_the_images_that_are_there() {
         let told = fake.told();
         let plan = told.submits[0].plan.as_ref().unwrap();
         assert!(plan.builds.is_empty());
-        let env = &plan.commands.as_ref().unwrap().env;
+        let env = &plan.commands[0].env;
         assert!(env.iter().any(|pair| pair.key == "OKTETO_BUILD_APP_SHA" && pair.value == "okteto@sha256:1"));
     }
     fs::write(dir.path().join("okteto.yaml"), MANIFEST.replace("name: ex", "name: gone")).unwrap();

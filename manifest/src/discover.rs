@@ -20,20 +20,31 @@ pub enum DiscoverError {
         /// Where it was looked for.
         dir: PathBuf,
     },
-    /// Only a file of a kind that Okteto accepts and Slipway does not yet.
-    #[error("`{}` is a {kind} file: not supported yet, write an okteto.yaml with a build section instead", path.display())]
-    Unsupported {
+    /// Only a compose file, which Okteto accepts and Slipway does not yet.
+    #[error("`{}` is a compose file: not supported yet, write an okteto.yaml with a build section instead", path.display())]
+    Compose {
         /// The file.
         path: PathBuf,
-        /// Compose or pipeline.
-        kind: &'static str,
     },
 }
 
-const MANIFESTS: [&str; 4] = ["okteto.yml", "okteto.yaml", ".okteto/okteto.yml", ".okteto/okteto.yaml"];
-const PIPELINES: [&str; 4] =
-    ["okteto-pipeline.yml", "okteto-pipeline.yaml", ".okteto/okteto-pipeline.yml", ".okteto/okteto-pipeline.yaml"];
-const COMPOSE: [&str; 5] = ["okteto-stack", "stack", "okteto-compose", "compose", "docker-compose"];
+const MANIFESTS: [&str; 12] = [
+    "okteto.yml",
+    "okteto.yaml",
+    ".okteto/okteto.yml",
+    ".okteto/okteto.yaml",
+    // The older names, for the same format.
+    "okteto-pipeline.yml",
+    "okteto-pipeline.yaml",
+    "okteto-pipelines.yml",
+    "okteto-pipelines.yaml",
+    ".okteto/okteto-pipeline.yml",
+    ".okteto/okteto-pipeline.yaml",
+    ".okteto/okteto-pipelines.yml",
+    ".okteto/okteto-pipelines.yaml",
+];
+/// Names of compose files, by group: a group is looked for in the directory and then in its `.okteto` before the next one is.
+const COMPOSE: [&[&str]; 3] = [&["okteto-stack", "stack"], &["okteto-compose"], &["compose", "docker-compose"]];
 
 /// Looks for a manifest in the order of Okteto: first hit wins.
 pub fn discover(dir: &Path) -> Option<Found> {
@@ -49,20 +60,21 @@ pub fn require(dir: &Path) -> Result<Found, DiscoverError> {
     if let Some(found) = discover(dir) {
         return Ok(found);
     }
-    if let Some(path) = PIPELINES.iter().map(|name| dir.join(name)).find(|path| path.is_file()) {
-        return Err(DiscoverError::Unsupported { path, kind: "pipeline" });
-    }
-    for folder in [dir.to_path_buf(), dir.join(".okteto")] {
-        for name in COMPOSE {
-            for extension in ["yml", "yaml"] {
-                let path = folder.join(format!("{name}.{extension}"));
-                if path.is_file() {
-                    return Err(DiscoverError::Unsupported { path, kind: "compose" });
-                }
-            }
-        }
+    if let Some(path) = compose_files(dir).find(|path| path.is_file()) {
+        return Err(DiscoverError::Compose { path });
     }
     Err(DiscoverError::Missing { dir: dir.to_path_buf() })
+}
+
+/// Where a compose file may be, in Okteto's order.
+fn compose_files(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    COMPOSE.into_iter().flat_map(move |group| {
+        let folders = [dir.to_path_buf(), dir.join(".okteto")].into_iter();
+        folders.flat_map(move |folder| {
+            let names = group.iter().flat_map(|name| [format!("{name}.yml"), format!("{name}.yaml")]);
+            names.map(move |name| folder.join(name)).collect::<Vec<_>>()
+        })
+    })
 }
 
 /// What a manifest's paths are relative to: its folder, or the folder above a `.okteto` folder.
@@ -86,13 +98,29 @@ mod tests {
         assert!(matches!(require(dir.path()), Err(DiscoverError::Missing { .. })));
         fs::create_dir(dir.path().join(".okteto")).unwrap();
         fs::write(dir.path().join(".okteto/compose.yaml"), "").unwrap();
-        assert!(matches!(require(dir.path()), Err(DiscoverError::Unsupported { kind: "compose", .. })));
-        fs::write(dir.path().join("okteto-pipeline.yml"), "").unwrap();
-        assert!(matches!(require(dir.path()), Err(DiscoverError::Unsupported { kind: "pipeline", .. })));
+        assert!(matches!(require(dir.path()), Err(DiscoverError::Compose { .. })));
         for name in MANIFESTS.iter().rev() {
             fs::write(dir.path().join(name), "").unwrap();
             let found = require(dir.path()).unwrap();
             assert_eq!(found, Found { path: dir.path().join(name), root: dir.path().to_path_buf() });
+        }
+    }
+
+    #[test]
+    fn compose_files_come_in_groups() {
+        let names: Vec<String> = compose_files(Path::new("")).map(|path| path.to_string_lossy().into_owned()).collect();
+        insta::assert_snapshot!(names.join(" "), @"okteto-stack.yml okteto-stack.yaml stack.yml stack.yaml .okteto/okteto-stack.yml .okteto/okteto-stack.yaml .okteto/stack.yml .okteto/stack.yaml okteto-compose.yml okteto-compose.yaml .okteto/okteto-compose.yml .okteto/okteto-compose.yaml compose.yml compose.yaml docker-compose.yml docker-compose.yaml .okteto/compose.yml .okteto/compose.yaml .okteto/docker-compose.yml .okteto/docker-compose.yaml");
+    }
+
+    #[test]
+    fn each_compose_file_is_found_before_those_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".okteto")).unwrap();
+        let all: Vec<PathBuf> = compose_files(dir.path()).collect();
+        for file in all.iter().rev() {
+            fs::write(file, "").unwrap();
+            let Err(DiscoverError::Compose { path }) = require(dir.path()) else { panic!("{file:?}") };
+            assert_eq!(&path, file);
         }
     }
 

@@ -52,6 +52,22 @@ impl ImageEnv {
         Ok(())
     }
 
+    /// Adds all images of another one; those of a service that both have are replaced.
+    pub fn extend_all(&mut self, others: &Self) {
+        for image in &others.images {
+            match self.images.iter_mut().find(|known| known.service == image.service) {
+                Some(known) => *known = image.clone(),
+                None => self.images.push(image.clone()),
+            }
+        }
+    }
+
+    /// The service and the reference of every image, in build order.
+    pub fn images(&self) -> impl Iterator<Item = (&ServiceName, &str)> {
+        // The third of `FIELDS`.
+        self.images.iter().filter_map(|image| Some((&image.service, image.variables.get(2)?.1.as_str())))
+    }
+
     /// The value of a variable.
     pub fn lookup(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
@@ -79,11 +95,7 @@ impl ImageEnv {
 
     /// As one JSON object, in the same order.
     pub fn to_json(&self) -> String {
-        let entries: Vec<String> = self
-            .iter()
-            .map(|(name, value)| format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(value)))
-            .collect();
-        format!("{{{}}}", entries.join(","))
+        dotenv::write_json(self.iter())
     }
 }
 

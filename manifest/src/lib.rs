@@ -14,6 +14,7 @@
 //! | [`discover`] | finding the manifest of a directory |
 //! | [`problem`] | findings as `FILE:LINE:COL: message` |
 //! | [`manifest`] | the manifest as written; parsed by [`Manifest::parse`] |
+//! | [`json_schema`] | its shape, for editors |
 //! | [`expand`] | `$variables` by envsubst's rules, and texts that are expanded in two places |
 //! | [`dotenv`] | dotenv files, read and written |
 //! | [`variables`] | layers of variables and their precedence |
@@ -35,7 +36,10 @@ pub mod plan;
 pub mod print;
 pub mod problem;
 mod reference;
+mod shape;
 mod suggest;
+#[cfg(test)]
+mod table;
 pub mod variables;
 mod yaml;
 
@@ -47,4 +51,6 @@ pub use parse::Parsed;
 pub use plan::{Plan, Selection};
 pub use problem::{Place, Problem, Problems};
 pub use reference::InvalidReference;
+pub use shape::json_schema;
 pub use variables::Variables;
+pub use yaml::MAX_BYTES;

@@ -1,22 +1,47 @@
 //! The manifest as it was written: every text that is expanded later knows its place.
 
+mod dependency;
+mod deploy;
+mod external;
+mod not_run;
+mod up;
+
 use crate::{names::ServiceName, options::OptionKey, problem::Place, suggest};
+pub use dependency::ManifestDependency;
+pub use deploy::{
+    Compose, ComposeFile, Divert, DivertDriver, DivertHost, Endpoint, EndpointRule, Endpoints, VirtualService,
+};
+pub use external::{External, ExternalEndpoint};
+pub use not_run::NotRun;
+pub use up::{Dev, GlobalForward};
 
 /// What an `okteto.yaml` says, checked but not expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
     /// The file as the caller named it.
     pub file: String,
+    /// What is in the file, for messages that show its lines.
+    pub source: String,
     /// `name`: the application; without it the caller uses the directory's name.
     pub name: Option<Text>,
     /// `build`, in the order of the file. No duplicates, no cycles, every dependency is here.
     pub build: Vec<Build>,
     /// `deploy`.
     pub deploy: Option<Deploy>,
-    /// `destroy.context`.
-    pub destroy_context: Option<Text>,
+    /// `destroy`.
+    pub destroy: Option<CommandSection>,
     /// `test`, in the order of the file.
     pub tests: Vec<Test>,
+    /// `dependencies`, in the order of the file.
+    pub dependencies: Vec<ManifestDependency>,
+    /// `external`, in the order of the file.
+    pub external: Vec<External>,
+    /// `dev`, in the order of the file.
+    pub dev: Vec<Dev>,
+    /// `forward`.
+    pub forward: Vec<GlobalForward>,
+    /// `icon`.
+    pub icon: Option<Text>,
 }
 
 /// A text as written, before expansion.
@@ -103,6 +128,19 @@ pub struct Dependency {
 /// The `deploy` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deploy {
+    /// What runs, and where.
+    pub run: CommandSection,
+    /// `compose`.
+    pub compose: Option<Compose>,
+    /// `endpoints`.
+    pub endpoints: Option<Endpoints>,
+    /// `divert`.
+    pub divert: Option<Divert>,
+}
+
+/// What `deploy` and `destroy` have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandSection {
     /// Where its key is.
     pub place: Place,
     /// `image`: what the commands run in.
@@ -115,13 +153,47 @@ pub struct Deploy {
     pub commands: Vec<ManifestCommand>,
 }
 
-/// One test, as far as it is read.
+/// One test of the `test` section. Its texts are expanded, but for its commands and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
     /// Its key.
     pub name: String,
+    /// Where its key is.
+    pub place: Place,
+    /// `image`: what the commands run in.
+    pub image: Option<Text>,
     /// `context`: the folder that its commands run in.
     pub context: Option<Text>,
+    /// `commands`; at least one.
+    pub commands: Vec<ManifestCommand>,
+    /// `depends_on`: the tests that run before it. Each is in this manifest, and there are no cycles.
+    pub depends_on: Vec<Text>,
+    /// `caches`: folders that the next run of the test finds again.
+    pub caches: Vec<Text>,
+    /// `artifacts`: what is brought back.
+    pub artifacts: Vec<Artifact>,
+    /// `hosts`: names that the commands find under an address.
+    pub hosts: Vec<TestHost>,
+    /// `skipIfNoFileChanges`.
+    pub skip_if_no_file_changes: bool,
+}
+
+/// One entry of a test's `artifacts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// What is taken, relative to the test's folder.
+    pub path: Text,
+    /// Where it goes, relative to the test's context; without it, where it was.
+    pub destination: Option<Text>,
+}
+
+/// One entry of a test's `hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestHost {
+    /// The name.
+    pub hostname: Text,
+    /// The address.
+    pub ip: Text,
 }
 
 /// One command as written: the shell expands it, not we.

@@ -36,7 +36,7 @@ impl ServiceName {
 
     /// The name that Okteto makes of a manifest's key: trimmed, space and `_` as `-`, in lower case.
     pub fn sanitised(key: &str) -> Result<Self, InvalidServiceName> {
-        Self::new(key.trim().replace([' ', '_'], "-").to_lowercase())
+        Self::new(sanitise_key(key))
     }
 
     /// The name as text.
@@ -48,6 +48,11 @@ impl ServiceName {
     pub fn variable_part(&self) -> String {
         self.0.to_uppercase().replace('-', "_")
     }
+}
+
+/// What Okteto makes of a key that names a service.
+pub(crate) fn sanitise_key(key: &str) -> String {
+    key.trim().replace([' ', '_'], "-").to_lowercase()
 }
 
 impl fmt::Display for ServiceName {

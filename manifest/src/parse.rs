@@ -1,19 +1,24 @@
 //! YAML tree to [`Manifest`]: all problems of a file in one go.
 
 mod build;
+mod commands;
+mod dependencies;
 mod deploy;
+mod external;
 mod fields;
 mod graph;
-mod later;
 mod options;
+mod pairs;
 mod secrets;
+mod test;
 #[cfg(test)]
 mod tests;
+mod up;
 
 use crate::{
     manifest::Manifest,
     problem::{Place, Problem, Problems, Report},
-    yaml,
+    shape, yaml,
 };
 pub(crate) use build::{MAX_BUILDS, is_arg_name};
 use fields::Fields;
@@ -27,9 +32,6 @@ pub struct Parsed {
     pub warnings: Vec<Problem>,
 }
 
-/// Sections that Okteto knows and Slipway does not run yet.
-const LATER: [&str; 7] = ["destroy", "test", "dependencies", "external", "dev", "forward", "icon"];
-
 impl Manifest {
     /// Reads a manifest. `file` is how messages name it.
     ///
@@ -42,7 +44,7 @@ impl Manifest {
     pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
         let mut report = Report::new(file);
         let root = yaml::load(text, &mut report);
-        let mut manifest = Self { file: file.to_owned(), ..Self::default() };
+        let mut manifest = Self { file: file.to_owned(), source: text.to_owned(), ..Self::default() };
         match root {
             Some(root) if !root.is_null() => read(&root, &mut manifest, &mut report),
             // Why it could not be read is in the report already.
@@ -55,18 +57,32 @@ impl Manifest {
 }
 
 fn read(root: &yaml::Node, manifest: &mut Manifest, report: &mut Report) {
-    let Some(mut fields) = Fields::of(root, String::new(), report) else { return };
-    manifest.name = fields.text("name", report);
-    if let Some(entry) = fields.take("build") {
-        manifest.build = build::read(&entry.value, report);
+    // Everything of the wrong kind is reported here; what follows takes what there is, and looks at what it means.
+    shape::check(root, &shape::MANIFEST, report);
+    let Some(fields) = Fields::of(root, &shape::MANIFEST) else { return };
+    let section = |key| root.entries().iter().find(|entry| entry.key == key && !entry.value.is_null());
+    manifest.name = fields.text("name");
+    manifest.icon = fields.text("icon");
+    if let Some(build) = fields.get("build") {
+        manifest.build = build::read(build, report);
     }
-    if let Some(entry) = fields.take("deploy") {
-        manifest.deploy = deploy::read(entry.key_place, &entry.value, report);
+    manifest.deploy = section("deploy").map(|entry| deploy::read(entry, report));
+    manifest.destroy = section("destroy").map(commands::read_destroy);
+    if let Some(test) = fields.get("test") {
+        manifest.tests = test::read(test, report);
     }
-    later::read(root, manifest);
-    for section in LATER {
-        fields.not_yet(section, report);
+    if let Some(dependencies) = fields.get("dependencies") {
+        manifest.dependencies = dependencies::read(dependencies, report);
     }
-    fields.finish(report);
-    graph::check(&manifest.build, report);
+    if let Some(external) = fields.get("external") {
+        manifest.external = external::read(external, report);
+    }
+    if let Some(dev) = fields.get("dev") {
+        manifest.dev = up::devs(dev, report);
+    }
+    if let Some(forward) = fields.get("forward") {
+        manifest.forward = up::forwards(forward, report);
+    }
+    graph::check_builds(&manifest.build, report);
+    graph::check_tests(&manifest.tests, report);
 }

@@ -4,6 +4,8 @@ mod complete;
 mod create;
 mod order;
 mod remote;
+mod sections;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -11,6 +13,6 @@ mod validate;
 
 pub use complete::CompleteError;
 pub use create::{BuildMode, PlanError, Selection};
-pub use remote::{Decision, remote_decision};
-pub use types::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
+pub use remote::{Asked, Decision, remote_decision};
+pub use types::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section, label};
 pub use validate::InvalidPlan;

@@ -1,4 +1,4 @@
-//! `slipway build --print`.
+//! `--print`: the resolved plan as JSON.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,39 @@ use serde::Serialize;
 
 use crate::{
     names::{ServiceName, default_image},
-    plan::{BuildPlan, Plan},
+    plan::{BuildPlan, Command, CommandsPlan, Decision, Plan, Section},
 };
 
-/// The resolved plan as JSON: `{"services":[…]}` in build order.
+/// The resolved plan as JSON: `{"services":[…]}` in build order, and `"commands":[…]` where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PrintedPlan {
     /// One entry an image.
     pub services: Vec<PrintedBuild>,
+    /// One entry a section or test.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<PrintedCommands>,
+}
+
+/// The commands of one section or test of [`PrintedPlan`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PrintedCommands {
+    /// The section.
+    pub section: Section,
+    /// The test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// The image they run in; null: the service's runner image, or this machine.
+    pub image: Option<String>,
+    /// The folder they run in, relative to the manifest's root.
+    pub context: String,
+    /// They run on the service.
+    pub remote: bool,
+    /// Why there.
+    pub reason: String,
+    /// In order.
+    pub commands: Vec<Command>,
+    /// Their variables, but for those of the images and of the service.
+    pub env: BTreeMap<String, String>,
 }
 
 /// One image of [`PrintedPlan`].
@@ -57,19 +82,49 @@ impl PrintedPlan {
     /// The printed form of a plan.
     pub fn new(plan: &Plan, mut digests: impl FnMut(&BuildPlan) -> Digests) -> Self {
         let services = plan.builds.iter().map(|build| PrintedBuild::new(plan, build, digests(build))).collect();
-        Self { services }
+        Self { services, commands: Vec::new() }
     }
 
-    /// The same with all texts that come of expansion changed, such as by masks.
+    /// The same with the plan's commands; of each a decision where they run.
     #[must_use]
-    pub fn masked(mut self, mask: impl Fn(&str) -> String) -> Self {
+    pub fn with_commands(mut self, plan: &Plan, decisions: &[Decision]) -> Self {
+        let commands = plan.commands.iter().zip(decisions);
+        self.commands = commands.map(|(commands, decision)| PrintedCommands::new(commands, decision)).collect();
+        self
+    }
+
+    /// The same with all texts that come of expansion changed, such as by masks; `of_env` changes what commands find in their
+    /// environment.
+    #[must_use]
+    pub fn masked(mut self, mask: impl Fn(&str) -> String, of_env: impl Fn(&str) -> String) -> Self {
         for service in &mut self.services {
             let options = service.options.values_mut().flatten();
             let texts = [&mut service.context, &mut service.dockerfile, &mut service.image].into_iter();
             let texts = texts.chain(&mut service.target).chain(service.args.values_mut()).chain(options);
             texts.for_each(|text| *text = mask(text));
         }
+        for commands in &mut self.commands {
+            let texts = commands.commands.iter_mut().flat_map(|command| [&mut command.name, &mut command.command]);
+            let texts = texts.chain(&mut commands.image).chain([&mut commands.context]);
+            texts.for_each(|text| *text = mask(text));
+            commands.env.values_mut().for_each(|value| *value = of_env(value));
+        }
         self
+    }
+}
+
+impl PrintedCommands {
+    fn new(commands: &CommandsPlan, decision: &Decision) -> Self {
+        Self {
+            section: commands.section,
+            test: commands.test.clone(),
+            image: commands.image.as_ref().map(ToString::to_string).filter(|image| !image.is_empty()),
+            context: commands.context.clone(),
+            remote: decision.remote,
+            reason: decision.reason.clone(),
+            commands: commands.commands.clone(),
+            env: commands.env.iter().cloned().collect(),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is wrong with a file, and where.
 
+mod mark;
+
 use std::fmt;
 
 /// A position in a file: both from 1, columns in characters.
@@ -60,13 +62,14 @@ impl fmt::Display for Place {
 impl Problem {
     /// A finding without a hint.
     pub fn new(file: impl Into<String>, place: Place, message: impl Into<String>) -> Self {
-        Self { file: file.into(), line: place.line, column: place.column, message: message.into(), hint: None }
+        let message = one_line(message.into());
+        Self { file: file.into(), line: place.line, column: place.column, message, hint: None }
     }
 
     /// The same finding with a way to fix it.
     #[must_use]
     pub fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
-        self.hint = hint.map(Into::into);
+        self.hint = hint.map(|hint| one_line(hint.into()));
         self
     }
 
@@ -79,6 +82,37 @@ impl Problem {
     pub fn location(&self) -> String {
         if self.place() == Place::WHOLE { self.file.clone() } else { format!("{}:{}", self.file, self.place()) }
     }
+
+    /// The error with the line of the source that it is about, and the hint.
+    pub fn render(&self, source: &str) -> String {
+        self.with_line(source, "")
+    }
+
+    /// The same for a warning.
+    pub fn render_warning(&self, source: &str) -> String {
+        self.with_line(source, "warning: ")
+    }
+
+    fn with_line(&self, source: &str, what: &str) -> String {
+        let mut text = format!("{}: {what}{}", self.location(), self.message);
+        if let Some(marked) = mark::line(source, self.place()) {
+            text.push('\n');
+            text.push_str(&marked);
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str("\n  hint: ");
+            text.push_str(hint);
+        }
+        text
+    }
+}
+
+/// A key or a value that is quoted may hold anything.
+fn one_line(message: String) -> String {
+    if !message.contains(mark::needs_escape) {
+        return message;
+    }
+    message.chars().map(mark::visible).collect()
 }
 
 impl fmt::Display for Problem {
@@ -91,6 +125,11 @@ impl Problems {
     /// The findings, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
+    }
+
+    /// Each with its line of the source; see [`Problem::render`].
+    pub fn render(&self, source: &str) -> String {
+        self.0.iter().map(|problem| problem.render(source)).collect::<Vec<_>>().join("\n")
     }
 
     /// The findings, in the order of the file.
@@ -147,8 +186,12 @@ impl Report {
     }
 
     pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) {
+        self.warn_with(place, message, None::<String>);
+    }
+
+    pub(crate) fn warn_with(&mut self, place: Place, message: impl Into<String>, hint: Option<impl Into<String>>) {
         if self.warnings.len() < MAX_PROBLEMS {
-            self.warnings.push(Problem::new(&self.file, place, message));
+            self.warnings.push(Problem::new(&self.file, place, message).with_hint(hint));
         }
     }
 

@@ -111,12 +111,18 @@ impl Variables {
 
     /// Values that are not to be seen in what people read: of `--var`, and of `.env` where the name looks secret.
     pub fn to_mask(&self) -> Vec<String> {
-        self.flags.values().cloned().chain(self.secrets_of_dotenv().map(str::to_owned)).collect()
+        self.flags.values().cloned().chain(self.secret_by_name().map(str::to_owned)).collect()
     }
 
-    /// The values of `.env` whose names look secret.
-    pub fn secrets_of_dotenv(&self) -> impl Iterator<Item = &str> {
-        self.dotenv.iter().filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.as_str())
+    /// The values of `--var` and `.env` whose names look secret.
+    pub fn secret_by_name(&self) -> impl Iterator<Item = &str> {
+        let all = self.flags.iter().chain(&self.dotenv);
+        all.filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the value that counts is that of the process environment.
+    pub fn is_from_environment(&self, name: &str) -> bool {
+        !self.flags.contains_key(name) && self.environment.contains_key(name)
     }
 
     /// What goes to the commands: `--var` and `.env`, sorted. The process environment stays where it is, and the service

@@ -3,14 +3,16 @@
 //! `granit-parser` (the event parser beneath `serde-saphyr`) gives the events; deserialising through serde would lose the
 //! places of keys and stop at the first problem, and a manifest's author wants all of them at once.
 
+mod hints;
 mod load;
 mod node;
+mod number;
 
 pub(crate) use load::load;
 pub(crate) use node::{Entry, Kind, Node, Scalar, ScalarKind};
 
 /// The largest file that is read.
-pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+pub const MAX_BYTES: usize = 1024 * 1024;
 /// Collections inside collections, aliases followed.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Nodes of a file with its aliases expanded.

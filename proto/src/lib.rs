@@ -39,6 +39,13 @@ impl std::fmt::Debug for v1::SetVariableRequest {
     }
 }
 
+/// Nor is this one's.
+impl std::fmt::Debug for v1::EnvironmentVariable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvironmentVariable").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// Nor is this one's, unless it is plain.
 impl std::fmt::Debug for v1::Variable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

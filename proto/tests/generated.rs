@@ -7,7 +7,8 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PROTOS: [&str; 9] = ["admin", "build", "context", "event", "image", "job", "plan", "server", "variable"];
+const PROTOS: [&str; 10] =
+    ["admin", "build", "context", "environment", "event", "image", "job", "plan", "server", "variable"];
 
 /// Of others, and without a description for reflection: BuildKit knows it.
 const CONTENT: &str = "containerd/services/content/v1/content.proto";
@@ -32,6 +33,7 @@ fn generate(out: &Path) {
             "slipway.v1.Variable",
             "slipway.v1.MaskedValue",
             "slipway.v1.RegistryLogin",
+            "slipway.v1.EnvironmentVariable",
         ])
         .field_attribute("slipway.v1.JobDone.status", "#[serde(serialize_with = \"crate::json::status\")]");
     for (message, field) in [("StepLog", "text"), ("CommandLog", "text")] {

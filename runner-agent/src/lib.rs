@@ -1,8 +1,8 @@
 //! The frames between a job's process and the runner's first process (the agent), and their limits.
 //!
-//! The agent is the binary of this crate. It is the first process of a gateway container; the job's process drives it
+//! The agent ([`agent`]) is the binary of this crate, too. It is the first process of a gateway container; the job's process drives it
 //! over its stdin ([`ToAgent`]) and hears from it over its stdout ([`FromAgent`]). Commands have pipes of their own, so
-//! nothing that they print can be taken for a frame.
+//! nothing that they print can be taken for a frame. `slipway` is its own agent where commands run on its machine.
 //!
 //! ```text
 //! job's process                                   agent
@@ -37,6 +37,7 @@
 //! ordered against commands: a [`FromAgent::StreamOpen`] may come before the [`FromAgent::Started`] of the command that
 //! connects.
 
+pub mod agent;
 mod decoder;
 mod error;
 pub mod frames;

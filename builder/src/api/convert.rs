@@ -107,13 +107,13 @@ impl TryFrom<api::SubmitRequest> for Submission {
             }
             builds.insert(service(&build.service)?, roots);
         }
-        let commands = match &plan.commands {
-            Some(commands) if narrowed.get(&commands.root).is_some_and(|paths| !paths.is_empty()) => {
+        let mut commands = Vec::new();
+        for api::CommandsPlan { root, .. } in &plan.commands {
+            if narrowed.get(root).is_some_and(|paths| !paths.is_empty()) {
                 return Err(invalid("plan.commands.root", "commands need a complete root"));
             }
-            Some(commands) => Some(find("plan.commands.root".to_owned(), &commands.root)?),
-            None => None,
-        };
+            commands.push(find("plan.commands.root".to_owned(), root)?);
+        }
         let context_roots = plan.builds.iter().map(|build| build.context_root.clone()).collect();
         let plan = plan_from(plan)?;
         check_roots(&plan, &builds)?;
@@ -214,7 +214,7 @@ fn plan_from(plan: api::Plan) -> Result<Plan, InvalidMessage> {
         api::JobKind::Unspecified => return Err(invalid("plan.kind", "unknown")),
     };
     let builds = plan.builds.into_iter().map(build_from).collect::<Result<_, _>>()?;
-    let commands = plan.commands.map(commands_from).transpose()?;
+    let commands = plan.commands.into_iter().map(commands_from).collect::<Result<_, _>>()?;
     Ok(Plan { kind, name: plan.name, builds, commands })
 }
 
@@ -262,11 +262,13 @@ fn commands_from(commands: api::CommandsPlan) -> Result<CommandsPlan, InvalidMes
     let list = commands.commands.into_iter().map(|command| Command { name: command.name, command: command.command });
     Ok(CommandsPlan {
         section,
+        test: commands.test,
         image: commands.image.map(|image| Template::from_source(&image)),
         context: commands.context,
         remote: None,
         commands: list.collect(),
         env: pairs(commands.env),
+        keep_going: commands.keep_going,
     })
 }
 

@@ -6,6 +6,9 @@ use tonic::{Request, Response, Status};
 
 use super::{State, open};
 
+/// Abilities that a client has to know of before it relies on them: `sections`, the jobs `destroy` and `test`.
+const FEATURES: [&str; 1] = ["sections"];
+
 pub(super) struct ServerInfoService(pub(super) State);
 
 #[tonic::async_trait]
@@ -15,7 +18,7 @@ impl ServerService for ServerInfoService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api: "v1".to_owned(),
             min_client: "0.1.0".to_owned(),
-            features: Vec::new(),
+            features: FEATURES.map(str::to_owned).to_vec(),
             registry: self.0.registry.host().to_string(),
             global_namespace: self.0.registry.global_namespace().to_string(),
         }))

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 
 use tonic::Status;
 
+use crate::environments::EnvironmentError;
 use crate::jobs::JobsError;
 use crate::store::BlobError;
 use crate::store::db::DbError;
@@ -53,6 +54,16 @@ pub(super) fn from_variables(error: &VariableError) -> Status {
         VariableError::TooMany | VariableError::AllTooLarge(_) => Status::resource_exhausted(error.to_string()),
         VariableError::Db(error) => from_db(error),
         VariableError::Seal { .. } => internal(error),
+    }
+}
+
+/// What a client is told about an environment that can't be shown or forgotten.
+pub(super) fn from_environments(error: &EnvironmentError) -> Status {
+    match error {
+        EnvironmentError::Unknown { .. } => Status::not_found(error.to_string()),
+        EnvironmentError::Busy { .. } => Status::failed_precondition(error.to_string()),
+        EnvironmentError::Db(error) => from_db(error),
+        EnvironmentError::Sealed { .. } => internal(error),
     }
 }
 

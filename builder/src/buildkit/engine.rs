@@ -74,7 +74,7 @@ pub struct Engine {
     platforms: Vec<String>,
     version: Version,
     /// Which of these it has, as far as it was asked.
-    features: Arc<Mutex<HashMap<Feature, bool>>>,
+    features: Arc<Mutex<HashMap<Feature, Option<bool>>>>,
 }
 
 /// As much as an engine says of its version.
@@ -151,34 +151,37 @@ impl Engine {
         self.version.to_string()
     }
 
-    /// Asks it whether it has these, where that is not known yet.
+    /// Asks it whether it has these, each once: an answer that says nothing is one.
     pub async fn ask(&self, features: impl IntoIterator<Item = Feature>) {
+        let features: Vec<_> = features.into_iter().collect();
         let asking = async {
-            for feature in features {
+            for feature in features.iter().copied() {
                 if self.features().contains_key(&feature) {
                     continue;
                 }
                 let answer = self.control().solve(feature.question()).await.err();
                 let said = answer.as_ref().and_then(|status| feature.answer(status.message()));
-                if let Some(known) = said {
-                    self.features().insert(feature, known);
-                } else {
+                if said.is_none() {
                     let address = &self.address;
                     tracing::info!(engine = %address, ?answer, "engine {address} does not say whether it knows {feature}");
                 }
+                self.features().insert(feature, said);
             }
         };
         if tokio::time::timeout(PROBE_TIMEOUT, asking).await.is_err() {
             tracing::info!(engine = %self.address, "engine {} does not say what it knows", self.address);
+            for feature in features {
+                self.features().entry(feature).or_default();
+            }
         }
     }
 
     /// Whether it said that it does not have this. What it was not asked, or did not say, is not held against it.
     pub fn lacks(&self, feature: Feature) -> bool {
-        self.features().get(&feature) == Some(&false)
+        self.features().get(&feature) == Some(&Some(false))
     }
 
-    fn features(&self) -> MutexGuard<'_, HashMap<Feature, bool>> {
+    fn features(&self) -> MutexGuard<'_, HashMap<Feature, Option<bool>>> {
         self.features.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

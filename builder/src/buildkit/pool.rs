@@ -167,10 +167,11 @@ impl Pool {
     /// next one; none while all that could take it are full or take no more. Fails if none can be reached. Where none has all
     /// that is needed, it is the one that comes closest.
     pub async fn lease(&self, repository: &str, needs: &Needs) -> Result<Option<Lease>, Error> {
-        let (mut failure, mut full, mut others) = (None, None::<Fit>, Vec::new());
+        let (mut failure, mut full, mut others) = (None, None::<Fit>, Vec::<(Fit, &Member, Engine)>::new());
         for member in self.in_order(repository) {
-            // One that may not answer is not waited for while another one will have room soon.
-            if full.is_some() && self.is_doubtful(member) {
+            // One that may not answer is not waited for while another one has room, or will have it soon.
+            let usable = full.is_some() || others.iter().any(|(fit, ..)| *fit > Fit::Lacking);
+            if usable && self.is_doubtful(member) {
                 continue;
             }
             match member.connect().await {
@@ -188,8 +189,9 @@ impl Pool {
         }
         others.sort_by_key(|(fit, ..)| Reverse(*fit));
         for (fit, member, engine) in others {
-            // A better one will have room soon; or, where this one can't do it at all, may be back soon.
-            if full.is_some_and(|full| full > fit) || failure.is_some() && fit < Fit::Slower {
+            // One that can do it will have room soon, or may be back soon. That one would only be faster is no reason to wait.
+            let better = fit < Fit::Slower && full.is_some_and(|full| full > fit);
+            if better || fit == Fit::Lacking && failure.is_some() {
                 break;
             }
             match self.free_slot(member)? {
@@ -470,10 +472,12 @@ mod tests {
             assert_eq!(leased(key, needs).await, Some(address("b")));
         }
         assert_eq!((without.asked(), with.asked()), (1, 1), "each is asked once");
-        // Where that is full, it is waited for.
+        // Where that is full, it is waited for, but not for speed alone.
         let full = pool.lease("x", &needed).await.unwrap();
-        assert!(leased(0, &needed).await.is_none() && leased(0, &welcome).await.is_none());
-        assert_eq!(leased(0, &plain).await, Some(address("a")));
+        assert_eq!(leased(0, &needed).await, None);
+        for needs in [&welcome, &plain] {
+            assert_eq!(leased(0, needs).await, Some(address("a")));
+        }
         drop(full);
     }
 
@@ -491,6 +495,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_may_be_lost_is_left_alone_where_another_one_can_do_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _fake = Fake::start(&dir.path().join("a"), 13, &[]);
+        // It takes connections, and that is all.
+        let _hole = std::os::unix::net::UnixListener::bind(dir.path().join("b")).unwrap();
+        let pool = pool(dir.path(), &["a", "b"], 1);
+        pool.leave_word(&pool.members[1], "down", Some("it does not answer"));
+        let welcome = Needs { welcome: s3(), ..Needs::default() };
+        let _full = pool.lease("x", &welcome).await.unwrap().unwrap();
+        let again = tokio::time::timeout(Duration::from_secs(5), pool.lease("x", &welcome)).await;
+        assert!(again.expect("it would have been asked").unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn without_an_engine_that_has_it_all_the_one_that_comes_closest_builds() {
         let dir = tempfile::tempdir().unwrap();
         let _fake = Fake::start(&dir.path().join("a"), 13, &[]);
@@ -505,6 +523,9 @@ mod tests {
         let lease = with_lost.lease("x", &welcome).await.unwrap().unwrap();
         assert!(lease.lacks(Feature::Cache("s3")));
         drop(lease);
+        // What an engine says of platforms is not all that it can do.
+        let foreign = Needs { platforms: vec!["linux/riscv64".to_owned()], ..Needs::default() };
+        drop(with_lost.lease("x", &foreign).await.unwrap().unwrap());
         // Of two, the one that lacks only speed.
         let _fake = Fake::start(&dir.path().join("b"), 13, &["s3"]);
         let pool = pool(dir.path(), &["a", "b"], 1);

@@ -26,6 +26,8 @@ use crate::names::JobId;
 const SOCKET: &str = "agents.sock";
 /// Connections that are asked for and not served yet.
 const QUEUE: usize = 64;
+/// The same, of one job: each holds a descriptor of the service's.
+const MAX_WAITING: usize = 64;
 /// How long a caller is waited for: to come (back) with its agents, and to serve a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a service is looked for that is away.
@@ -107,7 +109,11 @@ impl Agents {
     async fn take(&self, stream: UnixStream) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
         let wanted: Wanted = read_line(&mut stream).await?;
-        let found = self.attached(wanted.job, &wanted.id).await;
+        let mut found = self.attached(wanted.job, &wanted.id).await;
+        if wanted.connect && self.state().waiting.values().filter(|(job, _)| *job == wanted.job).count() >= MAX_WAITING
+        {
+            found = Err(format!("{MAX_WAITING} connections to the caller's SSH agents are waiting already"));
+        }
         let given = Given { error: found.as_ref().err().cloned() };
         // It sends nothing before the answer, so nothing is in the buffer.
         let mut stream = stream.into_inner();
@@ -294,6 +300,24 @@ mod tests {
         assert_eq!((heard.as_str(), answer.as_str()), ("sign this", "signed"));
         let again = service.jobs.take_agent(&owner, &job.to_string(), connection).await;
         assert!(again.is_err(), "once");
+        passing.abort();
+    }
+
+    #[tokio::test]
+    async fn connections_that_nobody_serves_are_few() {
+        let (service, job, owner, passing) = service().await;
+        let data_dir = service.jobs.inner.data_dir.clone();
+        let _asked = service.jobs.attach_agents(&owner, &job.to_string(), vec!["default".to_owned()]).await.unwrap();
+        for _ in 0..MAX_WAITING {
+            // A step that goes away at once leaves it waiting.
+            drop(dial(&data_dir, job, "default", true).await.unwrap());
+        }
+        while service.jobs.inner.agents.state().waiting.len() < MAX_WAITING {
+            tokio::task::yield_now().await;
+        }
+        let error = dial(&data_dir, job, "default", true).await.unwrap_err();
+        assert!(error.to_string().contains("are waiting already"), "{error}");
+        dial(&data_dir, job, "default", false).await.unwrap();
         passing.abort();
     }
 

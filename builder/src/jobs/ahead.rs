@@ -323,7 +323,8 @@ mod tests {
             let image = format!("{}/dev/demo-app@{}", self.server.host, ImageDigest::of(found.as_bytes()));
             let skipped = Skipped { image: image.parse().unwrap(), reason: "same".to_owned() };
             let build = plain_build("app");
-            let plan = Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None };
+            let plan =
+                Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: Vec::new() };
             let row = JobRow {
                 id: JobId::new(),
                 namespace: "dev".parse().unwrap(),
@@ -347,7 +348,7 @@ mod tests {
                 plan,
                 builds: BTreeMap::from([(service.clone(), roots)]),
                 skipped: BTreeMap::from([(service, skipped)]),
-                commands: None,
+                commands: Vec::new(),
             };
             self.jobs.dir(row.id).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
             let (row, _) = self.jobs.inner.db.insert_job(&row, "request").await.unwrap();

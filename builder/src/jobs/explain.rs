@@ -92,8 +92,8 @@ impl Jobs {
         if ahead.explained.len() != plan.builds.len() {
             return Err(JobsError::Busy("registries or engines can't be asked now"));
         }
-        let variables = self.resolved(caller, &namespace, plan.commands.is_some(), submission.variables).await?;
-        let hidden = Hidden { secrets: &secrets, logins: &logins, variables: &variables, token: None };
+        let variables = self.resolved(caller, &namespace, !plan.commands.is_empty(), submission.variables).await?;
+        let hidden = Hidden { secrets: &secrets, logins: &logins, variables: &variables, token: None, keeping: None };
         let masks = hidden.masks(plan, &namespace, &caller.user);
         let explained = ahead.explained.into_iter().map(|explanation| explanation.masked(&masks));
         Ok(Explained::Builds(explained.collect()))

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::state::{JobState, changes_environment};
+use super::spec::JobDir;
+use super::state::{JobKind, JobState, changes_environment};
 use super::{Jobs, JobsError, io, process};
 use crate::auth;
 use crate::names::JobId;
@@ -108,7 +109,13 @@ impl Jobs {
         if !self.inner.db.move_job(row.id, JobState::Queued, JobState::Running).await? {
             return Ok(false);
         }
-        match process::start(&dir, &self.inner.data_dir, &self.inner.process_args, lock) {
+        // From now on nobody else changes the environment.
+        let given = self.give_environment(row, &dir).await;
+        let starting = given.and_then(|()| {
+            let started = process::start(&dir, &self.inner.data_dir, &self.inner.process_args, lock);
+            started.map_err(io("start the job's process"))
+        });
+        match starting {
             Ok(child) => {
                 let row = JobRow { state: JobState::Running, attempt: row.attempt + 1, ..row.clone() };
                 self.supervise(row, Some(child));
@@ -128,6 +135,16 @@ impl Jobs {
                 Ok(false)
             }
         }
+    }
+
+    /// Gives a job what its environment keeps.
+    async fn give_environment(&self, row: &JobRow, dir: &JobDir) -> Result<(), JobsError> {
+        if row.kind == JobKind::Build {
+            return Ok(());
+        }
+        let known = self.inner.db.environment(&row.namespace, &row.environment).await?;
+        let sealed = known.and_then(|environment| environment.sealed);
+        dir.give_environment(sealed.as_deref()).map_err(io("give the job what its environment keeps"))
     }
 
     /// Ends jobs whose clients went away before everything was sent.

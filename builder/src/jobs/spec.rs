@@ -23,6 +23,8 @@ const PLAN: &str = "plan.sealed";
 const TOKEN: &str = "token.json";
 const SECRETS: &str = "secrets.sealed";
 const LOGINS: &str = "logins.sealed";
+const ENVIRONMENT: &str = "environment.sealed";
+const LEFT: &str = "left.sealed";
 const VARIABLES: &str = "variables.sealed";
 
 /// The trees of one build.
@@ -76,8 +78,9 @@ pub struct JobSpec {
     /// Builds that were found to be unnecessary when the job was submitted: their trees need not be there.
     #[serde(default)]
     pub skipped: BTreeMap<ServiceName, Skipped>,
-    /// The working directory of the commands.
-    pub commands: Option<Digest>,
+    /// The working directories of the plan's commands, in its order.
+    #[serde(deserialize_with = "slipway_manifest::plan::stored::list")]
+    pub commands: Vec<Digest>,
 }
 
 impl JobSpec {
@@ -86,21 +89,22 @@ impl JobSpec {
         let Plan { kind, builds, commands, .. } = &self.plan;
         // An environment is written down by those who follow a job that runs.
         *kind == JobKind::Build
-            && commands.is_none()
+            && commands.is_empty()
             && builds.iter().all(|build| self.skipped.contains_key(&build.service))
     }
 
     /// The same without what the plan builds and runs.
     fn outline(&self) -> Self {
         let Plan { kind, name, .. } = &self.plan;
-        let plan = Plan { kind: *kind, name: name.clone(), builds: Vec::new(), commands: None };
+        let plan = Plan { kind: *kind, name: name.clone(), builds: Vec::new(), commands: Vec::new() };
         Self { plan, ..self.clone() }
     }
 
     /// Every tree that the job reads, once.
     pub fn roots(&self) -> Vec<Digest> {
         let needed = self.builds.iter().filter(|(service, _)| !self.skipped.contains_key(*service));
-        let mut roots: Vec<_> = needed.flat_map(|(_, roots)| roots.all()).chain(self.commands).collect();
+        let mut roots: Vec<_> =
+            needed.flat_map(|(_, roots)| roots.all()).chain(self.commands.iter().copied()).collect();
         roots.sort_unstable();
         roots.dedup();
         roots
@@ -211,6 +215,34 @@ impl JobDir {
         self.sealed(LOGINS)
     }
 
+    /// Gives the job what its environment keeps, as it was sealed.
+    pub fn give_environment(&self, sealed: Option<&[u8]>) -> io::Result<()> {
+        let path = self.0.join(ENVIRONMENT);
+        match sealed {
+            Some(sealed) => write_private(&path, sealed),
+            // Of an attempt before.
+            None => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Reads what the job's environment keeps, as it was sealed.
+    pub fn environment(&self) -> io::Result<Option<Vec<u8>>> {
+        self.sealed(ENVIRONMENT)
+    }
+
+    /// Writes what the job leaves to its environment, sealed.
+    pub fn leave(&self, sealed: &[u8]) -> io::Result<()> {
+        write_private(&self.0.join(LEFT), sealed)
+    }
+
+    /// Reads what the job leaves to its environment, as it was sealed.
+    pub fn left(&self) -> io::Result<Option<Vec<u8>>> {
+        self.sealed(LEFT)
+    }
+
     fn sealed(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.0.join(name)) {
             Ok(sealed) => Ok(Some(sealed)),
@@ -221,7 +253,7 @@ impl JobDir {
 
     /// Forgets what only a job that runs may know.
     pub fn forget_spec(&self) {
-        for name in [SPEC, PLAN, TOKEN, SECRETS, LOGINS, VARIABLES] {
+        for name in [SPEC, PLAN, TOKEN, SECRETS, LOGINS, VARIABLES, ENVIRONMENT, LEFT] {
             if let Err(error) = fs::remove_file(self.0.join(name))
                 && error.kind() != io::ErrorKind::NotFound
             {

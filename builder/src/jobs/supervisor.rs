@@ -1,7 +1,6 @@
 //! Follows a running job to its end: its events move its row. The job's process may have been started by us or by a service
 //! before us; either way the lock tells whether it lives.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use slipway_proto::v1::event::Kind;
@@ -14,6 +13,7 @@ use super::process::JobLock;
 use super::state::{JobKind, JobState};
 use super::{BATCH, Jobs, JobsError, io};
 use crate::runner::ABANDONED;
+use crate::store::db::environments::{EnvironmentRow, EnvironmentState};
 use crate::store::db::jobs::{JobFailure, JobRow};
 
 /// How often a process may die before its first command until we give up.
@@ -26,7 +26,6 @@ const ALIVE: Duration = Duration::from_millis(250);
 /// What a job's events have told so far.
 #[derive(Debug, Default)]
 struct Seen {
-    images: BTreeMap<String, String>,
     /// The last command that started.
     command: Option<String>,
     done: Option<JobDone>,
@@ -94,17 +93,42 @@ impl Jobs {
             JobStatus::Cancelled => JobState::Cancelled,
             JobStatus::Failed | JobStatus::Unspecified => JobState::Failed,
         };
-        if state == JobState::Succeeded && row.kind == JobKind::Deploy {
-            self.inner.db.set_environment(&row.namespace, &row.environment, row.id, &seen.images).await?;
-        }
+        self.settle_environment(row, state, seen.command.is_some()).await?;
         let failure = done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
         // First: after a crash in between, the log says again how it ended, and nothing more of the specification is asked for.
         self.dir(row.id).forget_spec();
         self.finish(row.id, state, failure.as_ref()).await
     }
 
+    /// Notes what the job made of its environment. One that ended before its first command made nothing of it: what was
+    /// deployed before is there. Said again after a crash it is the same, also without the job's files.
+    async fn settle_environment(&self, row: &JobRow, ended: JobState, commands: bool) -> Result<(), JobsError> {
+        let state = match (row.kind, ended) {
+            (JobKind::Build | JobKind::Test, _) => return Ok(()),
+            (JobKind::Deploy, JobState::Succeeded) => EnvironmentState::Deployed,
+            (JobKind::Destroy, JobState::Succeeded) => EnvironmentState::Destroyed,
+            _ if commands => EnvironmentState::Failed,
+            _ => return Ok(()),
+        };
+        let db = &self.inner.db;
+        // There was nothing to destroy that we know of.
+        if row.kind == JobKind::Destroy && db.environment(&row.namespace, &row.environment).await?.is_none() {
+            return Ok(());
+        }
+        let left = self.dir(row.id).left().map_err(io("read what the job left"))?;
+        db.set_environment(&EnvironmentRow::of(row, state, left)).await?;
+        // The job's own copy is gone soon: by then this one has to outlive a power cut.
+        if !db.checkpoint().await? {
+            tracing::debug!(job.id = %row.id, "somebody was in the way of a checkpoint");
+        }
+        Ok(())
+    }
+
     /// The job's process is gone without a word.
     async fn died(&self, row: &JobRow, seen: Seen, lock: JobLock) -> Result<(), JobsError> {
+        if seen.command.is_some() {
+            self.settle_environment(row, JobState::Failed, true).await?;
+        }
         if super::process::is_cancelled(&self.dir(row.id)) {
             return self.end(row, JobState::Cancelled, None, lock).await;
         }
@@ -134,11 +158,108 @@ impl Jobs {
 impl Seen {
     fn note(&mut self, kind: Kind) {
         match kind {
-            Kind::BuildDone(built) => drop(self.images.insert(built.service, built.image)),
-            Kind::BuildSkipped(skipped) => drop(self.images.insert(skipped.service, skipped.image)),
             Kind::CommandStarted(command) => self.command = Some(command.name),
             Kind::JobDone(done) => self.done = Some(done),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipway_context::Digest;
+
+    use super::*;
+    use crate::jobs::cleaning::tests::Service;
+    use crate::store::db::environments::Forgotten;
+
+    /// A job that runs, and what it has left so far.
+    async fn running(service: &Service, kind: JobKind, left: Option<&[u8]>) -> JobRow {
+        let job = service.job(Digest::of(b"tree"), JobState::Running).await;
+        let row = service.jobs.inner.db.job(job).await.unwrap().unwrap();
+        if let Some(left) = left {
+            service.jobs.dir(job).leave(left).unwrap();
+        }
+        JobRow { kind, ..row }
+    }
+
+    async fn environment(service: &Service, row: &JobRow) -> Option<(EnvironmentState, Option<Vec<u8>>)> {
+        let found = service.jobs.inner.db.environment(&row.namespace, &row.environment).await.unwrap();
+        found.map(|row| (row.state, row.sealed))
+    }
+
+    #[tokio::test]
+    async fn what_a_deploy_left_is_noted_once_however_often_it_is_told() {
+        let service = Service::start().await;
+        let row = running(&service, JobKind::Deploy, Some(b"one")).await;
+        let expected = Some((EnvironmentState::Deployed, Some(b"one".to_vec())));
+        service.jobs.settle_environment(&row, JobState::Succeeded, true).await.unwrap();
+        assert_eq!(environment(&service, &row).await, expected);
+        // A crash between the job's files and its row.
+        service.jobs.dir(row.id).forget_spec();
+        assert_eq!(service.jobs.dir(row.id).left().unwrap(), None);
+        service.jobs.settle_environment(&row, JobState::Succeeded, true).await.unwrap();
+        assert_eq!(environment(&service, &row).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_job_without_a_command_changes_nothing_and_a_failed_one_is_told() {
+        let service = Service::start().await;
+        let first = running(&service, JobKind::Deploy, Some(b"one")).await;
+        for (row, commands) in [(&first, false), (&JobRow { kind: JobKind::Test, ..first.clone() }, true)] {
+            service.jobs.settle_environment(row, JobState::Failed, commands).await.unwrap();
+            assert_eq!(environment(&service, row).await, None);
+        }
+        service.jobs.settle_environment(&first, JobState::Succeeded, false).await.unwrap();
+        let second = running(&service, JobKind::Deploy, Some(b"two")).await;
+        service.jobs.settle_environment(&second, JobState::Cancelled, false).await.unwrap();
+        assert_eq!(environment(&service, &second).await.unwrap(), (EnvironmentState::Deployed, Some(b"one".to_vec())));
+        service.jobs.settle_environment(&second, JobState::Cancelled, true).await.unwrap();
+        assert_eq!(environment(&service, &second).await.unwrap(), (EnvironmentState::Failed, Some(b"two".to_vec())));
+    }
+
+    #[tokio::test]
+    async fn a_destroy_ends_what_was_kept_and_a_failed_one_keeps_it() {
+        let service = Service::start().await;
+        let destroy = running(&service, JobKind::Destroy, None).await;
+        service.jobs.settle_environment(&destroy, JobState::Succeeded, true).await.unwrap();
+        assert_eq!(environment(&service, &destroy).await, None, "nothing was deployed");
+        let deploy = running(&service, JobKind::Deploy, Some(b"one")).await;
+        service.jobs.settle_environment(&deploy, JobState::Succeeded, true).await.unwrap();
+        service.jobs.settle_environment(&destroy, JobState::Failed, true).await.unwrap();
+        assert_eq!(environment(&service, &deploy).await.unwrap(), (EnvironmentState::Failed, Some(b"one".to_vec())));
+        service.jobs.settle_environment(&destroy, JobState::Succeeded, true).await.unwrap();
+        assert_eq!(environment(&service, &deploy).await.unwrap(), (EnvironmentState::Destroyed, None));
+
+        let db = &service.jobs.inner.db;
+        let forget = || db.forget_environment(&deploy.namespace, &deploy.environment);
+        assert_eq!(forget().await.unwrap(), Forgotten::Busy, "its jobs run");
+        for job in [&deploy, &destroy] {
+            db.finish_job(job.id, JobState::Succeeded, None).await.unwrap();
+        }
+        assert_eq!(forget().await.unwrap(), Forgotten::Yes);
+        assert_eq!(forget().await.unwrap(), Forgotten::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_died_in_a_command_leaves_what_it_had_left() {
+        let service = Service::start().await;
+        let row = running(&service, JobKind::Deploy, Some(b"one")).await;
+        let lock = JobLock::try_take(&service.jobs.dir(row.id)).unwrap().unwrap();
+        let seen = Seen { command: Some("make".to_owned()), done: None };
+        // It is noted before the runner's end is waited for.
+        let noted = async {
+            loop {
+                match environment(&service, &row).await {
+                    Some(found) => break found,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let found = tokio::select! {
+            died = service.jobs.died(&row, seen, lock) => panic!("it did not wait: {died:?}"),
+            found = noted => found,
+        };
+        assert_eq!(found, (EnvironmentState::Failed, Some(b"one".to_vec())));
     }
 }

@@ -76,8 +76,8 @@ pub struct Submission {
     pub builds: BTreeMap<ServiceName, BuildRoots>,
     /// The client's name for the context of each build of the plan, in its order.
     pub context_roots: Vec<String>,
-    /// The working directory of the commands.
-    pub commands: Option<Digest>,
+    /// The working directories of the plan's commands, in its order.
+    pub commands: Vec<Digest>,
     /// The values of the builds' secrets.
     pub secrets: Secrets,
     /// The caller's logins for registries.
@@ -272,7 +272,7 @@ impl Jobs {
         let (mut ahead, mut secrets) = (Ahead::default(), secrets);
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
             secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
-            variables = self.resolved(caller, &namespace, plan.commands.is_some(), variables).await?;
+            variables = self.resolved(caller, &namespace, !plan.commands.is_empty(), variables).await?;
             let asked = Asked {
                 plan: &plan,
                 builds: &builds,

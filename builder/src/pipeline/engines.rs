@@ -10,7 +10,9 @@ use slipway_proto::v1::event::Kind;
 use super::Pipeline;
 use super::caches;
 use super::failure::Failure;
+use super::image::{Built, Turn};
 use super::input::Before;
+use super::locks::Alone;
 use super::stages::Made;
 use crate::buildkit::pool::{Lease, Needs};
 use crate::buildkit::{Address, Engine, Error, Feature, Pool};
@@ -39,12 +41,26 @@ impl Pipeline {
         let targets = self.targets(build, before)?;
         let repository = targets.first().map(|name| name.repository().to_string()).unwrap_or_default();
         let needs = self.needs_of(build);
-        let lease = || self.engines.pool.lease(&repository, &needs);
-        let engine: Lease = self.with_room(&format!("`{}`", build.service), lease).await?;
-        self.begun_on(&engine);
-        let result = Box::pin(self.build(&engine, &needs, build, before, targets)).await;
-        self.avoid_if_lost(&engine, result.as_ref().err()).await;
-        result
+        let mut turn = Turn::First;
+        loop {
+            let lease = || self.engines.pool.lease(&repository, &needs);
+            let engine: Lease = self.with_room(&format!("`{}`", build.service), lease).await?;
+            self.begun_on(&engine);
+            let result = Box::pin(self.build(&engine, &needs, build, before, targets.clone(), turn)).await;
+            self.avoid_if_lost(&engine, result.as_ref().err()).await;
+            match result? {
+                Built::Image(made) => return Ok(made),
+                Built::Elsewhere(input) => {
+                    // Whoever waits takes no room of those who build.
+                    drop(engine);
+                    let waits =
+                        format!("`{}` is being built from the same inputs already: waiting for that", build.service);
+                    self.events.warn(waits);
+                    drop(self.unless_cancelled(Alone::take(&self.locks, &input)).await??);
+                    turn = Turn::Waited;
+                }
+            }
+        }
     }
 
     /// What not every engine has. Nothing for most builds, so that no engine is asked for it.
@@ -92,7 +108,9 @@ impl Pipeline {
                 return Ok(given);
             }
             if !std::mem::replace(&mut told, true) {
-                self.events.warn(format!("{who} waits for an engine: those that could take it are full"));
+                self.events.warn(format!(
+                    "{who} waits for an engine: those that could take it are full, or take no more builds"
+                ));
             }
             self.unless_cancelled(tokio::time::sleep(AGAIN)).await?;
         }

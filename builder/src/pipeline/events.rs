@@ -1,6 +1,5 @@
 //! The job's events, written by its process.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use slipway_context::Digest;
 use slipway_mask::Masks;
+use slipway_proto::v1::Warning;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{JobDone, Warning};
 use tokio_util::sync::CancellationToken;
 
 use crate::jobs::event_log::EventLogWriter;
@@ -65,7 +64,7 @@ impl Events {
     /// The same for who must not go on without it.
     pub fn try_emit(&self, kind: Kind) -> std::io::Result<()> {
         let Some(kind) = self.bounded(kind) else { return Ok(()) };
-        let kind = self.masked(kind);
+        let kind = slipway_commands::masked(kind, &self.masks);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let Err(error) = log.append(kind) else { return Ok(()) };
         tracing::error!(%error, "can't write an event");
@@ -73,35 +72,6 @@ impl Events {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.cancel.cancel();
         Err(told)
-    }
-
-    /// What is for people goes through here. Output has been masked by its streams (`Pieces`), which know what came before;
-    /// references, digests, names and paths are true.
-    fn masked(&self, mut kind: Kind) -> Kind {
-        if self.masks.is_empty() {
-            return kind;
-        }
-        let mask = |text: &mut String| {
-            if let Cow::Owned(masked) = self.masks.text(text) {
-                *text = masked;
-            }
-        };
-        match &mut kind {
-            Kind::StepStarted(step) => mask(&mut step.name),
-            Kind::StepDone(step) => {
-                mask(&mut step.name);
-                step.error.as_mut().map(mask);
-            }
-            Kind::CommandStarted(command) => mask(&mut command.name),
-            Kind::BuildSkipped(skipped) => mask(&mut skipped.reason),
-            Kind::Warning(warning) => mask(&mut warning.message),
-            Kind::JobDone(JobDone { error: Some(error), .. }) => {
-                mask(&mut error.message);
-                error.hint.as_mut().map(mask);
-            }
-            _ => {}
-        }
-        kind
     }
 
     /// Leaves output out beyond the limit, and says so once.
@@ -150,7 +120,7 @@ impl Events {
 mod tests {
     use super::*;
     use crate::jobs::event_log::EventLogReader;
-    use slipway_proto::v1::{BuildDone, CommandLog, CommandStarted, JobError, StepDone, StepStarted};
+    use slipway_proto::v1::{BuildDone, CommandLog, CommandStarted, JobDone, JobError, StepDone, StepStarted};
 
     #[test]
     fn output_is_bounded_and_the_rest_is_named() {

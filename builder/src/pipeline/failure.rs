@@ -1,5 +1,6 @@
 //! Why a job did not succeed: the one table of failures, their codes and hints.
 
+use slipway_commands::Failed;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::{BuildPlan, CompleteError};
 
@@ -149,24 +150,18 @@ pub enum Failure {
     #[error("{0}")]
     Runner(Box<RunnerError>),
     /// A command failed.
-    #[error("{section} command {} failed with exit code {exit_code}: {name}{}", index + 1, last_lines(tail))]
+    #[error("{}", failed.message(label))]
     Command {
-        /// deploy, destroy or test.
-        section: &'static str,
-        /// From 0.
-        index: u32,
-        /// The command.
-        name: String,
-        /// Its exit code.
-        exit_code: i32,
-        /// The end of its output.
-        tail: String,
+        /// What its section is called.
+        label: String,
+        /// Which, and how.
+        failed: Box<Failed>,
     },
     /// The runner was lost while a command ran.
-    #[error("the runner was lost while {section} command {} ran ({name}): {source}", index + 1)]
+    #[error("the runner was lost while {label} command {} ran ({name}): {source}", index + 1)]
     OutcomeUnknown {
-        /// deploy, destroy or test.
-        section: &'static str,
+        /// What its section is called.
+        label: String,
         /// From 0.
         index: u32,
         /// The command.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
 use secrecy::ExposeSecret as _;
+use slipway_commands::text::{Pieces, Tail};
 use slipway_manifest::plan::BuildPlan;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{
@@ -19,14 +20,15 @@ use tokio::sync::mpsc;
 use super::Pipeline;
 use super::attributes;
 use super::caches::LocalCache;
+use super::clipped::says_clipped;
 use super::contexts;
 use super::failure::Failure;
 use super::frontend;
-use super::input::{Before, Found, Inputs};
+use super::input::{Before, Inputs};
 use super::locks::{Alone, SharedKey};
 use super::logins;
 use super::skip::{self, AskError, Decision, NameError, Skipped};
-use super::text::{Pieces, Tail, says_clipped};
+use super::stages::Made;
 use crate::buildkit::Engine;
 use crate::buildkit::pool::Needs;
 use crate::buildkit::progress::StepEvent;
@@ -46,6 +48,23 @@ const CLIPPED: &str = "the engine cuts the output of steps: start it with BUILDK
 const QUEUE: usize = 256;
 /// How long an image that was found may take to get its names.
 const NAMING: Duration = Duration::from_mins(1);
+
+/// Whether a build has waited for another one from the same inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    /// Where the other one failed, all who waited build at the same time.
+    Waited,
+}
+
+/// What became of a build.
+#[derive(Debug)]
+pub(super) enum Built {
+    /// Its reference with its digest, and its names.
+    Image(Made),
+    /// Somebody builds from the same inputs, which are these.
+    Elsewhere(String),
+}
 
 impl Pipeline {
     /// The image and its names, if it is known without an engine that nothing is to be done.
@@ -68,7 +87,7 @@ impl Pipeline {
         Ok(Some((skipped.image, targets)))
     }
 
-    /// Builds the image, or finds that it need not; gives its reference with its digest, and its names.
+    /// Builds the image, or finds that it need not.
     pub(super) async fn build(
         &self,
         engine: &Engine,
@@ -76,7 +95,8 @@ impl Pipeline {
         build: &BuildPlan,
         before: &Before,
         targets: Vec<ImageRef>,
-    ) -> Result<(ImageRef, Vec<ImageRef>), Failure> {
+        turn: Turn,
+    ) -> Result<Built, Failure> {
         let service = build.service.to_string();
         let plan = |source| Failure::Plan { service: build.service.clone(), source: Box::new(source) };
         let Some(first) = targets.first() else { return Err(Failure::internal("a build without a name")) };
@@ -91,21 +111,22 @@ impl Pipeline {
         let inputs = Inputs { namespace, plan: of_plan, build, roots, dockerfile: &text, platform, before, secrets };
         let bases = self.unless_cancelled(self.looking.bases()).await?.map_err(Failure::internal)?;
         let bases = bases.for_caller(&self.logins);
-        let decide = || self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets)));
-        let mut decision = decide().await?;
-        let mut _alone = None;
-        if let Decision::Build(Some(found)) = &decision {
-            let waited;
-            (_alone, waited) = self.alone(build, found, first).await?;
-            if waited {
-                // Where that failed, all who waited build at the same time.
-                _alone = None;
-                decision = decide().await?;
-            }
-        }
+        let decision = self.unless_cancelled(Box::pin(self.skip_or_build(&bases, &inputs, &targets))).await?;
         let found = match decision {
-            Decision::Skip(skipped, _) => return Ok((skipped.image, targets)),
+            Decision::Skip(skipped, _) => return Ok(Built::Image((skipped.image, targets))),
             Decision::Build(found) => found,
+        };
+        let _alone = if let (Some(found), Turn::First) = (&found, turn) {
+            // It is looked for where its first name is.
+            let input = format!("{} {}/{}", found.digest.hex(), first.registry(), first.repository());
+            let alone = Alone::try_take(&self.locks, &input)?;
+            // What is to be built anew waits for nobody, but others may wait for it.
+            if alone.is_none() && !build.no_skip {
+                return Ok(Built::Elsewhere(input));
+            }
+            alone
+        } else {
+            None
         };
         if let Some(problem) = self.secrets.missing(build) {
             return Err(Failure::Secret { service: build.service.clone(), problem });
@@ -208,7 +229,7 @@ impl Pipeline {
             media_type,
             size,
         }));
-        Ok((image, targets))
+        Ok(Built::Image((image, targets)))
     }
 
     /// Where the engine sends what the caller wants.
@@ -254,19 +275,6 @@ impl Pipeline {
             bytes: written.bytes,
             digest: written.digest.to_string(),
         }));
-    }
-
-    /// Until nobody else builds from the same inputs; and whether somebody did, so that the image may be there by now.
-    async fn alone(&self, build: &BuildPlan, found: &Found, name: &ImageRef) -> Result<(Option<Alone>, bool), Failure> {
-        // It is looked for where its first name is.
-        let input = format!("{} {}/{}", found.digest.hex(), name.registry(), name.repository());
-        let alone = Alone::try_take(&self.locks, &input)?;
-        // What is to be built anew waits for nobody, but others may wait for it.
-        if alone.is_some() || build.no_skip {
-            return Ok((alone, false));
-        }
-        self.events.warn(format!("`{}` is being built from the same inputs already: waiting for that", build.service));
-        Ok((Some(self.unless_cancelled(Alone::take(&self.locks, &input)).await??), true))
     }
 
     /// What was found when the job was submitted, or is there under a name that is all that counts.
@@ -442,7 +450,7 @@ mod tests {
     use super::*;
     use crate::buildkit::{Address, Feature, Pool, engine};
     use crate::config::Config;
-    use crate::jobs::spec::{BuildRoots, JobSpec};
+    use crate::jobs::spec::{BuildRoots, JobDir, JobSpec};
     use crate::jobs::state::JobState;
     use crate::names::JobId;
     use crate::pipeline::MAX_TROUBLES;
@@ -451,6 +459,7 @@ mod tests {
     use crate::pipeline::events::Events;
     use crate::pipeline::frontend::Frontends;
     use crate::pipeline::input::tests::plain_build;
+    use crate::pipeline::keeping::Keeping;
     use crate::pipeline::looking::Looking;
     use crate::registry::bases::tests::Server;
     use crate::registry::mirrors::Mirrors;
@@ -476,10 +485,10 @@ mod tests {
             namespace: "dev".parse().unwrap(),
             owner: "ann".to_owned(),
             admin: false,
-            plan: Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: None },
+            plan: Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: Vec::new() },
             builds: BTreeMap::from([(service, roots)]),
             skipped: BTreeMap::new(),
-            commands: None,
+            commands: Vec::new(),
         };
         let cancel = CancellationToken::new();
         let pipeline = Pipeline {
@@ -495,6 +504,7 @@ mod tests {
             cache_scope: CacheScope::open(dir).unwrap(),
             secrets: crate::pipeline::secrets::Secrets::default(),
             logins: crate::registry::Logins::default(),
+            keeping: Keeping::open(&JobDir::new(dir, spec.job), &spec, dir).unwrap(),
             variables: crate::pipeline::variables::JobVariables::default(),
             data_dir: dir.to_owned(),
             exports: dir.join("exports"),

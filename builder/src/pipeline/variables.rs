@@ -14,6 +14,7 @@ use slipway_mask::Masks;
 use zeroize::Zeroizing;
 
 use super::Pipeline;
+use super::keeping::Keeping;
 use super::secrets::Secrets;
 use crate::names::{JobId, Namespace};
 use crate::registry::{Login, Logins};
@@ -183,6 +184,8 @@ pub struct Hidden<'a> {
     pub variables: &'a JobVariables,
     /// Its own.
     pub token: Option<&'a SecretString>,
+    /// What its environment keeps.
+    pub keeping: Option<&'a Keeping>,
 }
 
 impl Hidden<'_> {
@@ -191,7 +194,7 @@ impl Hidden<'_> {
         let names = [plan.name.clone(), sanitise_application(&plan.name), namespace.to_string(), owner.to_owned()];
         let services = plan.builds.iter().map(|build| build.service.to_string());
         let names: Vec<String> = names.into_iter().chain(services).collect();
-        let Self { secrets, logins, variables, token } = *self;
+        let Self { secrets, logins, variables, token, keeping } = *self;
         let given = variables.commands.values().filter(|given| given.kind != VariableKind::Plain);
         let logins = logins.iter().map(|(_, login)| match login {
             Login::Password { password: secret, .. } | Login::Identity(secret) | Login::Token(secret) => secret,
@@ -199,6 +202,8 @@ impl Hidden<'_> {
         let texts = variables.masked.iter().chain(logins).chain(token);
         let values = secrets.values().chain(given.map(|given| &given.value)).map(ExposeSecret::expose_secret);
         let values = values.chain(texts.map(|text| text.expose_secret().as_bytes()));
+        let kept = keeping.into_iter().flat_map(Keeping::secret_by_name);
+        let values = values.chain(kept.map(str::as_bytes));
         Masks::of(values.filter(|value| names.iter().all(|name| name.as_bytes() != value.trim_ascii())))
     }
 }
@@ -231,7 +236,7 @@ mod tests {
         variables.add(some(), true);
         let sealed = variables.seal(&key, job).unwrap();
         assert!(!sealed.windows(5).any(|bytes| bytes == b"value" || bytes == b"--var"));
-        assert!(!format!("{variables:?}").contains("secret value"));
+        assert!(!format!("{variables:?}").contains("ed value"));
         let read = JobVariables::unseal(&sealed, &key, job).unwrap();
         assert_eq!(read.for_commands(), variables.for_commands());
         assert_eq!(read.masked[0].expose_secret(), "of --var");
@@ -249,7 +254,8 @@ mod tests {
         let (env, left_out) = variables.for_commands();
         assert_eq!(env.keys().collect::<Vec<_>>(), ["D", "M", "P", "S"]);
         assert_eq!(left_out.len(), 3, "{left_out:?}");
-        let many = (0..20).map(|n| (format!("V{n}"), given(VariableKind::Plain, &[b'x'; 100 << 10])));
+        let value = vec![b'x'; 100 << 10];
+        let many = (0..20).map(|n| (format!("V{n}"), given(VariableKind::Plain, &value)));
         variables.add(many.collect(), true);
         assert!(variables.for_commands().0.values().map(String::len).sum::<usize>() <= MAX_ENTRIES);
     }
@@ -281,13 +287,18 @@ mod tests {
             kind: JobKind::Build,
             name: "my-application".to_owned(),
             builds: vec![plain_build("web-service")],
-            commands: None,
+            commands: Vec::new(),
         };
         let password = Login::Password { username: "me".to_owned(), password: "login password".to_owned().into() };
         let logins = Logins::new([("a.example".parse().unwrap(), password)]).unwrap();
         let token = SecretString::from("slw_token");
-        let hidden =
-            Hidden { secrets: &Secrets::default(), logins: &logins, variables: &variables, token: Some(&token) };
+        let hidden = Hidden {
+            secrets: &Secrets::default(),
+            logins: &logins,
+            variables: &variables,
+            token: Some(&token),
+            keeping: None,
+        };
         let masks = hidden.masks(&plan, &"my-namespace".parse().unwrap(), "somebody");
         let names = "my-application my-namespace somebody web-service plain value";
         assert_eq!(masks.text(names), names);

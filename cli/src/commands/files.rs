@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 use slipway_context::{Digest, PathEntry, PathNode, Rules, Scan, Section};
-use slipway_manifest::manifest::{Test, Text};
+use slipway_manifest::manifest::Text;
 use slipway_manifest::{Plan, Selection, plan::BuildMode};
 
 use crate::args::FilesArgs;
@@ -14,6 +14,7 @@ use crate::error::{ExitStatus, Usage, causes};
 use crate::output;
 use crate::project::Project;
 use crate::roots::{self, Roots, okteto_rules};
+use crate::sections;
 use crate::settings::{Output, Settings};
 
 /// One line of `--output json`.
@@ -87,25 +88,13 @@ fn purpose_of(project: &Project, purpose: &str, settings: &Settings) -> Result<(
     let expand = |context: Option<&Text>| context.map_or(Ok(".".to_owned()), |context| project.expand(context));
     let context = match &section {
         Section::Deploy => deploy_context(project, namespace)?,
-        Section::Destroy => expand(project.manifest.destroy_context.as_ref())?,
-        Section::Test(name) => expand(test(project, name)?.context.as_ref())?,
+        Section::Destroy => expand(project.manifest.destroy.as_ref().and_then(|destroy| destroy.context.as_ref()))?,
+        Section::Test(name) => expand(sections::test_of(project, name)?.context.as_ref())?,
     };
     let dir = roots::directory(&project.root, &context, format_args!("the context of `{purpose}`"))?;
-    let rules = okteto_rules(&dir, section)?;
+    let tests: Vec<String> = project.manifest.tests.iter().map(|test| test.name.clone()).collect();
+    let rules = okteto_rules(&dir, section, &tests)?;
     Ok((dir, rules))
-}
-
-fn test<'p>(project: &'p Project, name: &str) -> Result<&'p Test, Usage> {
-    let manifest = &project.manifest;
-    manifest.test_of(name).map_err(|hint| {
-        let names = || manifest.tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join(", ");
-        let error = Usage::new(format!("there is no test `{name}` in {}", manifest.file));
-        if manifest.tests.is_empty() {
-            error
-        } else {
-            error.hint(hint.unwrap_or_else(|| format!("known here: {}", names())))
-        }
-    })
 }
 
 fn deploy_context(project: &Project, namespace: Option<&str>) -> Result<String> {
@@ -114,7 +103,7 @@ fn deploy_context(project: &Project, namespace: Option<&str>) -> Result<String> 
     }
     let selection = Selection::deploy(project.application.clone(), BuildMode::Never);
     let Plan { commands, .. } = project.plan(&selection, namespace)?;
-    Ok(commands.map_or_else(|| ".".to_owned(), |commands| commands.context))
+    Ok(commands.into_iter().next().map_or_else(|| ".".to_owned(), |commands| commands.context))
 }
 
 fn print(scan: &Scan, long: bool, output: Output) -> Result<()> {

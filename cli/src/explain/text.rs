@@ -69,7 +69,7 @@ impl fmt::Display for File {
 impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Of these hashes are known, no values.
-        let hidden = matches!(self.kind, "argument" | "secret" | "option");
+        let hidden = matches!(self.kind, "argument" | "secret" | "option" | "agents");
         // One with a name is the file, one without is its name.
         let hidden = hidden || self.kind == "dockerfile" && !self.name.is_empty();
         let name = if self.name.is_empty() { String::new() } else { format!("{} ", self.name) };

@@ -20,8 +20,8 @@ pub(crate) fn of_plan(plan: &Plan, builds: &[BuildRoots], roots: &Roots) -> Vec<
         let analysis = roots.analysis(of_build, build, &plan.builds[..index]);
         hosts.extend(images(build, analysis.as_ref()).iter().filter_map(|image| host(image)));
     }
-    let commands = plan.commands.as_ref().and_then(|commands| commands.image.as_ref()?.complete());
-    hosts.extend(commands.as_deref().and_then(host));
+    let commands = plan.commands.iter().filter_map(|commands| commands.image.as_ref()?.complete());
+    hosts.extend(commands.filter_map(|image| host(&image)));
     hosts.into_iter().collect()
 }
 

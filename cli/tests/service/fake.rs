@@ -8,14 +8,17 @@ use std::time::Duration;
 use slipway_context::{ChunkList, Digest, Directory, Node};
 use slipway_proto::SYNC_HISTORY;
 use slipway_proto::v1::context_service_server::{ContextService, ContextServiceServer};
+use slipway_proto::v1::environment_service_server::{EnvironmentService, EnvironmentServiceServer};
 use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
 use slipway_proto::v1::server_service_server::{ServerService, ServerServiceServer};
 use slipway_proto::v1::{
-    AgentConnection, AgentData, AttachAgentsRequest, CancelJobRequest, DeleteImageRequest, DeleteImageResponse, Event,
+    AgentConnection, AgentData, AttachAgentsRequest, CancelJobRequest, DeleteEnvironmentRequest,
+    DeleteEnvironmentResponse, DeleteImageRequest, DeleteImageResponse, Environment, EnvironmentVariable, Event,
     ForgetExportRequest, ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus,
-    ListImagesRequest, ListImagesResponse, ListJobsRequest, ListJobsResponse, ReadExportRequest, ReadExportResponse,
-    ResolveImagesRequest, ResolveImagesResponse, ResolvedImage, ServerInfo, ShowImageRequest, ShowImageResponse,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, ListImagesRequest, ListImagesResponse, ListJobsRequest,
+    ListJobsResponse, ReadExportRequest, ReadExportResponse, ResolveImagesRequest, ResolveImagesResponse,
+    ResolvedImage, ServerInfo, ShowEnvironmentRequest, ShowEnvironmentResponse, ShowImageRequest, ShowImageResponse,
     SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest,
     WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said,
     sync_response::Kind as Answer,
@@ -53,6 +56,10 @@ pub(crate) struct Script {
     pub(crate) discard: bool,
     /// An archive; the connection of its first reading breaks in its middle.
     pub(crate) archive: Vec<u8>,
+    /// What deploys left.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
+    /// It knows none of the abilities that came later.
+    pub(crate) old: bool,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
 }
@@ -95,6 +102,7 @@ impl Fake {
             .add_service(ServerServiceServer::new(fake.clone()))
             .add_service(JobServiceServer::new(fake.clone()))
             .add_service(ImageServiceServer::new(fake.clone()))
+            .add_service(EnvironmentServiceServer::new(fake.clone()))
             .add_service(ContextServiceServer::new(fake.clone()).max_decoding_message_size(16 << 20));
         tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
         fake
@@ -115,11 +123,47 @@ fn authorize<T>(request: &Request<T>) -> Result<(), Status> {
 }
 
 #[tonic::async_trait]
+impl EnvironmentService for Fake {
+    async fn list_environments(
+        &self,
+        _: Request<ListEnvironmentsRequest>,
+    ) -> Result<Response<ListEnvironmentsResponse>, Status> {
+        let environment = Environment { name: "ex".to_owned(), namespace: "dev".to_owned(), ..Environment::default() };
+        Ok(Response::new(ListEnvironmentsResponse { environments: vec![environment] }))
+    }
+
+    async fn show_environment(
+        &self,
+        request: Request<ShowEnvironmentRequest>,
+    ) -> Result<Response<ShowEnvironmentResponse>, Status> {
+        let request = request.into_inner();
+        if self.script.variables.is_empty() || request.name != "ex" {
+            return Err(Status::not_found("there is no environment"));
+        }
+        let variables = self.script.variables.iter().map(|(name, value)| EnvironmentVariable {
+            name: (*name).to_owned(),
+            value: request.values.then(|| (*value).to_owned()),
+        });
+        let environment = Environment { name: request.name, namespace: request.namespace, ..Environment::default() };
+        let (variables, environment) = (variables.collect(), Some(environment));
+        Ok(Response::new(ShowEnvironmentResponse { environment, variables, ..ShowEnvironmentResponse::default() }))
+    }
+
+    async fn delete_environment(
+        &self,
+        _: Request<DeleteEnvironmentRequest>,
+    ) -> Result<Response<DeleteEnvironmentResponse>, Status> {
+        Ok(Response::new(DeleteEnvironmentResponse {}))
+    }
+}
+
+#[tonic::async_trait]
 impl ServerService for Fake {
     async fn get_server_info(&self, _: Request<GetServerInfoRequest>) -> Result<Response<ServerInfo>, Status> {
         Ok(Response::new(ServerInfo {
             min_client: self.script.min_client.clone(),
             registry: REGISTRY.to_owned(),
+            features: if self.script.old { Vec::new() } else { vec!["sections".to_owned()] },
             ..ServerInfo::default()
         }))
     }

@@ -48,6 +48,13 @@ pub fn write_shell<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) 
     Ok(script)
 }
 
+/// One JSON object, in the same order. It can hold any name and any value.
+pub fn write_json<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let entry = |(name, value)| format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(value));
+    let entries: Vec<String> = variables.into_iter().map(entry).collect();
+    format!("{{{}}}", entries.join(","))
+}
+
 /// A text as one word of a POSIX shell.
 pub fn shell_quote(value: &str) -> String {
     if is_plain(value) && !value.is_empty() {
@@ -56,7 +63,7 @@ pub fn shell_quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-fn check(name: &str, value: &str) -> Result<(), WriteError> {
+pub(super) fn check(name: &str, value: &str) -> Result<(), WriteError> {
     if !is_variable_name(name) {
         return Err(WriteError::Name { name: name.to_owned() });
     }
@@ -85,11 +92,11 @@ fn push_dotenv(file: &mut String, name: &str, value: &str) {
     push_assignment(file, name, &format!("\"{quoted}\""));
 }
 
-fn push_assignment(file: &mut String, name: &str, quoted: &str) {
+pub(super) fn push_assignment(file: &mut String, name: &str, quoted: &str) {
     file.extend([name, "=", quoted, "\n"]);
 }
 
 /// Whether a text means itself without quotes, for every reader.
-fn is_plain(value: &str) -> bool {
+pub(super) fn is_plain(value: &str) -> bool {
     value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+,-".contains(&byte))
 }

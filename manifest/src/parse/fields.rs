@@ -1,98 +1,77 @@
-//! The keys of one mapping, taken one by one; what is left over is unknown.
+//! The values of one mapping. Its shape has been checked: what is of the wrong kind is in the report, and is left out here.
 
 use crate::{
     manifest::Text,
-    problem::Report,
-    suggest,
-    yaml::{Entry, Kind, Node, Scalar, ScalarKind},
+    shape::Object,
+    yaml::{Kind, Node, Scalar, ScalarKind},
 };
 
-/// The entries of a mapping that nobody has asked for yet.
+/// A mapping of a known shape.
+#[derive(Clone, Copy)]
 pub(super) struct Fields<'n> {
-    /// The mapping's place in the manifest, such as `build.app`; empty at the top.
-    path: String,
-    entries: Vec<&'n Entry>,
-    known: Vec<&'static str>,
+    node: &'n Node,
+    shape: &'static Object,
 }
 
 impl<'n> Fields<'n> {
-    /// The fields of a node that must be a mapping.
-    pub(super) fn of(node: &'n Node, path: String, report: &mut Report) -> Option<Self> {
-        let Kind::Mapping(entries) = &node.kind else {
-            let what = if path.is_empty() { "the manifest".to_owned() } else { format!("`{path}`") };
-            report.error(node.place, format!("{what} must be a mapping, not {}", node.describe()));
-            return None;
-        };
-        Some(Self { path, entries: entries.iter().collect(), known: Vec::new() })
+    /// The fields of a node; `None` if it is no mapping.
+    pub(super) fn of(node: &'n Node, shape: &'static Object) -> Option<Self> {
+        matches!(node.kind, Kind::Mapping(_)).then_some(Self { node, shape })
     }
 
-    /// The entry of a key; `None` where it is absent or null, which means the same to Okteto's parser.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<&'n Entry> {
-        self.known.push(key);
-        let index = self.entries.iter().position(|entry| entry.key == key)?;
-        let entry = self.entries.remove(index);
-        (!entry.value.is_null()).then_some(entry)
+    /// Whether the shape has such a key.
+    pub(super) fn may_have(self, key: &str) -> bool {
+        self.shape.has(key)
+    }
+
+    /// The value of a key; `None` where it is absent or null, which means the same to Okteto's parser.
+    pub(super) fn get(self, key: &str) -> Option<&'n Node> {
+        debug_assert!(self.shape.has(key), "`{key}` is not in the shape of `{}`", self.shape.name);
+        self.node.get(key)
     }
 
     /// A field that holds one text. An empty one counts as absent, as in Okteto.
-    pub(super) fn text(&mut self, key: &'static str, report: &mut Report) -> Option<Text> {
-        let entry = self.take(key)?;
-        text(&entry.value, &self.name(key), report).filter(|text| !text.value.is_empty())
+    pub(super) fn text(self, key: &str) -> Option<Text> {
+        text(self.get(key)?).filter(|text| !text.value.is_empty())
+    }
+
+    /// A field that holds a text or a list of them.
+    pub(super) fn texts(self, key: &str) -> Vec<Text> {
+        self.get(key).map(texts).unwrap_or_default()
     }
 
     /// A field that holds a boolean.
-    pub(super) fn boolean(&mut self, key: &'static str, report: &mut Report) -> Option<bool> {
-        let entry = self.take(key)?;
-        if let Kind::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) = entry.value.kind {
-            return Some(value);
-        }
-        let hint = match &entry.value.kind {
-            Kind::Scalar(scalar) if matches!(ScalarKind::of_plain(&scalar.text), ScalarKind::Bool(_)) => {
-                Some(format!("write {} without quotes", scalar.text))
-            }
+    pub(super) fn boolean(self, key: &str) -> Option<bool> {
+        match self.get(key)?.kind {
+            Kind::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => Some(value),
             _ => None,
-        };
-        let message = format!("`{}` must be true or false, not {}", self.name(key), entry.value.describe());
-        report.error_with(entry.value.place, message, hint);
-        None
-    }
-
-    /// A field that is accepted and does nothing yet.
-    pub(super) fn not_yet(&mut self, key: &'static str, report: &mut Report) {
-        self.known.push(key);
-        if let Some(index) = self.entries.iter().position(|entry| entry.key == key) {
-            let entry = self.entries.remove(index);
-            report.warn(entry.key_place, format!("`{}` is not supported yet and is ignored", self.name(key)));
         }
     }
 
-    /// Every key that is left is unknown.
-    pub(super) fn finish(self, report: &mut Report) {
-        for entry in &self.entries {
-            if report.is_full() {
-                return;
-            }
-            let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
-            let key: String = entry.key.chars().take(100).collect();
-            let hint = suggest::hint(&entry.key, self.known.iter().copied());
-            report.error_with(entry.key_place, format!("unknown key `{key}`{place}"), hint);
-        }
+    /// A field that holds a number that fits.
+    pub(super) fn int<T: TryFrom<i64>>(self, key: &str) -> Option<T> {
+        self.get(key)?.int()?.try_into().ok()
     }
 
-    /// A key's full name, for messages.
-    pub(super) fn name(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    /// The items of a field that holds a list.
+    pub(super) fn items(self, key: &str) -> &'n [Node] {
+        self.get(key).map(Node::items).unwrap_or_default()
     }
 }
 
 /// One text: any scalar, as it was written; null is the empty text.
-pub(super) fn text(node: &Node, name: &str, report: &mut Report) -> Option<Text> {
+pub(super) fn text(node: &Node) -> Option<Text> {
     match &node.kind {
         Kind::Scalar(Scalar { kind: ScalarKind::Null, .. }) => Some(Text { value: String::new(), place: node.place }),
         Kind::Scalar(scalar) => Some(Text { value: scalar.text.clone(), place: node.place }),
-        _ => {
-            report.error(node.place, format!("`{name}` must be a string, not {}", node.describe()));
-            None
-        }
+        _ => None,
+    }
+}
+
+/// A text, or a list of them.
+pub(super) fn texts(node: &Node) -> Vec<Text> {
+    match &node.kind {
+        Kind::Sequence(items) => items.iter().filter_map(text).collect(),
+        _ => text(node).into_iter().collect(),
     }
 }

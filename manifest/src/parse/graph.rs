@@ -2,40 +2,76 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{manifest::Build, problem::Report, suggest};
+use crate::{
+    manifest::{Build, Test},
+    problem::{Place, Report},
+    suggest,
+};
 
-pub(super) fn check(builds: &[Build], report: &mut Report) {
+/// What depends on others of its kind.
+struct Vertex<'m> {
+    name: &'m str,
+    place: Place,
+    /// What it depends on, and where it says so.
+    to: Vec<(&'m str, Place)>,
+}
+
+pub(super) fn check_builds(builds: &[Build], report: &mut Report) {
+    let vertices = builds.iter().map(|build| Vertex {
+        name: build.service.as_str(),
+        place: build.place,
+        to: build.depends_on.iter().map(|to| (to.service.as_str(), to.place)).collect(),
+    });
+    check(&vertices.collect::<Vec<_>>(), "build", report);
+}
+
+pub(super) fn check_tests(tests: &[Test], report: &mut Report) {
+    let vertices = tests.iter().map(|test| Vertex {
+        name: &test.name,
+        place: test.place,
+        to: test.depends_on.iter().map(|to| (to.value.as_str(), to.place)).collect(),
+    });
+    check(&vertices.collect::<Vec<_>>(), "test", report);
+}
+
+fn check(vertices: &[Vertex<'_>], section: &str, report: &mut Report) {
     let index: BTreeMap<&str, usize> =
-        builds.iter().enumerate().map(|(index, build)| (build.service.as_str(), index)).collect();
-    for build in builds {
-        for dependency in &build.depends_on {
-            if !index.contains_key(dependency.service.as_str()) && !report.is_full() {
-                let others =
-                    builds.iter().map(|other| other.service.as_str()).filter(|name| *name != build.service.as_str());
-                let hint = suggest::hint(dependency.service.as_str(), others);
-                let message =
-                    format!("`{}` depends on `{}`, which is not in `build`", build.service, dependency.service);
-                report.error_with(dependency.place, message, hint);
+        vertices.iter().enumerate().map(|(index, vertex)| (vertex.name, index)).collect();
+    for vertex in vertices {
+        for (to, place) in &vertex.to {
+            if !index.contains_key(to) && !report.is_full() {
+                let others = vertices.iter().map(|other| other.name).filter(|name| *name != vertex.name);
+                let hint = suggest::hint(to, others);
+                let message = format!("`{}` depends on `{to}`, which is not in `{section}`", vertex.name);
+                report.error_with(*place, message, hint);
             }
         }
     }
-    let edges = |from: usize| -> Vec<usize> {
-        builds[from].depends_on.iter().filter_map(|to| index.get(to.service.as_str()).copied()).collect()
-    };
+    let edges =
+        |from: usize| -> Vec<usize> { vertices[from].to.iter().filter_map(|(to, _)| index.get(to).copied()).collect() };
     // Reported once each: a cycle is the same whichever of its services it is entered by.
     let mut reported: BTreeSet<BTreeSet<usize>> = BTreeSet::new();
-    let mut done = vec![false; builds.len()];
-    for start in 0..builds.len() {
-        for cycle in cycles_from(start, &edges, &mut done) {
+    let mut done = vec![false; vertices.len()];
+    let mut left = MAX_CYCLES;
+    for start in 0..vertices.len() {
+        if left == 0 {
+            break;
+        }
+        let cycles = cycles_from(start, &edges, &mut done, left);
+        left -= cycles.len();
+        for cycle in cycles {
             if reported.insert(cycle.iter().copied().collect()) {
-                report_cycle(builds, &cycle, report);
+                report_cycle(vertices, &cycle, report);
             }
         }
     }
 }
 
-/// The cycles that a depth-first walk closes. The walk keeps its own stack: a chain of services may be long.
-fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bool]) -> Vec<Vec<usize>> {
+/// Everything may depend on everything: then there are more cycles than anybody reads.
+const MAX_CYCLES: usize = 32;
+
+/// The cycles that a depth-first walk closes, at most `limit` of them. The walk keeps its own stack: a chain of services may be long.
+fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bool], limit: usize) -> Vec<Vec<usize>> {
     let mut cycles = Vec::new();
     if done[start] {
         return cycles;
@@ -52,6 +88,9 @@ fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bo
         }
         let next = rest.remove(0);
         if on_path.contains(&next) {
+            if cycles.len() == limit {
+                return cycles;
+            }
             cycles.push(path.iter().map(|(node, _)| *node).skip_while(|node| *node != next).collect());
         } else if !done[next] {
             on_path.insert(next);
@@ -61,21 +100,21 @@ fn cycles_from(start: usize, edges: &dyn Fn(usize) -> Vec<usize>, done: &mut [bo
     cycles
 }
 
-fn report_cycle(builds: &[Build], cycle: &[usize], report: &mut Report) {
-    // From the service that the file names first, so that the message does not depend on where the walk began.
-    let Some(first) = cycle.iter().enumerate().min_by_key(|(_, build)| **build).map(|(position, _)| position) else {
+fn report_cycle(vertices: &[Vertex<'_>], cycle: &[usize], report: &mut Report) {
+    // From the one that the file names first, so that the message does not depend on where the walk began.
+    let Some(first) = cycle.iter().enumerate().min_by_key(|(_, vertex)| **vertex).map(|(position, _)| position) else {
         return;
     };
-    let rotated: Vec<&Build> =
-        cycle[first..].iter().chain(&cycle[..first]).filter_map(|index| builds.get(*index)).collect();
-    let [build, ..] = rotated.as_slice() else { return };
-    let next = rotated.get(1).unwrap_or(build);
-    let place = build.depends_on.iter().find(|to| to.service == next.service).map_or(build.place, |to| to.place);
+    let rotated: Vec<&Vertex<'_>> =
+        cycle[first..].iter().chain(&cycle[..first]).filter_map(|index| vertices.get(*index)).collect();
+    let [vertex, ..] = rotated.as_slice() else { return };
+    let next = rotated.get(1).unwrap_or(vertex);
+    let place = vertex.to.iter().find(|(to, _)| *to == next.name).map_or(vertex.place, |(_, place)| *place);
     if rotated.len() == 1 {
-        report.error(place, format!("`{}` depends on itself", build.service));
+        report.error(place, format!("`{}` depends on itself", vertex.name));
         return;
     }
-    let mut path: Vec<&str> = rotated.iter().map(|build| build.service.as_str()).collect();
-    path.push(build.service.as_str());
+    let mut path: Vec<&str> = rotated.iter().map(|vertex| vertex.name).collect();
+    path.push(vertex.name);
     report.error(place, format!("dependency cycle: {}", path.join(" -> ")));
 }

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    order::build_order,
-    types::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section},
+    order::in_order,
+    sections::Run,
+    types::{BuildPlan, JobKind, Plan, Section},
 };
 use crate::{
     expand::Template,
     image_env::variable_names,
-    manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, Deploy, Manifest, Text},
+    manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, Manifest, Text},
     names::{ServiceName, sanitise_application},
     options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, Secret, SecretSource, check_platform},
     problem::{Place, Problem, Problems, Report},
@@ -47,14 +48,18 @@ pub struct Selection {
     pub options: Vec<(OptionKey, String)>,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// The tests to run; empty: all.
+    pub tests: Vec<String>,
+    /// All commands run, whichever of them fail: `destroy --force`.
+    pub keep_going: bool,
 }
 
 /// Which images are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildMode {
-    /// All: `build`, `deploy --build`.
+    /// All: `build`, `deploy --build`. Of `destroy` and `test`, all that they refer to.
     Always,
-    /// Those that the registry does not have: `deploy`.
+    /// Those that the registry does not have.
     IfMissing,
     /// None: `deploy --no-build`.
     Never,
@@ -69,13 +74,13 @@ pub enum PlanError {
         /// The manifest.
         file: String,
     },
-    /// `deploy` without a deploy section.
+    /// `deploy`, `destroy` or `test` without that section.
     #[error("{file}: there is no `{section}` section")]
     NoSection {
         /// The manifest.
         file: String,
         /// The section.
-        section: &'static str,
+        section: Section,
     },
     /// A service that the manifest does not have.
     #[error("there is no service `{service}` in the `build` section of {file}{}", hint_suffix(hint.as_ref()))]
@@ -87,6 +92,16 @@ pub enum PlanError {
         /// What may have been meant.
         hint: Option<String>,
     },
+    /// A test that the manifest does not have.
+    #[error("there is no test `{test}` in {file}{}", hint_suffix(hint.as_ref()))]
+    UnknownTest {
+        /// The manifest.
+        file: String,
+        /// The test.
+        test: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
     /// A flag that makes no sense.
     #[error("--{key}: {source}")]
     Option {
@@ -95,15 +110,15 @@ pub enum PlanError {
         /// Why.
         source: InvalidOption,
     },
-    /// Not built yet.
-    #[error("`{0}` is not supported yet")]
-    NotYet(JobKind),
     /// Nothing in it could be part of an image's name.
     #[error("`{0}` can't be the name of an application: it holds no letter and no digit")]
     Application(String),
     /// A manifest that was not made by our parser.
-    #[error("the `build` section's `depends_on` go round in a circle")]
-    Cycle,
+    #[error("the `{section}` section's `depends_on` go round in a circle")]
+    Cycle {
+        /// The section.
+        section: &'static str,
+    },
     /// Texts that can't be expanded, with their places.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -126,12 +141,25 @@ impl Selection {
             platforms: Vec::new(),
             options: Vec::new(),
             no_cache: false,
+            tests: Vec::new(),
+            keep_going: false,
         }
     }
 
     /// The deploy commands, after the images.
     pub fn deploy(application: impl Into<String>, build: BuildMode) -> Self {
         Self { kind: JobKind::Deploy, build, ..Self::build(application, Vec::new()) }
+    }
+
+    /// The destroy commands; before them the images that they refer to, where these are missing.
+    pub fn destroy(application: impl Into<String>) -> Self {
+        Self { kind: JobKind::Destroy, build: BuildMode::IfMissing, ..Self::build(application, Vec::new()) }
+    }
+
+    /// The tests of these names and those that they depend on; before them the images that they refer to, where these are
+    /// missing.
+    pub fn test(application: impl Into<String>, tests: Vec<String>) -> Self {
+        Self { kind: JobKind::Test, tests, ..Self::destroy(application) }
     }
 }
 
@@ -142,19 +170,18 @@ impl Plan {
         selection: &Selection,
         variables: &Variables,
     ) -> Result<(Self, Vec<Problem>), PlanError> {
-        let file = || manifest.file.clone();
-        match selection.kind {
-            JobKind::Build if manifest.build.is_empty() => return Err(PlanError::NothingToBuild { file: file() }),
-            JobKind::Deploy if manifest.deploy.is_none() => {
-                return Err(PlanError::NoSection { file: file(), section: "deploy" });
-            }
-            JobKind::Destroy | JobKind::Test => return Err(PlanError::NotYet(selection.kind)),
-            JobKind::Build | JobKind::Deploy => {}
+        if selection.kind == JobKind::Build && manifest.build.is_empty() {
+            return Err(PlanError::NothingToBuild { file: manifest.file.clone() });
         }
+        let run = Run::of(manifest, selection)?;
         let order = if selection.build == BuildMode::Never {
             Vec::new()
         } else {
-            build_order(&manifest.build, &wanted(manifest, selection)?).ok_or(PlanError::Cycle)?
+            let wanted = match selection.kind {
+                JobKind::Build | JobKind::Deploy => wanted(manifest, selection)?,
+                JobKind::Destroy | JobKind::Test => run.images(manifest, variables),
+            };
+            in_order(&manifest.build, &wanted).ok_or(PlanError::Cycle { section: "build" })?
         };
 
         let mut planner = Planner { variables, report: Report::new(&manifest.file), built: HashMap::new() };
@@ -167,8 +194,10 @@ impl Plan {
                 planner.built.insert(variable, build.service.clone());
             }
         }
-        let deploy = manifest.deploy.as_ref().filter(|_| selection.kind == JobKind::Deploy);
-        let commands = deploy.map(|deploy| planner.commands(deploy));
+        let commands = run.plan(&mut planner, selection);
+        for part in manifest.not_run(selection.kind) {
+            planner.report.warn(part.place, part.to_string());
+        }
         let warnings = planner.report.finish()?;
         if !sanitise_application(&name).contains(|character: char| character != '-') {
             return Err(PlanError::Application(name));
@@ -198,9 +227,10 @@ fn wanted<'m>(manifest: &'m Manifest, selection: &Selection) -> Result<BTreeSet<
     Ok(wanted)
 }
 
-struct Planner<'v> {
-    variables: &'v Variables,
-    report: Report,
+/// Expands a manifest's texts, and gathers what is wrong with them.
+pub(super) struct Planner<'v> {
+    pub(super) variables: &'v Variables,
+    pub(super) report: Report,
     /// The variables of the images that come before, and whose they are.
     built: HashMap<String, ServiceName>,
 }
@@ -336,21 +366,6 @@ impl Planner<'_> {
         platforms
     }
 
-    fn commands(&mut self, deploy: &Deploy) -> CommandsPlan {
-        CommandsPlan {
-            section: Section::Deploy,
-            image: deploy.image.as_ref().map(|image| self.later(image, None)),
-            context: self.path(deploy.context.as_ref(), "context", "."),
-            remote: deploy.remote,
-            commands: deploy
-                .commands
-                .iter()
-                .map(|command| Command { name: command.name.clone(), command: command.command.clone() })
-                .collect(),
-            env: self.variables.for_commands(),
-        }
-    }
-
     /// A build argument; none for one that is taken from a variable that isn't set.
     fn arg(&mut self, arg: &BuildArg, build: &Build, needed: &BTreeSet<ServiceName>) -> Option<Template> {
         match &arg.value {
@@ -376,7 +391,7 @@ impl Planner<'_> {
         context
     }
 
-    fn path(&mut self, text: Option<&Text>, field: &str, default: &str) -> String {
+    pub(super) fn path(&mut self, text: Option<&Text>, field: &str, default: &str) -> String {
         let Some(text) = text else { return default.to_owned() };
         let path = self.now(text);
         if path.is_empty() {
@@ -407,7 +422,7 @@ impl Planner<'_> {
     }
 
     /// Expands all but the variables of images that come before.
-    fn later(&mut self, text: &Text, user: Option<(&Build, &BTreeSet<ServiceName>)>) -> Template {
+    pub(super) fn later(&mut self, text: &Text, user: Option<(&Build, &BTreeSet<ServiceName>)>) -> Template {
         let later = |name: &str| self.built.contains_key(name);
         let write_only = RefCell::default();
         match Template::expand_now(&text.value, &|name| self.variables.lookup_noting(name, &write_only), &later) {

@@ -1,7 +1,7 @@
 use crate::{
     ImageEnv, Manifest, Plan, Selection, ServiceName, Variables,
     options::OptionKey,
-    plan::{BuildMode, BuildPlan, Decision, JobKind, PlanError, remote_decision},
+    plan::{Asked, BuildMode, BuildPlan, JobKind, PlanError, Section, remote_decision},
     print::{Digests, PrintedPlan},
 };
 
@@ -209,7 +209,7 @@ deploy:
         assert_eq!(plan.builds.first().map(|build| build.only_if_missing), builds);
         // Without its build the image's variable has to come from somewhere else.
         assert_eq!(warnings.is_empty(), builds.is_some(), "{warnings}");
-        let commands = plan.commands.unwrap();
+        let [commands] = plan.commands.as_slice() else { panic!("{:?}", plan.commands) };
         assert_eq!(commands.commands[0].command, "echo $NOT_EXPANDED");
         assert_eq!(commands.env.len(), 2);
         assert_eq!(commands.env[1], ("ODD".to_owned(), "a 'b'\n$c".to_owned()));
@@ -221,7 +221,8 @@ fn why_there_is_no_plan() {
     let errors: Vec<String> = [
         ("name: x", asked(&[])),
         ("build: {a: .}", Selection::deploy("dir", BuildMode::Always)),
-        ("build: {a: .}", Selection { kind: JobKind::Test, ..asked(&[]) }),
+        ("build: {a: .}", Selection::destroy("dir")),
+        ("build: {a: .}", Selection::test("dir", Vec::new())),
         ("build: {a: .}", Selection::build("!!", Vec::new())),
         ("build: {a: {context: '${', image: '${ x}', dockerfile: $NO}}", asked(&[])),
     ]
@@ -231,7 +232,8 @@ fn why_there_is_no_plan() {
     insta::assert_snapshot!(errors.join("\n"), @"
     okteto.yaml: there is no `build` section, so there is nothing to build
     okteto.yaml: there is no `deploy` section
-    `test` is not supported yet
+    okteto.yaml: there is no `destroy` section
+    okteto.yaml: there is no `test` section
     `!!` can't be the name of an application: it holds no letter and no digit
     okteto.yaml:1:22: closing brace expected in `${`
     okteto.yaml:1:35: not a variable: `${ x}`
@@ -241,7 +243,7 @@ fn why_there_is_no_plan() {
     let mut circle = manifest("build: {a: {depends_on: b}, b: .}");
     circle.build[1].depends_on = circle.build[0].depends_on.clone();
     circle.build[1].depends_on[0].service = ServiceName::new("a").unwrap();
-    assert_eq!(Plan::new(&circle, &asked(&[]), &Variables::default()), Err(PlanError::Cycle));
+    assert_eq!(Plan::new(&circle, &asked(&[]), &Variables::default()), Err(PlanError::Cycle { section: "build" }));
 }
 
 /// Something that a client of ill will does to a plan.
@@ -254,7 +256,7 @@ fn a_sent_plan_is_checked() {
         &Selection::deploy("d", BuildMode::Always),
         &Variables::default(),
     );
-    let changes: [(&str, Change); 16] = [
+    let changes: [(&str, Change); 20] = [
         ("name", |plan| plan.name = "--".to_owned()),
         ("order", |plan| plan.builds.reverse()),
         ("twice", |plan| plan.builds[1] = plan.builds[0].clone()),
@@ -269,9 +271,19 @@ fn a_sent_plan_is_checked() {
         ("platform", |plan| plan.builds[0].platforms = vec!["linux/a b".to_owned()]),
         ("kind", |plan| plan.kind = JobKind::Build),
         ("section", |plan| plan.kind = JobKind::Destroy),
-        ("no commands", |plan| plan.commands = None),
+        ("no commands", |plan| plan.commands.clear()),
+        ("commands twice", |plan| plan.commands.push(plan.commands[0].clone())),
+        ("test of a deploy", |plan| plan.commands[0].test = Some("t".to_owned())),
+        ("test without a name", |plan| {
+            (plan.kind, plan.commands[0].section) = (JobKind::Test, Section::Test);
+        }),
+        ("test twice", |plan| {
+            plan.kind = JobKind::Test;
+            (plan.commands[0].section, plan.commands[0].test) = (Section::Test, Some("t".to_owned()));
+            plan.commands.push(plan.commands[0].clone());
+        }),
         ("reserved", |plan| {
-            plan.commands.as_mut().unwrap().env = vec![("OKTETO_TOKEN".to_owned(), "x".to_owned())];
+            plan.commands[0].env = vec![("OKTETO_TOKEN".to_owned(), "x".to_owned())];
         }),
     ];
     let errors: Vec<String> = changes
@@ -288,32 +300,109 @@ fn a_sent_plan_is_checked() {
 #[test]
 fn where_commands_run() {
     let mut lines = Vec::new();
-    for image in ["", "  image: i\n"] {
-        for remote in ["", "  remote: true\n", "  remote: false\n"] {
-            for flag in [None, Some(true), Some(false)] {
-                for force in [false, true] {
-                    let deploy = manifest(&format!("deploy:\n  commands: [x]\n{image}{remote}")).deploy.unwrap();
-                    let Decision { remote: decided, reason } = remote_decision(&deploy, flag, force);
-                    // The rule as okteto-semantics.md words it.
-                    let says = deploy.remote;
-                    let expected = if force {
-                        !(flag == Some(false) || says == Some(false))
-                    } else {
-                        flag == Some(true) || !image.is_empty() || says == Some(true)
-                    };
-                    assert_eq!(decided, expected, "{image:?} {remote:?} {flag:?} {force}");
-                    let place = if decided { "remote" } else { "local" };
-                    lines.push(format!(
-                        "image {:<3} remote {says:<12} flag {flag:<12} force {force:<5} -> {place}: {reason}",
-                        if image.is_empty() { "no" } else { "yes" },
-                        says = format!("{says:?}"),
-                        flag = format!("{flag:?}"),
-                    ));
-                }
-            }
+    let each = |of: &[Option<bool>], run: &mut dyn FnMut(Option<bool>)| of.iter().for_each(|one| run(*one));
+    let tri = [None, Some(true), Some(false)];
+    let mut row = |section: Section, image: bool, says: Option<bool>, asked: Asked| {
+        let image_text = if image { "  image: i\n" } else { "" };
+        let remote_text = says.map(|says| format!("  remote: {says}\n")).unwrap_or_default();
+        let text = format!("{section}:\n  commands: [x]\n{image_text}{remote_text}");
+        let selection = match section {
+            Section::Destroy => Selection::destroy("dir"),
+            _ => Selection::deploy("dir", BuildMode::IfMissing),
+        };
+        let decision = remote_decision(&plan(&text, &selection, &Variables::default()).0.commands[0], asked);
+        // The rules as okteto-semantics.md words them.
+        let without_force = asked.flag == Some(true) || image || says == Some(true);
+        let mut expected = if asked.force { asked.flag != Some(false) && says != Some(false) } else { without_force };
+        expected &= section != Section::Destroy || !asked.in_runner;
+        assert_eq!(decision.remote, expected, "{section} {image} {says:?} {asked:?}");
+        assert_eq!(decision.forced, expected && asked.force && !without_force, "{section} {image} {says:?} {asked:?}");
+        let word = |value: Option<bool>| value.map_or("-".to_owned(), |value| value.to_string());
+        lines.push(format!(
+            "{:<7} image {:<5} remote {:<5} flag {:<5} force {:<5} in a runner {:<5} -> {}: {}{}",
+            section.as_str(),
+            image,
+            word(says),
+            word(asked.flag),
+            asked.force,
+            asked.in_runner,
+            if decision.remote { "remote" } else { "local" },
+            decision.reason,
+            if decision.forced { " (forced)" } else { "" },
+        ));
+    };
+    for section in [Section::Deploy, Section::Destroy] {
+        for (image, force, in_runner) in (0..8).map(|bits: u8| (bits & 4 != 0, bits & 2 != 0, bits & 1 != 0)) {
+            each(&tri, &mut |says| {
+                each(&tri, &mut |flag| row(section, image, says, Asked { flag, force, in_runner }));
+            });
         }
     }
     insta::assert_snapshot!(lines.join("\n"));
+    let test = plan("test: {t: {commands: [x]}}", &Selection::test("dir", Vec::new()), &Variables::default()).0;
+    for flag in tri {
+        assert!(remote_decision(&test.commands[0], Asked { flag, force: false, in_runner: true }).remote);
+    }
+}
+
+const TESTS: &str = "name: ex
+build:
+  base: .
+  app: {depends_on: base}
+  other: .
+destroy:
+  image: reg.example/tools
+  commands: [gone]
+test:
+  e2e: {image: '${OKTETO_BUILD_OTHER_IMAGE}', context: e2e, commands: [run e2e], depends_on: [unit, lint]}
+  unit: {image: 'x-${OKTETO_BUILD_APP_TAG:-y}', commands: [{name: Units, command: 'run $OKTETO_BUILD_OTHER_TAG'}], caches: [c], hosts: ['a:10.0.0.1']}
+  lint: {commands: [run lint], skipIfNoFileChanges: true}
+  alone: {commands: [run alone], depends_on: lint}
+";
+
+#[test]
+fn tests_come_in_their_order_with_the_images_that_they_refer_to() {
+    let planned = |names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        let (plan, warnings) = plan(TESTS, &Selection::test("dir", names), &Variables::default());
+        let tests: Vec<_> = plan.commands.iter().map(|commands| commands.test.clone().unwrap()).collect();
+        assert!(plan.builds.iter().all(|build| build.only_if_missing));
+        (order(&plan).join(" "), tests.join(" "), warnings)
+    };
+    assert_eq!(planned(&["alone"]).0, "");
+    for (names, builds, tests) in [
+        (&[][..], "base app other", "unit lint e2e alone"),
+        (&["e2e"], "base app other", "unit lint e2e"),
+        (&["unit"], "base app", "unit"),
+        (&["alone", "lint"], "", "lint alone"),
+    ] {
+        let (planned_builds, planned_tests, _) = planned(names);
+        assert_eq!((planned_builds.as_str(), planned_tests.as_str()), (builds, tests), "{names:?}");
+    }
+    insta::assert_snapshot!(planned(&[]).2, @"
+    okteto.yaml:11:125: test `unit` runs without its `caches`, `hosts`: not supported yet
+    okteto.yaml:12:3: test `lint` runs without its `skipIfNoFileChanges`: not supported yet
+    ");
+    let unknown = Plan::new(&manifest(TESTS), &Selection::test("d", vec!["unti".to_owned()]), &Variables::default());
+    insta::assert_snapshot!(unknown.unwrap_err(), @"there is no test `unti` in okteto.yaml: did you mean `unit`?");
+
+    let (plan, _) = plan(TESTS, &Selection { keep_going: true, ..Selection::destroy("dir") }, &Variables::default());
+    assert!(plan.builds.is_empty() && plan.commands[0].keep_going);
+    assert_eq!(plan.commands[0].label(), "destroy");
+}
+
+#[test]
+fn tests_know_that_nobody_watches_them() {
+    let ci = |variables: &Variables| {
+        let (plan, _) = plan(TESTS, &Selection::test("dir", vec!["lint".to_owned()]), variables);
+        plan.commands[0].env.clone()
+    };
+    let own = |value: &str| vec![("CI".to_owned(), value.to_owned())];
+    assert_eq!(ci(&Variables::default()), own("true"));
+    assert_eq!(ci(&environment(&[("CI", "")])), own("true"));
+    assert_eq!(ci(&environment(&[("CI", "gitlab")])), own("gitlab"));
+    let flags = environment(&[("CI", "gitlab")]).with_flags(own("")).unwrap();
+    assert_eq!(ci(&flags), own(""));
 }
 
 #[test]

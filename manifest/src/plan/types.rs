@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::stored;
 use crate::{expand::Template, names::ServiceName, options::BuildOptions};
 
 /// What a job does, expanded.
@@ -15,8 +16,9 @@ pub struct Plan {
     pub name: String,
     /// In build order: a build depends only on those before it.
     pub builds: Vec<BuildPlan>,
-    /// The commands that run after the builds.
-    pub commands: Option<CommandsPlan>,
+    /// The commands that run after the builds, in this order: one entry for `deploy` and `destroy`, one for each test.
+    #[serde(deserialize_with = "stored::list")]
+    pub commands: Vec<CommandsPlan>,
 }
 
 /// The kind of a job.
@@ -81,11 +83,14 @@ pub struct BuildPlan {
     pub only_if_missing: bool,
 }
 
-/// Commands of one section.
+/// Commands of one section, or of one test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandsPlan {
     /// Where they come from.
     pub section: Section,
+    /// The test's name, in the section `test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
     /// The image they run in; without it the service's runner image.
     pub image: Option<Template>,
     /// The folder they run in, relative to the manifest's root.
@@ -96,6 +101,9 @@ pub struct CommandsPlan {
     pub commands: Vec<Command>,
     /// Variables for the commands, sorted by name: `.env` and `--var`.
     pub env: Vec<(String, String)>,
+    /// All commands run, whichever of them fail (`destroy --force`).
+    #[serde(default)]
+    pub keep_going: bool,
 }
 
 /// One command.
@@ -105,6 +113,18 @@ pub struct Command {
     pub name: String,
     /// What the shell runs; nothing in it is expanded before.
     pub command: String,
+}
+
+impl CommandsPlan {
+    /// What messages call them: `deploy`, or test `unit`.
+    pub fn label(&self) -> String {
+        label(self.section, self.test.as_deref())
+    }
+}
+
+/// What messages call a section's commands: `deploy`, or test `unit`.
+pub fn label(section: Section, test: Option<&str>) -> String {
+    test.map_or_else(|| section.to_string(), |test| format!("{section} `{test}`"))
 }
 
 impl JobKind {

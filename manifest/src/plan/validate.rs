@@ -68,6 +68,9 @@ const MAX_IMAGES: usize = 32;
 /// Linux takes no longer argument or variable.
 const MAX_VALUE: usize = 128 * 1024;
 const MAX_PATH: usize = 4096;
+/// As many as a manifest can have.
+const MAX_TESTS: usize = 256;
+const MAX_TEST_NAME: usize = 255;
 const MAX_TOTAL: usize = 8 * 1024 * 1024;
 
 impl Plan {
@@ -92,7 +95,7 @@ impl Plan {
             check_build(build, &mut total)?;
         }
         self.check_kind()?;
-        if let Some(commands) = &self.commands {
+        for commands in &self.commands {
             check_commands(commands, &mut total)?;
         }
         limit("the plan's size in bytes", total, MAX_TOTAL)
@@ -100,17 +103,30 @@ impl Plan {
 
     fn check_kind(&self) -> Result<(), InvalidPlan> {
         let wrong = |what| Err(InvalidPlan::Kind { kind: self.kind, what });
-        let section = self.commands.as_ref().map(|commands| commands.section);
-        match (self.kind, section) {
-            (JobKind::Build, None) if self.builds.is_empty() => wrong("no builds"),
-            (JobKind::Build, None)
-            | (JobKind::Deploy, Some(Section::Deploy))
-            | (JobKind::Destroy, Some(Section::Destroy))
-            | (JobKind::Test, Some(Section::Test)) => Ok(()),
-            (JobKind::Build, Some(_)) => wrong("commands"),
-            (_, None) => wrong("no commands"),
-            (_, Some(_)) => wrong("another section's commands"),
+        let section = match (self.kind, self.commands.as_slice()) {
+            (JobKind::Build, [_, ..]) => return wrong("commands"),
+            (JobKind::Build, []) if self.builds.is_empty() => return wrong("no builds"),
+            (JobKind::Build, []) => return Ok(()),
+            (_, []) => return wrong("no commands"),
+            (JobKind::Deploy, [_]) => Section::Deploy,
+            (JobKind::Destroy, [_]) => Section::Destroy,
+            (JobKind::Deploy | JobKind::Destroy, _) => return wrong("commands of several sections"),
+            (JobKind::Test, _) => Section::Test,
+        };
+        limit("the number of tests", self.commands.len(), MAX_TESTS)?;
+        let mut tests = BTreeSet::new();
+        for commands in &self.commands {
+            if commands.section != section {
+                return wrong("another section's commands");
+            }
+            match &commands.test {
+                None if section == Section::Test => return wrong("a test without a name"),
+                Some(_) if section != Section::Test => return wrong("tests"),
+                Some(test) if !tests.insert(test) => return wrong("a test twice"),
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 
@@ -177,6 +193,9 @@ fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> 
 
 fn check_commands(commands: &CommandsPlan, total: &mut usize) -> Result<(), InvalidPlan> {
     let field = |field, reason: String| InvalidPlan::Field { owner: commands.section.to_string(), field, reason };
+    if let Some(test) = &commands.test {
+        plain(test, MAX_TEST_NAME).map_err(|reason| field("test", reason))?;
+    }
     plain(&commands.context, MAX_PATH).map_err(|reason| field("context", reason))?;
     limit("the number of commands", commands.commands.len(), MAX_ENTRIES)?;
     limit("the number of variables", commands.env.len(), MAX_ENTRIES)?;

@@ -8,7 +8,7 @@ use std::{
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
-    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT,
+    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT, hints,
     node::{Entry, Kind, Node, Scalar, ScalarKind, Weight},
 };
 use crate::problem::{Place, Report};
@@ -41,7 +41,8 @@ pub(crate) fn load(text: &str, report: &mut Report) -> Option<Node> {
             Ok((event, span)) => loader.event(event, span),
         };
         if let Err((place, message)) = step {
-            loader.report.error(place, message);
+            let hint = hints::of(&message);
+            loader.report.error_with(place, message, hint);
             return None;
         }
     }
@@ -179,40 +180,47 @@ impl Loader<'_> {
         }
     }
 
-    /// The entries of a mapping: its own, then what `<<` brings and it does not have itself.
+    /// The entries of a mapping, with what `<<` brings. As in yaml.v2 the later of two counts, whether it is an own key or
+    /// comes from a `<<`; in a list of mappings the first.
     fn merged(&mut self, pairs: Vec<Pair>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
-        let mut seen: HashMap<String, Place> = HashMap::new();
-        let mut merges = Vec::new();
+        let mut index: HashMap<String, usize> = HashMap::new();
+        let mut own: HashMap<String, Place> = HashMap::new();
         for Pair { key, value } in pairs {
             if key.merge {
-                merges.push((key.place, value));
+                for entry in self.merge_sources(key.place, value) {
+                    if let Some(place) = own.get(&entry.key) {
+                        let message = format!("`<<` replaces `{}` of line {}", entry.key, place.line);
+                        let hint = "put `<<` before the keys that are to win";
+                        self.report.warn_with(key.place, message, Some(hint));
+                    }
+                    put(&mut entries, &mut index, entry);
+                }
                 continue;
             }
             let Some(text) = key.text else { continue };
-            if let Some(first) = seen.get(&text) {
+            if let Some(first) = own.get(&text) {
                 self.report.error(key.place, format!("duplicate key `{text}`, first on line {}", first.line));
                 continue;
             }
-            seen.insert(text.clone(), key.place);
-            entries.push(Entry { key: text, key_place: key.place, value });
-        }
-        let mut inherited: HashSet<String> = seen.into_keys().collect();
-        for (place, value) in merges {
-            self.merge(place, value, &mut entries, &mut inherited);
+            own.insert(text.clone(), key.place);
+            put(&mut entries, &mut index, Entry { key: text, key_place: key.place, value });
         }
         entries
     }
 
-    fn merge(&mut self, place: Place, value: Node, entries: &mut Vec<Entry>, seen: &mut HashSet<String>) {
+    /// What one `<<` brings.
+    fn merge_sources(&mut self, place: Place, value: Node) -> Vec<Entry> {
         let sources = match value.kind {
-            Kind::Mapping(_) => vec![value],
+            Kind::Mapping(entries) => return entries,
             Kind::Sequence(items) => items,
             Kind::Scalar(_) => {
                 self.report.error(place, "`<<` must be given a mapping or a list of mappings");
-                return;
+                return Vec::new();
             }
         };
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut entries = Vec::new();
         for source in sources {
             match source.kind {
                 Kind::Mapping(inherited) => {
@@ -221,6 +229,7 @@ impl Loader<'_> {
                 _ => self.report.error(place, "`<<` must be given a mapping or a list of mappings"),
             }
         }
+        entries
     }
 
     fn keep_anchor(&mut self, anchor: usize, node: &Node) -> Result<(), Failure> {
@@ -245,6 +254,16 @@ impl Loader<'_> {
     }
 }
 
+/// Adds an entry, or replaces the one of its key.
+fn put(entries: &mut Vec<Entry>, index: &mut HashMap<String, usize>, entry: Entry) {
+    if let Some(at) = index.get(&entry.key) {
+        entries[*at] = entry;
+    } else {
+        index.insert(entry.key.clone(), entries.len());
+        entries.push(entry);
+    }
+}
+
 impl Weight {
     fn hold(&mut self, inner: Weight) {
         self.nodes = self.nodes.saturating_add(inner.nodes);
@@ -255,15 +274,19 @@ impl Weight {
 
 fn scalar_kind(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place, report: &mut Report) -> ScalarKind {
     let plain = ScalarKind::of_plain(text);
-    match tag.map(|tag| (tag.core_suffix(), tag)) {
-        None if style == ScalarStyle::Plain => plain,
-        None | Some((Some("str" | "int" | "float"), _)) => ScalarKind::Text,
-        Some((Some("bool"), _)) if matches!(plain, ScalarKind::Bool(_)) => plain,
-        Some((Some("null"), _)) if plain == ScalarKind::Null => plain,
-        Some((_, tag)) if tag.handle().is_empty() || (tag.handle() == "!" && tag.suffix().is_empty()) => {
-            ScalarKind::Text
-        }
-        Some((_, tag)) => {
+    let Some(tag) = tag else {
+        return if style == ScalarStyle::Plain { plain } else { ScalarKind::Text };
+    };
+    let number = matches!(plain, ScalarKind::Int(_) | ScalarKind::Float(_));
+    match (tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref(), plain) {
+        // The tag says what it is, quotes or not.
+        (Some("bool"), ScalarKind::Bool(_)) | (Some("null"), ScalarKind::Null) => plain,
+        (Some("int" | "float"), _) if number => plain,
+        // A tag of somebody's own is a string to yaml.v2.
+        (Some("str" | "timestamp") | None, _) => ScalarKind::Text,
+        (Some(_), _) => {
+            let tag = tag.to_string();
+            let tag = tag.strip_prefix("tag:yaml.org,2002:").map_or_else(|| tag.clone(), |core| format!("!!{core}"));
             report.error(place, format!("the tag `{tag}` does not fit here"));
             ScalarKind::Text
         }

@@ -131,7 +131,7 @@ fn repositories_keep_their_engine_and_an_engine_is_drained() {
     assert!(apps.iter().all(|app| build(app, "3") != drained));
     // A deploy's commands don't go there, either.
     let app = &apps[0];
-    app.manifest("deploy:\n  - echo over there\n");
+    app.manifest("deploy:\n  remote: true\n  commands: [echo over there]\n");
     assert_ne!(engine(app.events(&["deploy"]).ok().last("job.started")), drained);
     admin.slipway(["engine", "resume", drained]).ok();
     assert_eq!(build(app, "4"), drained);
@@ -156,11 +156,37 @@ fn a_full_engine_is_passed_over_and_builds_wait_when_all_are_full() {
     assert!(engines.iter().all(|engine| pool.seen(engine)["building"] == 1));
     apps[2].file("x", "");
     let third = apps[2].start(["build", "--output", "json"]);
-    third.event("it waits", |event| event["message"] == "`app` waits for an engine: those that could take it are full");
+    third.event("it waits", |event| {
+        event["message"] == "`app` waits for an engine: those that could take it are full, or take no more builds"
+    });
     running[0].signal(Signal::INT);
     assert_eq!(built_on(&third.finish().ok()).len(), 1);
     running[1].signal(Signal::INT);
     for running in running {
+        running.finish().expect(130);
+    }
+}
+
+#[test]
+fn who_waits_for_a_build_from_the_same_inputs_takes_nobodys_room() {
+    let pool = Pool::start("max_builds = 1\n");
+    let team = pool.service.team();
+    let [app, other] = [team.project(), team.project()];
+    slow(&app, &unique("m"), 120);
+    app.file("x", "1");
+    let builds = app.start(["build", "--output", "json"]);
+    let engine = step_runs(&builds);
+    let waits = app.start(["build", "--output", "json"]);
+    waits.event("it waits", |event| {
+        event["message"] == "`app` is being built from the same inputs already: waiting for that"
+    });
+    slow(&other, &unique("m"), 0);
+    other.file("x", "");
+    let run = other.events(&["build"]).ok();
+    assert_ne!(built_on(&run), [engine]);
+    assert!(run.all("warning").is_empty(), "{}", run.story());
+    for running in [waits, builds] {
+        running.signal(Signal::INT);
         running.finish().expect(130);
     }
 }

@@ -70,7 +70,7 @@ fn request(team: &Team, name: &str, tree: &SmallTree, platforms: &[&str]) -> Sub
         dockerfile_root: "tree".to_owned(),
         ..BuildPlan::default()
     };
-    let plan = Plan { kind: JobKind::Build.into(), name: name.to_owned(), builds: vec![build], commands: None };
+    let plan = Plan { kind: JobKind::Build.into(), name: name.to_owned(), builds: vec![build], commands: Vec::new() };
     SubmitRequest {
         request_id: unique("request"),
         namespace: team.namespace.clone(),

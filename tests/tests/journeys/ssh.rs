@@ -131,7 +131,9 @@ fn an_agent_that_is_not_there_is_named() {
     assert!(run.stderr.contains("--detach leaves nobody here"), "{}", run.stderr);
 
     // A deploy that may need none is only warned, and one whose image is there needs none.
-    app.manifest("build:\n  app:\n    context: .\n    ssh: [default]\ndeploy:\n  - echo deployed\n");
+    app.manifest(
+        "build:\n  app:\n    context: .\n    ssh: [default]\ndeploy:\n  remote: true\n  commands: [echo deployed]\n",
+    );
     let run = app.events_with(&["deploy", "--detach"], &agent.env()).ok();
     assert!(run.stderr.contains("--detach leaves nobody here"), "{}", run.stderr);
     let run = app.team.attach(String::from_utf8(run.stdout).unwrap().trim()).expect(1);

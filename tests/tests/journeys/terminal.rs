@@ -163,7 +163,7 @@ fn what_a_build_does_is_drawn_below_what_it_has_done() {
     let service = Service::shared();
     let app = service.team().project();
     let step = "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done";
-    app.manifest("build:\n  app: .\n  other: .\ndeploy:\n  - printf 'no end'; sleep 1; echo; echo over\n");
+    app.manifest("build:\n  app: .\n  other: .\ndeploy:\n  remote: true\n  commands:\n  - printf 'no end'; sleep 1; echo; echo over\n");
     app.file(
         "Dockerfile",
         format!("FROM debian:trixie-slim\nRUN : {}; {step}\nRUN true\n", slipway_journeys::unique("m")),

@@ -83,7 +83,7 @@ impl Service {
             plan,
             builds: std::collections::BTreeMap::new(),
             skipped: std::collections::BTreeMap::new(),
-            commands: Some(root),
+            commands: vec![root],
         };
         self.jobs.dir(job).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
         let row = JobRow {

@@ -82,8 +82,12 @@ impl Scene {
             dockerfile_root: roots.last().unwrap().name.clone(),
             ..api::BuildPlan::default()
         };
-        let plan =
-            api::Plan { kind: api::JobKind::Build.into(), name: "ex".to_owned(), builds: vec![build], commands: None };
+        let plan = api::Plan {
+            kind: api::JobKind::Build.into(),
+            name: "ex".to_owned(),
+            builds: vec![build],
+            commands: Vec::new(),
+        };
         let request_id = uuid::Uuid::now_v7().to_string();
         api::SubmitRequest {
             request_id,

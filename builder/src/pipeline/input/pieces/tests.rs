@@ -34,6 +34,15 @@ const NO_REGISTRY: &str = "127.0.0.1:9";
 
 /// The inputs of a build of this Dockerfile, with this registry.
 async fn pieces(registry: &str, text: &str, change: impl FnOnce(&mut BuildPlan, &mut Before)) -> Vec<Piece> {
+    pieces_of("ann", registry, text, change).await
+}
+
+async fn pieces_of(
+    owner: &str,
+    registry: &str,
+    text: &str,
+    change: impl FnOnce(&mut BuildPlan, &mut Before),
+) -> Vec<Piece> {
     let dir = tempfile::tempdir().unwrap();
     let config = Config { listen: registry.parse().unwrap(), ..Config::default() };
     let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
@@ -41,13 +50,13 @@ async fn pieces(registry: &str, text: &str, change: impl FnOnce(&mut BuildPlan, 
     let scope = CacheScope::open(dir.path()).unwrap();
     let (mut build, mut before) = (plain_build("app"), Before::default());
     change(&mut build, &mut before);
-    let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: None };
+    let plan = Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build.clone()], commands: Vec::new() };
     let root = slipway_context::Digest::of(b"root");
     let (namespace, roots) = ("dev".parse().unwrap(), BuildRoots::new(root, Vec::new(), root));
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
     let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform: None, before, secrets: &[] };
     let name = "registry.example/dev/app:1".parse().unwrap();
-    inputs.pieces(&bases, &scope, Some(&name), "ann").await
+    inputs.pieces(&bases, &scope, Some(&name), owner).await
 }
 
 #[test]
@@ -119,16 +128,19 @@ async fn the_repository_counts_where_steps_can_have_cache_mounts() {
 
 #[tokio::test]
 async fn who_builds_counts_where_steps_may_ask_agents() {
-    let told = async |ssh: bool| {
+    let told = async |owner: &str, ssh: bool| {
         let add = |build: &mut BuildPlan, _: &mut Before| {
             if ssh {
                 build.options.set(slipway_manifest::options::OptionKey::Ssh, "default").unwrap();
             }
         };
-        let found = pieces(NO_REGISTRY, "FROM scratch\nRUN make\n", add).await;
-        found.into_iter().any(|piece| piece.kind == PieceKind::Agents)
+        // Of the same scope, or every hash is another one.
+        let found = pieces_of(owner, NO_REGISTRY, "FROM scratch\nRUN make\n", add).await;
+        found.into_iter().find(|piece| piece.kind == PieceKind::Agents).map(|piece| piece.value)
     };
-    assert!(told(true).await && !told(false).await);
+    assert_eq!(told("ann", false).await, None);
+    let (ann, bob) = (told("ann", true).await, told("bob", true).await);
+    assert!(ann.is_some() && ann != bob, "{ann:?} {bob:?}");
 }
 
 #[tokio::test]

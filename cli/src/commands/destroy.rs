@@ -1,0 +1,23 @@
+//! `slipway destroy`
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use slipway_manifest::Selection;
+
+use crate::args::DestroyArgs;
+use crate::error::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::project::Project;
+use crate::sections::{self, Request};
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// Runs the destroy commands.
+pub(crate) async fn run(args: &DestroyArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    let mut project = Project::load(settings, &args.vars.vars)?;
+    let session = Session::for_command(settings, &mut project, args.job.print).await;
+    let project = Arc::new(project);
+    let selection = Selection { keep_going: args.force, ..Selection::destroy(project.application.clone()) };
+    sections::run(&project, session, Request::new(selection, &args.place, &args.job), settings, interrupt).await
+}

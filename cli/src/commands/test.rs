@@ -1,0 +1,42 @@
+//! `slipway test`
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use slipway_manifest::Selection;
+use slipway_manifest::plan::BuildMode;
+
+use crate::args::{PlaceArgs, TestArgs};
+use crate::error::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::project::Project;
+use crate::sections::{self, Request};
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// Runs tests, after a deploy if that is asked for.
+pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    let mut project = Project::load(settings, &args.vars.vars)?;
+    let place = PlaceArgs::default();
+    // Before anything is deployed for them.
+    args.tests.iter().try_for_each(|name| sections::test_of(&project, name).map(drop))?;
+    let mut session = Session::for_command(settings, &mut project, args.job.print).await;
+    let project = Arc::new(project);
+    if args.deploy {
+        let deploy = Selection::deploy(project.application.clone(), BuildMode::IfMissing);
+        let again = match &session {
+            Some(Ok(session)) => Some(Ok(session.clone())),
+            // It says why there is none, where the deploy needed none.
+            Some(Err(_)) => Some(Session::open(settings).await),
+            None => None,
+        };
+        let request = Request::new(deploy, &place, &args.job);
+        let deployed =
+            sections::run(&project, std::mem::replace(&mut session, again), request, settings, interrupt).await?;
+        if deployed != ExitStatus::Done {
+            return Ok(deployed);
+        }
+    }
+    let selection = Selection::test(project.application.clone(), args.tests.clone());
+    sections::run(&project, session, Request::new(selection, &place, &args.job), settings, interrupt).await
+}

@@ -1,0 +1,189 @@
+//! What `deploy`, `destroy` and `test` have in common: what is built before, where the commands run, and there they run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use slipway_manifest::expand::Template;
+use slipway_manifest::manifest::Test;
+use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, remote_decision};
+use slipway_manifest::{ImageEnv, Plan, Selection};
+
+use crate::args::{JobArgs, PlaceArgs};
+use crate::environment;
+use crate::error::{ExitStatus, Usage};
+use crate::images;
+use crate::interrupt::Interrupt;
+use crate::local::{self, Local};
+use crate::output;
+use crate::project::Project;
+use crate::run::{self, Ending};
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::submit::Prepared;
+
+mod print;
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// What to plan.
+    pub(crate) selection: Selection,
+    /// `--remote`.
+    pub(crate) remote: Option<bool>,
+    /// Nothing is built: an image that is missing is an error.
+    pub(crate) no_build: bool,
+    /// Where to write the images' variables.
+    pub(crate) env_file: Option<&'a Path>,
+    /// Print the job's id and leave.
+    pub(crate) detach: bool,
+}
+
+impl Request<'_> {
+    /// What these arguments ask for.
+    pub(crate) fn new(selection: Selection, place: &PlaceArgs, job: &JobArgs) -> Self {
+        Self { selection, remote: place.remote, no_build: false, env_file: None, detach: job.detach }
+    }
+}
+
+/// Does what was asked for; without a session, only prints the plan.
+pub(crate) async fn run(
+    project: &Arc<Project>,
+    session: Option<Result<Session>>,
+    request: Request<'_>,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<ExitStatus> {
+    let Some(session) = session else {
+        return print::print(project, &request, settings).await;
+    };
+    let asked = asked(project, &request, settings);
+    let ending = Ending {
+        detach: request.detach,
+        env_file: request.env_file,
+        metadata_file: None,
+        exports: None,
+        goes_on: false,
+    };
+    if settings.server.is_none() {
+        // What needs nobody else needs no service either.
+        let plan = project.plan(&request.selection, None)?;
+        if let (Plan { builds, .. }, Some(local)) = split(project, plan, asked, request.detach)?
+            && builds.is_empty()
+        {
+            return local.run(&ImageEnv::default(), None, settings, interrupt).await;
+        }
+        return session.and(Err(anyhow::anyhow!("there is no service")));
+    }
+    let mut local = None;
+    let mut take = |plan: Plan| {
+        let (plan, here) = split(project, plan, asked, request.detach)?;
+        local = here;
+        Ok::<_, anyhow::Error>(plan)
+    };
+    let (prepared, session) = if request.no_build {
+        let session = session?;
+        let plan = project.plan(&request.selection, Some(&session.namespace))?;
+        let plan = take(without_builds(&session, plan, ending.env_file).await?)?;
+        let project = Arc::clone(project);
+        (tokio::task::spawn_blocking(move || run::prepare(&project, plan)).await.context("scan")??, session)
+    } else {
+        let plan = |project: &Project, namespace: &str| take(project.plan(&request.selection, Some(namespace))?);
+        run::prepare_for(settings, project, session, plan).await?
+    };
+    let ending = Ending { env_file: ending.env_file.filter(|_| !request.no_build), ..ending };
+    let Some(local) = local else {
+        check_service(&session, &prepared.plan)?;
+        return run::run(settings, &session, prepared, ending, interrupt).await;
+    };
+    let ending = Ending { goes_on: true, ..ending };
+    let Some(images) = built(settings, &session, prepared, ending, interrupt).await? else {
+        return Ok(if interrupt.is_received() { ExitStatus::Interrupted } else { ExitStatus::Failed });
+    };
+    let service = local::service(&session, settings).await?;
+    local.run(&images, Some(service), settings, interrupt).await
+}
+
+/// The test of that name.
+pub(crate) fn test_of<'p>(project: &'p Project, name: &str) -> Result<&'p Test, Usage> {
+    let manifest = &project.manifest;
+    manifest.test_of(name).map_err(|hint| {
+        let names = || manifest.tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join(", ");
+        let error = Usage::new(format!("there is no test `{name}` in {}", manifest.file));
+        if manifest.tests.is_empty() {
+            error
+        } else {
+            error.hint(hint.unwrap_or_else(|| format!("known here: {}", names())))
+        }
+    })
+}
+
+fn asked(project: &Project, request: &Request<'_>, settings: &Settings) -> Asked {
+    let force = project.force_remote();
+    Asked { flag: request.remote, force, in_runner: settings.environment.is_true(environment::OKTETO_DEPLOY_REMOTE) }
+}
+
+/// The service's part of a plan, and what runs here, if anything does. Of several sections (the tests) all are remote.
+fn split(project: &Project, mut plan: Plan, asked: Asked, detach: bool) -> Result<(Plan, Option<Local>)> {
+    let decisions: Vec<Decision> = plan.commands.iter().map(|commands| remote_decision(commands, asked)).collect();
+    let Some(decision) = decisions.into_iter().find(|decision| !decision.remote || decision.forced) else {
+        return Ok((plan, None));
+    };
+    if decision.forced {
+        output::note(format_args!("the commands run on the service: {}", decision.reason));
+        return Ok((plan, None));
+    }
+    if detach {
+        let message = format!("--detach: the commands run on this machine, since {}", decision.reason);
+        return Err(Usage::new(message).hint("--remote runs them on the service").into());
+    }
+    let local = Local::new(project, &mut plan, decision.reason, asked.in_runner)?;
+    plan.kind = JobKind::Build;
+    Ok((plan, Some(local)))
+}
+
+/// A service that knows deploys only would take several tests for one section.
+fn check_service(session: &Session, plan: &Plan) -> Result<()> {
+    let new = |commands: &CommandsPlan| commands.keep_going || commands.test.is_some();
+    if plan.kind == JobKind::Destroy || plan.commands.iter().any(new) {
+        session.client.require("sections", &format!("`{}`", plan.kind))?;
+    }
+    Ok(())
+}
+
+/// Builds the images on the service, and gives their variables; none: it did not succeed.
+async fn built(
+    settings: &Settings,
+    session: &Session,
+    prepared: Prepared,
+    ending: Ending<'_>,
+    interrupt: &Interrupt,
+) -> Result<Option<ImageEnv>> {
+    if prepared.plan.builds.is_empty() {
+        return Ok(Some(ImageEnv::default()));
+    }
+    let (status, images) = run::images(settings, session, prepared, ending, interrupt).await?;
+    Ok((status == ExitStatus::Done).then_some(images))
+}
+
+/// The plan with the images that are there, and nothing to build.
+async fn without_builds(session: &Session, mut plan: Plan, env_file: Option<&Path>) -> Result<Plan> {
+    let found = images::find(session, &plan).await?;
+    if let Some((service, image)) = found.missing.first() {
+        let message = format!("--no-build: the image of `{service}`, {image}, is not there");
+        return Err(Usage::new(message).hint("deploy without --no-build, or `slipway build` first").into());
+    }
+    plan.builds = Vec::new();
+    for commands in &mut plan.commands {
+        let image = commands.complete_image(&found.env).map_err(|error| Usage::new(error.to_string()))?;
+        commands.image = image.as_deref().map(Template::literal);
+        let mut env: BTreeMap<String, String> = commands.env.drain(..).collect();
+        env.extend(found.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        commands.env = env.into_iter().collect();
+    }
+    if let Some(path) = env_file {
+        run::write_env_file(path, &found.env)?;
+    }
+    Ok(plan)
+}

@@ -1,0 +1,25 @@
+//! The commands of a section, as the job's process runs them in the runner, and as `slipway` runs them on its own machine: the
+//! same variables, the same order, the same events.
+//!
+//! ```text
+//! CommandsPlan ── environment ──> Place ── run, over a Channel to an agent ──> Story ──> events
+//! ```
+//!
+//! | module | does |
+//! |---|---|
+//! | [`environment`](mod@environment) | the variables of commands |
+//! | [`left`] | what they leave in `$OKTETO_ENV` |
+//! | [`run`](mod@run) | one command after another, over the channel to an agent |
+//! | [`story`] | what they do, as events |
+//! | [`text`] | output in pieces that cut no character apart, and its end |
+
+pub mod environment;
+pub mod left;
+pub mod run;
+pub mod story;
+pub mod text;
+
+pub use environment::{Service, environment};
+pub use left::{Keep, Left};
+pub use run::{Channel, GRACE, Place, RunError, hello, run};
+pub use story::{Failed, Sink, Story, masked};

@@ -1,0 +1,165 @@
+//! One command after another, over the channel to an agent.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use slipway_manifest::plan::CommandsPlan;
+use slipway_runner_agent::{Exit, FromAgent, Hello, OutputStream, PROTOCOL, Ready, Run, ToAgent};
+use tokio_util::sync::CancellationToken;
+
+use crate::story::{Failed, Sink, Story};
+
+#[cfg(test)]
+mod tests;
+
+/// How long the commands' processes may take to end after TERM.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// How long a stop may take altogether.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the agent may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Frames to an agent, and from it.
+pub trait Channel: Send {
+    /// Why it is of no more use.
+    type Error: Send;
+
+    /// Sends a frame.
+    fn send(&mut self, frame: ToAgent) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// The next frame; none: the agent has ended.
+    fn next(&mut self) -> impl Future<Output = Result<Option<FromAgent>, Self::Error>> + Send;
+
+    /// A frame of a connection, which is no command's.
+    fn connection(&mut self, frame: FromAgent);
+}
+
+/// Where commands run.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// What a command's text is given to as one more argument.
+    pub shell: Vec<String>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Why commands could not be run to their end. A command that failed is none of these.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError<E> {
+    /// Somebody asked for the end, and what ran has ended.
+    #[error("cancelled")]
+    Cancelled,
+    /// A command could not be started.
+    #[error("{0}")]
+    NotStarted(String),
+    /// The agent has ended.
+    #[error("the agent ended unexpectedly")]
+    Closed,
+    /// The agent says nothing.
+    #[error("the agent does not answer")]
+    Silent,
+    /// The channel.
+    #[error(transparent)]
+    Channel(#[from] E),
+}
+
+/// Tells a new agent on which ports to listen (none of them, with `no_listen`), and hears that it is there.
+pub async fn hello<C: Channel>(
+    channel: &mut C,
+    listen: Vec<u16>,
+    no_listen: bool,
+) -> Result<Ready, RunError<C::Error>> {
+    let hello = Hello { protocol: PROTOCOL, listen, no_listen, grace_ms: GRACE.as_millis() as u64 };
+    channel.send(ToAgent::Hello(hello)).await?;
+    match tokio::time::timeout(HELLO_TIMEOUT, channel.next()).await.map_err(|_| RunError::Silent)?? {
+        Some(FromAgent::Ready(ready)) => Ok(ready),
+        Some(_) => Err(RunError::Silent),
+        None => Err(RunError::Closed),
+    }
+}
+
+/// Runs the commands one after another until one fails, or all of them where the plan keeps going, and gives the last one that
+/// failed.
+pub async fn run<C: Channel, S: Sink + Sync>(
+    channel: &mut C,
+    plan: &CommandsPlan,
+    mut place: Place,
+    story: &mut Story<'_, S>,
+    cancel: &CancellationToken,
+) -> Result<Option<Failed>, RunError<C::Error>> {
+    let mut failed = None;
+    for (index, command) in (0u32..).zip(&plan.commands) {
+        if cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        story.started(index, command).map_err(|error| RunError::NotStarted(error.to_string()))?;
+        let run = Run {
+            index,
+            argv: place.shell.iter().chain([&command.command]).cloned().collect(),
+            cwd: place.cwd.clone(),
+            env: place.env.clone().into_iter().collect(),
+            env_file: true,
+        };
+        channel.send(ToAgent::Run(run)).await?;
+        let exit = wait(channel, index, story, cancel).await?;
+        if let Some(error) = exit.error {
+            return Err(RunError::NotStarted(error));
+        }
+        // As a shell reports a signal.
+        let code = exit.exit_code.unwrap_or_else(|| 128 + exit.signal.unwrap_or(0));
+        // Of one that failed as well: what it made is there.
+        let left = story.variables(exit.env_file.as_deref().unwrap_or_default());
+        story.done(index, code, exit.duration_ms);
+        if cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        if code != 0 {
+            failed = Some(story.failed(code));
+            if !plan.keep_going {
+                break;
+            }
+        }
+        place.env.extend(left);
+    }
+    Ok(failed)
+}
+
+/// Until the command has ended. A cancel ends what runs, and is seen by the exit that it causes.
+async fn wait<C: Channel, S: Sink + Sync>(
+    channel: &mut C,
+    index: u32,
+    story: &mut Story<'_, S>,
+    cancel: &CancellationToken,
+) -> Result<Exit, RunError<C::Error>> {
+    let mut stopping = false;
+    // Once we have asked for the end, it has to come: an engine that hangs loses the container instead.
+    let deadline = tokio::time::sleep(Duration::MAX);
+    tokio::pin!(deadline);
+    loop {
+        let frame = tokio::select! {
+            frame = channel.next() => frame?,
+            () = cancel.cancelled(), if !stopping => {
+                stopping = true;
+                deadline.as_mut().reset(tokio::time::Instant::now() + STOP_TIMEOUT);
+                let stop = channel.send(ToAgent::Stop);
+                tokio::time::timeout(STOP_TIMEOUT, stop).await.map_err(|_| RunError::Cancelled)??;
+                continue;
+            }
+            () = deadline.as_mut(), if stopping => return Err(RunError::Cancelled),
+        };
+        match frame {
+            Some(FromAgent::Output(output)) => {
+                story.output(output.index, output.stream == OutputStream::Stderr, &output.bytes);
+            }
+            Some(FromAgent::Exit(exit)) if exit.index == index => return Ok(exit),
+            Some(FromAgent::Warning(message)) => story.warn(message),
+            Some(frame @ (FromAgent::StreamOpen { .. } | FromAgent::Stream(_))) => channel.connection(frame),
+            Some(FromAgent::Stopped | FromAgent::Started { .. } | FromAgent::Ready(_) | FromAgent::Exit(_)) => {}
+            None => return Err(RunError::Closed),
+        }
+    }
+}

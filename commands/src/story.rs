@@ -1,0 +1,169 @@
+//! What commands do, as events.
+
+use std::borrow::Cow;
+use std::io;
+
+use slipway_manifest::plan::{Command, CommandsPlan};
+use slipway_mask::Masks;
+use slipway_proto::v1::event::Kind;
+use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, JobDone, OutputStream, Warning};
+
+use crate::left::Left;
+use crate::text::{Pieces, Tail};
+
+/// Where events go.
+pub trait Sink {
+    /// Takes an event down before it returns; nothing that follows depends on it.
+    fn emit(&self, kind: Kind);
+
+    /// The same for who must not go on without it.
+    fn try_emit(&self, kind: Kind) -> io::Result<()>;
+
+    /// What is not to be seen of output. The rest is masked where it is taken down ([`masked`]).
+    fn masks(&self) -> &Masks;
+}
+
+/// The event as people may read it. Output has been masked by its streams ([`Pieces`]), which know what came before; references,
+/// digests, names and paths are true.
+pub fn masked(mut kind: Kind, masks: &Masks) -> Kind {
+    if masks.is_empty() {
+        return kind;
+    }
+    let mask = |text: &mut String| {
+        if let Cow::Owned(masked) = masks.text(text) {
+            *text = masked;
+        }
+    };
+    match &mut kind {
+        Kind::StepStarted(step) => mask(&mut step.name),
+        Kind::StepDone(step) => {
+            mask(&mut step.name);
+            step.error.as_mut().map(mask);
+        }
+        Kind::CommandStarted(command) => mask(&mut command.name),
+        Kind::BuildSkipped(skipped) => mask(&mut skipped.reason),
+        Kind::Warning(warning) => mask(&mut warning.message),
+        Kind::JobDone(JobDone { error: Some(error), .. }) => {
+            mask(&mut error.message);
+            error.hint.as_mut().map(mask);
+        }
+        _ => {}
+    }
+    kind
+}
+
+/// A command that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// From 0.
+    pub index: u32,
+    /// What it is called in logs.
+    pub name: String,
+    /// As a shell reports it: 128 + the signal's number when a signal ended it.
+    pub exit_code: i32,
+    /// The end of its output.
+    pub tail: String,
+}
+
+impl Failed {
+    /// For people; `label` is what the section is called ([`CommandsPlan::label`]).
+    pub fn message(&self, label: &str) -> String {
+        let Self { index, name, exit_code, tail } = self;
+        let mut message = format!("{label} command {} failed with exit code {exit_code}: {name}", index + 1);
+        if !tail.trim().is_empty() {
+            message.push_str("\nits last output:\n");
+            message.push_str(tail.trim_end());
+        }
+        message
+    }
+}
+
+/// Turns what the commands of a section do into events.
+#[derive(Debug)]
+pub struct Story<'a, S> {
+    sink: &'a S,
+    section: &'static str,
+    test: Option<String>,
+    pieces: Pieces<(u32, bool)>,
+    current: (u32, String),
+    tail: Tail,
+    left: Left<'a>,
+}
+
+impl<'a, S: Sink> Story<'a, S> {
+    /// Of these commands.
+    pub fn new(sink: &'a S, commands: &CommandsPlan) -> Self {
+        let (section, test) = (commands.section.as_str(), commands.test.clone());
+        let pieces = Pieces::new(sink.masks());
+        let (current, tail, left) = ((0, String::new()), Tail::default(), Left::default());
+        Self { sink, section, test, pieces, current, tail, left }
+    }
+
+    /// The same; this becomes of what they leave in `$OKTETO_ENV`.
+    #[must_use]
+    pub fn leaving(self, left: Left<'a>) -> Self {
+        Self { left, ..self }
+    }
+
+    /// The command that was started last, and what it is called.
+    pub fn current(&self) -> (u32, &str) {
+        (self.current.0, &self.current.1)
+    }
+
+    /// A command starts now: it has been written down when this returns well, and it is not started else.
+    pub(crate) fn started(&mut self, index: u32, command: &Command) -> io::Result<()> {
+        self.current = (index, command.name.clone());
+        self.tail = Tail::default();
+        let (section, test, name) = (self.section.to_owned(), self.test.clone(), command.name.clone());
+        self.sink.try_emit(Kind::CommandStarted(CommandStarted { section, test, index, name }))
+    }
+
+    /// A piece of its output, split anywhere.
+    pub(crate) fn output(&mut self, index: u32, stderr: bool, bytes: &[u8]) {
+        let text = self.pieces.add((index, stderr), bytes);
+        self.log(index, stderr, text);
+    }
+
+    /// What is held back of the output of the command that was started last.
+    pub fn end_output(&mut self) {
+        let index = self.current.0;
+        for stderr in [false, true] {
+            let text = self.pieces.end(&(index, stderr));
+            self.log(index, stderr, text);
+        }
+    }
+
+    /// It ended.
+    pub(crate) fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64) {
+        self.end_output();
+        let (section, test) = (self.section.to_owned(), self.test.clone());
+        self.sink.emit(Kind::CommandDone(CommandDone { section, test, index, exit_code, duration_ms }));
+    }
+
+    /// How the command that was started last failed.
+    pub(crate) fn failed(&self, exit_code: i32) -> Failed {
+        let (index, name) = self.current.clone();
+        Failed { index, name, exit_code, tail: self.tail.text() }
+    }
+
+    /// Something that the user should know.
+    pub fn warn(&mut self, message: String) {
+        self.sink.emit(Kind::Warning(Warning { message, place: None }));
+    }
+
+    /// The variables that a command has left in `$OKTETO_ENV`, for those after it. They are kept when this returns.
+    pub(crate) fn variables(&mut self, content: &[u8]) -> Vec<(String, String)> {
+        let sink = self.sink;
+        self.left.take(content, &mut |message| sink.emit(Kind::Warning(Warning { message, place: None })))
+    }
+
+    fn log(&mut self, index: u32, stderr: bool, text: Vec<u8>) {
+        if text.is_empty() {
+            return;
+        }
+        self.tail.add(&text);
+        let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout }.into();
+        let (section, of) = (self.section.to_owned(), self.test.clone());
+        self.sink.emit(Kind::CommandLog(CommandLog { section, test: of, index, stream, text }));
+    }
+}

@@ -1,0 +1,51 @@
+//! Sections that are checked and that no job runs.
+
+use std::fmt;
+
+use super::Manifest;
+use crate::{plan::JobKind, problem::Place};
+
+/// A section that a job asks for and that is not run. Displays as a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotRun {
+    /// Its keys, such as `deploy.compose`.
+    pub section: &'static str,
+    /// Where it is.
+    pub place: Place,
+    /// Whether it is for a Kubernetes cluster.
+    pub needs_cluster: bool,
+}
+
+impl Manifest {
+    /// The sections that a job of this kind asks for and that are not run, in the order of the file. `dev` and `forward` are
+    /// not among them: no job asks for them.
+    pub fn not_run(&self, kind: JobKind) -> Vec<NotRun> {
+        if kind != JobKind::Deploy {
+            return Vec::new();
+        }
+        let cluster = |section, place| NotRun { section, place, needs_cluster: true };
+        let mut found = Vec::new();
+        if let Some(deploy) = &self.deploy {
+            let compose = deploy.compose.as_ref().filter(|compose| !compose.files.is_empty());
+            found.extend(compose.map(|compose| cluster("deploy.compose", compose.place)));
+            let endpoints = deploy.endpoints.as_ref().filter(|endpoints| !endpoints.endpoints.is_empty());
+            found.extend(endpoints.map(|endpoints| cluster("deploy.endpoints", endpoints.place)));
+            found.extend(deploy.divert.as_ref().map(|divert| cluster("deploy.divert", divert.place)));
+        }
+        let later = |section, place| NotRun { section, place, needs_cluster: false };
+        found.extend(self.dependencies.first().map(|first| later("dependencies", first.place)));
+        found.extend(self.external.first().map(|first| later("external", first.place)));
+        found.sort_by_key(|not_run| not_run.place);
+        found
+    }
+}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.needs_cluster {
+            write!(f, "`{}` needs a cluster: it is checked and not run", self.section)
+        } else {
+            write!(f, "`{}` is checked and not run yet", self.section)
+        }
+    }
+}

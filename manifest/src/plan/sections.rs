@@ -1,0 +1,149 @@
+//! Which commands run, and which images they need.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{
+    create::{PlanError, Planner, Selection},
+    order::in_order,
+    types::{Command, CommandsPlan, JobKind, Section},
+};
+use crate::{
+    expand::Template,
+    image_env::variable_names,
+    manifest::{CommandSection, Manifest, ManifestCommand, Test, Text},
+    problem::Place,
+    variables::Variables,
+};
+
+/// What tests find as `CI` unless the caller has another value.
+const CI: &str = "CI";
+
+/// What a job runs after its builds, in order.
+#[derive(Debug)]
+pub(super) enum Run<'m> {
+    /// Images only.
+    Nothing,
+    /// `deploy` or `destroy`.
+    Section(Section, &'m CommandSection),
+    /// Tests, those that others depend on first.
+    Tests(Vec<&'m Test>),
+}
+
+impl<'m> Run<'m> {
+    /// What the selection asks for.
+    pub(super) fn of(manifest: &'m Manifest, selection: &Selection) -> Result<Self, PlanError> {
+        let none = |section| PlanError::NoSection { file: manifest.file.clone(), section };
+        match selection.kind {
+            JobKind::Build => Ok(Self::Nothing),
+            JobKind::Deploy => {
+                let deploy = manifest.deploy.as_ref().ok_or_else(|| none(Section::Deploy))?;
+                Ok(Self::Section(Section::Deploy, &deploy.run))
+            }
+            JobKind::Destroy => {
+                let destroy = manifest.destroy.as_ref().ok_or_else(|| none(Section::Destroy))?;
+                Ok(Self::Section(Section::Destroy, destroy))
+            }
+            JobKind::Test if manifest.tests.is_empty() => Err(none(Section::Test)),
+            JobKind::Test => {
+                let wanted = wanted(manifest, &selection.tests)?;
+                in_order(&manifest.tests, &wanted).map(Self::Tests).ok_or(PlanError::Cycle { section: "test" })
+            }
+        }
+    }
+
+    /// The services whose variables the images of the commands are named by.
+    pub(super) fn images(&self, manifest: &'m Manifest, variables: &Variables) -> BTreeSet<&'m str> {
+        let services = manifest.build.iter();
+        let of = |build: &'m crate::manifest::Build| {
+            variable_names(&build.service).into_iter().map(move |name| (name, build.service.as_str()))
+        };
+        let all: HashMap<String, &str> = services.flat_map(of).collect();
+        let used = |image: &Text| {
+            let later = |name: &str| all.contains_key(name);
+            let template = Template::expand_now(&image.value, &|name| variables.lookup(name), &later);
+            // What can't be expanded is an error later, with its place.
+            template.map(|(template, _)| template.variables()).unwrap_or_default()
+        };
+        let images: Vec<&Text> = match self {
+            Self::Nothing => Vec::new(),
+            Self::Section(_, section) => section.image.iter().collect(),
+            Self::Tests(tests) => tests.iter().filter_map(|test| test.image.as_ref()).collect(),
+        };
+        images.into_iter().flat_map(used).filter_map(|name| all.get(&name).copied()).collect()
+    }
+
+    /// The commands, expanded.
+    pub(super) fn plan(&self, planner: &mut Planner<'_>, selection: &Selection) -> Vec<CommandsPlan> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Section(section, run) => {
+                let mut plan = planner.commands(*section, run.image.as_ref(), run.context.as_ref(), &run.commands);
+                (plan.remote, plan.keep_going) = (run.remote, selection.keep_going);
+                vec![plan]
+            }
+            Self::Tests(tests) => tests.iter().map(|test| planner.test(test)).collect(),
+        }
+    }
+}
+
+/// The tests that are asked for; all when none is named.
+fn wanted<'m>(manifest: &'m Manifest, names: &[String]) -> Result<BTreeSet<&'m str>, PlanError> {
+    if names.is_empty() {
+        return Ok(manifest.tests.iter().map(|test| test.name.as_str()).collect());
+    }
+    let find = |name: &String| {
+        let unknown = |hint| PlanError::UnknownTest { file: manifest.file.clone(), test: name.clone(), hint };
+        manifest.test_of(name).map(|test| test.name.as_str()).map_err(unknown)
+    };
+    names.iter().map(find).collect()
+}
+
+impl Planner<'_> {
+    fn commands(
+        &mut self,
+        section: Section,
+        image: Option<&Text>,
+        context: Option<&Text>,
+        commands: &[ManifestCommand],
+    ) -> CommandsPlan {
+        let command =
+            |command: &ManifestCommand| Command { name: command.name.clone(), command: command.command.clone() };
+        CommandsPlan {
+            section,
+            test: None,
+            image: image.map(|image| self.later(image, None)),
+            context: self.path(context, "context", "."),
+            remote: None,
+            commands: commands.iter().map(command).collect(),
+            env: self.variables.for_commands(),
+            keep_going: false,
+        }
+    }
+
+    fn test(&mut self, test: &Test) -> CommandsPlan {
+        let mut plan = self.commands(Section::Test, test.image.as_ref(), test.context.as_ref(), &test.commands);
+        plan.test = Some(test.name.clone());
+        if plan.env.iter().all(|(name, _)| name != CI) {
+            let ci = self.variables.get(CI).filter(|value| !value.is_empty()).unwrap_or("true");
+            plan.env.push((CI.to_owned(), ci.to_owned()));
+            plan.env.sort();
+        }
+        self.warn_not_yet(test);
+        plan
+    }
+
+    fn warn_not_yet(&mut self, test: &Test) {
+        let keys = [
+            ("caches", test.caches.first().map(|text| text.place)),
+            ("artifacts", test.artifacts.first().map(|artifact| artifact.path.place)),
+            ("hosts", test.hosts.first().map(|host| host.hostname.place)),
+            ("skipIfNoFileChanges", test.skip_if_no_file_changes.then_some(test.place)),
+        ];
+        let found: Vec<(&str, Place)> = keys.into_iter().filter_map(|(key, place)| Some((key, place?))).collect();
+        if let Some((_, place)) = found.first() {
+            let keys: Vec<String> = found.iter().map(|(key, _)| format!("`{key}`")).collect();
+            let message = format!("test `{}` runs without its {}: not supported yet", test.name, keys.join(", "));
+            self.report.warn(*place, message);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The main thread: it alone starts processes and reaps them, so that no status is lost or mixed up.
+
+mod ending;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
+use rustix::{
+    io::Errno,
+    process::{WaitOptions, getgid, getpid, getuid, wait},
+};
+use signal_hook::consts::SIGCHLD;
+
+use self::ending::Ending;
+use crate::agent::{command::Running, diagnose, forward::Forward, outbox::Outbox, output::Pump, tree};
+
+/// The channel has closed before its end.
+const CLOSED: u8 = 1;
+/// The other side does not speak as it should.
+const MISUSED: u8 = 2;
+
+/// The grace period until the job's process names one.
+const GRACE: Duration = Duration::from_secs(10);
+/// The longest one that can be named: an instant has to hold it.
+const LONGEST_GRACE: Duration = Duration::from_hours(24);
+/// For what commands have left behind when the job has ended well.
+const GRACE_AT_FINISH: Duration = Duration::from_secs(1);
+/// How long the last frames may take, once nobody waits for them.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What wakes the supervisor.
+pub(crate) enum Event {
+    /// The job's process wants something.
+    Frame(ToAgent),
+    /// The channel can't be used any more.
+    Closed(String),
+    /// The job's process sent what is no frame.
+    Misused(String),
+    /// Our process got a signal.
+    Signal(i32),
+    /// A pump has come to its end.
+    OutputEnded,
+}
+
+/// All that is to be known about what runs.
+pub(crate) struct Supervisor {
+    outbox: Arc<Outbox>,
+    forward: Arc<Forward>,
+    events: Sender<Event>,
+    inbox: Receiver<Event>,
+    /// From `Hello` on.
+    grace: Option<Duration>,
+    running: Option<Running>,
+    /// Pipes that are still open, also those of earlier commands.
+    pumps: Vec<Arc<Pump>>,
+    /// Whether we have any child; all that we start, and all that it starts, is below one.
+    has_children: bool,
+    ending: Option<Ending>,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        outbox: Arc<Outbox>,
+        forward: Arc<Forward>,
+        events: Sender<Event>,
+        inbox: Receiver<Event>,
+    ) -> Self {
+        Self {
+            outbox,
+            forward,
+            events,
+            inbox,
+            grace: None,
+            running: None,
+            pumps: Vec::new(),
+            has_children: false,
+            ending: None,
+        }
+    }
+
+    /// Runs until there's nothing left to do, and says what to exit with.
+    pub(crate) fn run(mut self) -> u8 {
+        loop {
+            let event = match self.look_again() {
+                None => self.inbox.recv().ok(),
+                Some(at) => self.inbox.recv_timeout(at.saturating_duration_since(Instant::now())).ok(),
+            };
+            if let Some(event) = event {
+                self.handle(event);
+            }
+            self.reap();
+            self.report_exit();
+            if let Some(code) = self.go_on_ending() {
+                return code;
+            }
+        }
+    }
+
+    /// When to wake up without an event.
+    fn look_again(&self) -> Option<Instant> {
+        let running = self.running.as_ref().and_then(Running::look_again);
+        let ending = self.ending.as_ref().map(Ending::look_again);
+        running.into_iter().chain(ending).min()
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Frame(ToAgent::Hello(hello)) if self.grace.is_none() => self.hello(&hello),
+            Event::Frame(_) if self.grace.is_none() => self.misused("a frame before Hello"),
+            Event::Frame(ToAgent::Hello(_)) => self.misused("a second Hello"),
+            Event::Frame(ToAgent::Run(run)) => self.start(&run),
+            Event::Frame(ToAgent::Signal(signal)) => self.signal(signal),
+            Event::Frame(ToAgent::Stop) => self.stop(),
+            Event::Frame(ToAgent::Finish) => self.exit_with(0, GRACE_AT_FINISH.min(self.grace())),
+            // The reader hands these to the forwarder.
+            Event::Frame(ToAgent::Stream(_)) | Event::OutputEnded | Event::Signal(SIGCHLD) => {}
+            Event::Signal(signal) => {
+                self.outbox.warn(format!("the runner's first process got signal {signal}"));
+                self.exit_with((128 + signal) as u8, self.grace());
+            }
+            Event::Closed(why) => self.closed(&why),
+            Event::Misused(why) => self.misused(&why),
+        }
+    }
+
+    fn hello(&mut self, hello: &Hello) {
+        self.grace = Some(Duration::from_millis(hello.grace_ms).min(LONGEST_GRACE));
+        if hello.protocol != PROTOCOL {
+            return self.misused(&format!("protocol {}, this is {PROTOCOL}", hello.protocol));
+        }
+        let ports = if hello.no_listen { &[] } else { hello.listen.as_slice() };
+        let (listening, not_listening) = self.forward.listen(ports);
+        self.outbox.say(&FromAgent::Ready(Ready {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: getpid().as_raw_pid().cast_unsigned(),
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+            listening,
+            not_listening,
+        }));
+    }
+
+    fn start(&mut self, run: &Run) {
+        let index = run.index;
+        let started = if self.running.is_some() {
+            Err("another command is running".to_owned())
+        } else if self.ending.is_some() {
+            Err("the commands are being ended".to_owned())
+        } else {
+            Running::start(run, &self.outbox, &self.events)
+        };
+        match started {
+            Ok(running) => {
+                self.has_children = true;
+                self.pumps.retain(|pump| !pump.ended());
+                self.pumps.extend(running.pumps.iter().cloned());
+                self.running = Some(running);
+            }
+            Err(error) => self.outbox.say(&FromAgent::Exit(Exit { index, error: Some(error), ..Exit::default() })),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Some(running) = self.running.as_ref().filter(|running| running.index == signal.index && running.is_alive())
+        else {
+            return;
+        };
+        match rustix::process::Signal::from_named_raw(signal.signal) {
+            Some(signal) => tree::signal_child(running.pid, signal),
+            None => self.outbox.warn(format!("there is no signal {}", signal.signal)),
+        }
+    }
+
+    fn misused(&mut self, why: &str) {
+        diagnose(why);
+        self.outbox.warn(format!("the runner's channel is misused: {why}"));
+        self.exit_with(MISUSED, self.grace());
+    }
+
+    fn closed(&mut self, why: &str) {
+        if self.ending.as_mut().is_some_and(Ending::closed_after_finish) {
+            return;
+        }
+        diagnose(why);
+        // Nobody hears us: commands must not wait until somebody does.
+        self.outbox.close();
+        self.exit_with(CLOSED, self.grace());
+    }
+
+    fn grace(&self) -> Duration {
+        self.grace.unwrap_or(GRACE)
+    }
+
+    /// Takes the status of every process that has ended: our command's, and those of orphans that came to us.
+    fn reap(&mut self) {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    if let Some(running) = self.running.as_mut().filter(|running| running.pid == pid) {
+                        running.ended(status);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Ok(None) => {
+                    self.has_children = true;
+                    return;
+                }
+                Err(error) => {
+                    self.has_children = false;
+                    if error != Errno::CHILD {
+                        diagnose(&format!("wait: {}", io::Error::from(error)));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn report_exit(&mut self) {
+        if let Some(exit) = self.running.as_ref().and_then(|running| running.exit(&self.outbox)) {
+            self.running = None;
+            self.outbox.say(&FromAgent::Exit(exit));
+        }
+    }
+}
