@@ -14,7 +14,7 @@ mod deploy;
 mod destroy;
 mod engine;
 mod env;
-mod environment;
+pub(crate) mod environment;
 mod files;
 mod image;
 mod job;

@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
+use secrecy::ExposeSecret as _;
 use slipway_commands::{Failed, Place, RunError, Service, Sink, Story, hello};
 use slipway_manifest::plan::CommandsPlan;
+use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan};
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
@@ -46,7 +48,9 @@ pub(crate) struct Local {
     /// The service's variables, below all others.
     variables: BTreeMap<String, String>,
     /// What is not to be seen of what they write.
-    masks: Masks,
+    hidden: Vec<String>,
+    /// Variables that they name and only the service knows.
+    missing: Vec<String>,
     /// Why here.
     reason: String,
     /// This is a runner: nothing is wrong with running them here.
@@ -78,8 +82,23 @@ impl Local {
             let found = found.map_err(|error| Usage::new(format!("{}: {error}", folder.display())))?;
             commands.push((section, found));
         }
-        let (variables, masks) = (project.service_variables(), project.masks());
-        Ok(Self { name: plan.name.clone(), commands, variables, masks, reason, in_runner })
+        let texts =
+            || commands.iter().flat_map(|(section, _)| &section.commands).map(|command| command.command.as_str());
+        let mut missing = project.write_only().to_vec();
+        missing.retain(|name| {
+            texts().any(|text| text.contains(&format!("${name}")) || text.contains(&format!("${{{name}")))
+        });
+        let (variables, hidden) = (project.service_variables(), project.hidden());
+        Ok(Self { name: plan.name.clone(), commands, variables, hidden, missing, reason, in_runner })
+    }
+
+    /// Adds what their environment keeps, below everything else.
+    pub(crate) fn add_kept(&mut self, kept: BTreeMap<String, String>) {
+        let secret = kept.iter().filter(|(name, _)| looks_secret(name));
+        self.hidden.extend(secret.map(|(_, value)| value.clone()));
+        for (name, value) in kept {
+            self.variables.entry(name).or_insert(value);
+        }
     }
 
     /// Runs them to their end, and shows what they do as the service's events do.
@@ -91,7 +110,9 @@ impl Local {
         interrupt: &Interrupt,
     ) -> Result<ExitStatus> {
         interrupt.claim();
-        let events = Events::new(Screen::new(settings.show), self.masks.clone());
+        let token = service.as_ref().map(|service| service.token.expose_secret());
+        let masks = Masks::of(self.hidden.iter().map(String::as_str).chain(token));
+        let events = Events::new(Screen::new(settings.show), masks);
         events.emit(Kind::JobStarted(JobStarted { engine: LOCAL.to_owned() }));
         let running = self.run_all(images, service.as_ref(), &settings.environment, &events);
         tokio::pin!(running);
@@ -130,6 +151,11 @@ impl Local {
                     "commands run on this machine, since {}. That is deprecated: `remote: true` in the manifest, --remote or \
                      OKTETO_FORCE_REMOTE=true run them on the service",
                     self.reason
+                ));
+            }
+            for name in self.missing.iter().filter(|_| number == 0) {
+                story.warn(format!(
+                    "commands on this machine don't get `{name}`: it is write-only, and never leaves the service"
                 ));
             }
             let mut env = self.variables.clone();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
 use slipway_manifest::print::PrintedPlan;
-use slipway_manifest::variables::{parse_assignment, write_only_problem};
+use slipway_manifest::variables::{looks_secret, parse_assignment, write_only_problem};
 use slipway_manifest::{Manifest, Parsed, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
 use slipway_mask::{Masks, TOO_SHORT};
 use slipway_proto::v1::MaskedValue;
@@ -40,6 +40,8 @@ pub(crate) struct Project {
     variables: Variables,
     /// What the service adds to them.
     service: ServiceVariables,
+    /// Where the service says that the caller works.
+    namespace: Option<String>,
     /// Holds a Dockerfile that came from standard input.
     _dockerfile: Option<TempDir>,
 }
@@ -91,6 +93,7 @@ impl Project {
             agents: true,
             variables,
             service: ServiceVariables::default(),
+            namespace: None,
             _dockerfile: None,
         })
     }
@@ -114,30 +117,45 @@ impl Project {
 
     /// What is not to be seen in what people read of a job, besides what the service knows of itself.
     pub(crate) fn to_mask(&self) -> Vec<MaskedValue> {
-        let mut values = self.variables.to_mask();
+        let mut values = self.own_secrets();
         values.retain(|value| value.chars().count() > TOO_SHORT);
         values.sort_unstable();
         values.dedup();
         values.into_iter().map(|value| MaskedValue { value }).collect()
     }
 
-    /// What is not to be seen of commands.
-    pub(crate) fn masks(&self) -> Masks {
-        let own = self.variables.to_mask();
-        Masks::of(self.service.masked.iter().chain(&own).map(String::as_str))
+    /// The caller's: nothing of the process environment but what the manifest names, since it goes to the service.
+    fn own_secrets(&self) -> Vec<String> {
+        let mentioned = self.variables.secrets_of_environment(&self.manifest.source).map(str::to_owned);
+        self.variables.to_mask().into_iter().chain(mentioned).collect()
+    }
+
+    /// What is not to be seen of commands that run here.
+    pub(crate) fn hidden(&self) -> Vec<String> {
+        self.service.masked.iter().cloned().chain(self.own_secrets()).collect()
+    }
+
+    /// The names of the variables that only the service knows.
+    pub(crate) fn write_only(&self) -> &[String] {
+        &self.service.write_only
     }
 
     /// The plan as it is printed: of values of `--var`, which stand on the command line beside it, what they were expanded to is
     /// seen where their names don't look secret.
     pub(crate) fn masked(&self, plan: PrintedPlan) -> PrintedPlan {
-        let masked = self.service.masked.iter().map(String::as_str);
-        let (of_plan, of_commands) = (Masks::of(masked.chain(self.variables.secret_by_name())), self.masks());
+        let args = plan.services.iter().flat_map(|service| &service.args);
+        let args: Vec<String> = args.filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.clone()).collect();
+        let hidden = self.hidden();
+        let of_plan = self.service.masked.iter().chain(&args).map(String::as_str);
+        let of_plan = of_plan.chain(self.variables.secret_by_name());
+        let of_plan = of_plan.chain(self.variables.secrets_of_environment(&self.manifest.source));
+        let (of_plan, of_commands) = (Masks::of(of_plan), Masks::of(hidden.iter().chain(&args).map(String::as_str)));
         plan.masked(|text| of_plan.text(text).into_owned(), |value| of_commands.text(value).into_owned())
     }
 
     /// The service's variables, for commands that run here: those that it lets a client know.
     pub(crate) fn service_variables(&self) -> BTreeMap<String, String> {
-        self.service.known.iter().cloned().rev().collect()
+        self.service.known.iter().cloned().collect()
     }
 
     /// Whether the value of a variable is that of the process environment, and no `--var`.
@@ -145,9 +163,16 @@ impl Project {
         self.variables.is_from_environment(name)
     }
 
+    /// The namespace that a plan is printed for, where nothing else says it.
+    pub(crate) fn print_for(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
+    }
+
     /// The plan for a selection, expanded. Warnings are printed.
     pub(crate) fn plan(&self, selection: &Selection, namespace: Option<&str>) -> Result<Plan> {
-        let own = namespace.map(|namespace| (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned()));
+        let own = namespace
+            .or(self.namespace.as_deref())
+            .map(|namespace| (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned()));
         let variables = self.variables.clone().with_environment(own);
         let (plan, warnings) = Plan::new(&self.manifest, selection, &variables).map_err(|error| match error {
             slipway_manifest::plan::PlanError::Problems(problems) => {

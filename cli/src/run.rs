@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use slipway_manifest::plan::BuildPlan;
 use slipway_manifest::print::Digests;
+use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan, ServiceName};
-use slipway_proto::v1::{GetJobRequest, Job, JobState};
+use slipway_proto::v1::{GetJobRequest, Job, JobState, MaskedValue};
 
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted, Usage};
@@ -50,7 +51,9 @@ pub(crate) struct Ending<'a> {
 /// Finds and scans everything that a plan reads. Blocks, on a thread of the runtime's that may.
 pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let roots = Roots::new(project.scan_cache.clone());
-    let (secrets, masked) = (secrets::values(&plan, project)?, project.to_mask());
+    let (secrets, mut masked) = (secrets::values(&plan, project)?, project.to_mask());
+    let args = plan.builds.iter().flat_map(|build| &build.build_args).filter(|(name, _)| looks_secret(name));
+    masked.extend(args.map(|(_, value)| MaskedValue { value: value.clone() }));
     let agents = if project.agents { Agents::of(&plan, project)? } else { Agents::default() };
     let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
     let registries = logins::of_plan(&prepared.plan, &prepared.builds, &prepared.roots);

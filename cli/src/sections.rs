@@ -11,6 +11,7 @@ use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, remote_deci
 use slipway_manifest::{ImageEnv, Plan, Selection};
 
 use crate::args::{JobArgs, PlaceArgs};
+use crate::commands::environment as environment_command;
 use crate::environment;
 use crate::error::{ExitStatus, Usage};
 use crate::images;
@@ -102,7 +103,16 @@ pub(crate) async fn run(
         return Ok(if interrupt.is_received() { ExitStatus::Interrupted } else { ExitStatus::Failed });
     };
     let service = local::service(&session, settings).await?;
-    local.run(&images, Some(service), settings, interrupt).await
+    let mut local = local;
+    let destroys = request.selection.kind == JobKind::Destroy;
+    if let Some(kept) = environment_command::find(&session, &local.name).await? {
+        local.add_kept(environment_command::variables(&kept, destroys));
+    }
+    let status = local.run(&images, Some(service), settings, interrupt).await?;
+    if destroys && status == ExitStatus::Done {
+        environment_command::is_destroyed(&session, &local.name).await?;
+    }
+    Ok(status)
 }
 
 /// The test of that name.

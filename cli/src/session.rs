@@ -42,7 +42,10 @@ impl Session {
         }
         settings.server.as_ref()?;
         let error = match tokio::time::timeout(PATIENCE, Self::for_project(settings, project)).await {
-            Ok(Ok(_)) => return None,
+            Ok(Ok(session)) => {
+                project.print_for(session.namespace);
+                return None;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("the service does not answer within {} s", PATIENCE.as_secs()),
         };

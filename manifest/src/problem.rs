@@ -42,6 +42,8 @@ pub(crate) struct Report {
 
 /// More than anybody reads; keeps a hostile file from making a huge report.
 const MAX_PROBLEMS: usize = 200;
+/// Of a message, and of a hint, in characters.
+const MAX_TEXT: usize = 1000;
 
 impl Place {
     /// Of what has no lines.
@@ -85,17 +87,17 @@ impl Problem {
 
     /// The error with the line of the source that it is about, and the hint.
     pub fn render(&self, source: &str) -> String {
-        self.with_line(source, "")
+        self.with_line(&mark::lines(source), "")
     }
 
     /// The same for a warning.
     pub fn render_warning(&self, source: &str) -> String {
-        self.with_line(source, "warning: ")
+        self.with_line(&mark::lines(source), "warning: ")
     }
 
-    fn with_line(&self, source: &str, what: &str) -> String {
+    fn with_line(&self, lines: &[&str], what: &str) -> String {
         let mut text = format!("{}: {what}{}", self.location(), self.message);
-        if let Some(marked) = mark::line(source, self.place()) {
+        if let Some(marked) = mark::line(lines, self.place()) {
             text.push('\n');
             text.push_str(&marked);
         }
@@ -129,7 +131,9 @@ impl Problems {
 
     /// Each with its line of the source; see [`Problem::render`].
     pub fn render(&self, source: &str) -> String {
-        self.0.iter().map(|problem| problem.render(source)).collect::<Vec<_>>().join("\n")
+        // Once for all of them: the file may be large.
+        let lines = mark::lines(source);
+        self.0.iter().map(|problem| problem.with_line(&lines, "")).collect::<Vec<_>>().join("\n")
     }
 
     /// The findings, in the order of the file.
@@ -161,6 +165,15 @@ impl From<Problem> for Problems {
     }
 }
 
+/// The text as long as anybody reads it.
+fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}
+
 impl Report {
     pub(crate) fn new(file: &str) -> Self {
         Self { file: file.to_owned(), errors: Vec::new(), warnings: Vec::new() }
@@ -172,7 +185,7 @@ impl Report {
 
     pub(crate) fn error_with(&mut self, place: Place, message: impl Into<String>, hint: Option<impl Into<String>>) {
         if !self.is_full() {
-            self.errors.push(Problem::new(&self.file, place, message).with_hint(hint));
+            self.errors.push(self.problem(place, message.into(), hint.map(Into::into)));
         }
     }
 
@@ -191,8 +204,13 @@ impl Report {
 
     pub(crate) fn warn_with(&mut self, place: Place, message: impl Into<String>, hint: Option<impl Into<String>>) {
         if self.warnings.len() < MAX_PROBLEMS {
-            self.warnings.push(Problem::new(&self.file, place, message).with_hint(hint));
+            self.warnings.push(self.problem(place, message.into(), hint.map(Into::into)));
         }
+    }
+
+    /// Names in it may be as long as the file.
+    fn problem(&self, place: Place, message: String, hint: Option<String>) -> Problem {
+        Problem::new(&self.file, place, cut(message)).with_hint(hint.map(cut))
     }
 
     /// The warnings of a file without errors, or its errors.

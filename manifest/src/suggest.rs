@@ -1,14 +1,20 @@
 //! "Did you mean": the nearest of the names that would have been right.
 
+/// The longest word that is looked at, in bytes.
+const MAX_WORD: usize = 128;
+/// More names than these help nobody.
+const MOST: usize = 12;
+
 /// The candidate that `word` most likely stands for, if any is near enough to be worth a guess.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Distances are quadratic: a very long word is no typing error of a short one.
-    if word.chars().count() > 64 {
+    // Distances are quadratic: a very long word is no typing error of a short one, nor the other way round.
+    if word.len() > MAX_WORD {
         return None;
     }
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     candidates
         .into_iter()
+        .filter(|candidate| candidate.len() <= MAX_WORD)
         .map(|candidate| (strsim::osa_distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
@@ -20,8 +26,10 @@ pub(crate) fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>
     if let Some(candidate) = nearest(word, candidates.clone()) {
         return Some(format!("did you mean `{candidate}`?"));
     }
-    let all: Vec<String> = candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
-    (!all.is_empty() && all.len() <= 12).then(|| format!("known here: {}", all.join(", ")))
+    let few = candidates.clone().into_iter().take(MOST + 1).count();
+    let all = candidates.into_iter().filter(|candidate| candidate.len() <= MAX_WORD);
+    let all: Vec<String> = all.take(MOST).map(|candidate| format!("`{candidate}`")).collect();
+    (!all.is_empty() && few <= MOST).then(|| format!("known here: {}", all.join(", ")))
 }
 
 #[cfg(test)]

@@ -120,6 +120,12 @@ impl Variables {
         all.filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.as_str())
     }
 
+    /// The values of the process environment whose names look secret and are in this text.
+    pub fn secrets_of_environment(&self, text: &str) -> impl Iterator<Item = &str> {
+        let all = self.environment.iter().filter(move |(name, _)| looks_secret(name) && text.contains(name.as_str()));
+        all.map(|(_, value)| value.as_str())
+    }
+
     /// Whether the value that counts is that of the process environment.
     pub fn is_from_environment(&self, name: &str) -> bool {
         !self.flags.contains_key(name) && self.environment.contains_key(name)

@@ -167,7 +167,7 @@ impl Pipeline {
     pub(super) fn service_variables(&self) -> BTreeMap<String, String> {
         let (env, left_out) = self.variables.for_commands();
         for message in left_out {
-            self.events.warn(message);
+            self.events.warn_once(message);
         }
         env
     }

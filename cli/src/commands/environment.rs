@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use serde::Serialize;
+use slipway_manifest::ImageEnv;
 use slipway_proto::v1::{
     DeleteEnvironmentRequest, DeployedVersion, Environment, EnvironmentState, JobKind, ListEnvironmentsRequest,
     ShowEnvironmentRequest, ShowEnvironmentResponse,
 };
+
+use tonic::Code;
 
 use crate::args::EnvironmentCommand;
 use crate::client::{Patience, SHORT_CALL, timed};
@@ -113,12 +116,38 @@ pub(crate) async fn run(command: EnvironmentCommand, settings: &Settings) -> Res
     Ok(ExitStatus::Done)
 }
 
-/// What an environment keeps, values included; none where there is no such environment.
+/// What an environment keeps, values included; none where there is no such environment, or the service knows of none.
 pub(crate) async fn find(session: &Session, name: &str) -> Result<Option<ShowEnvironmentResponse>> {
     match ask(session, name.to_owned(), true).await {
-        Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => Ok(None),
         found => Ok(Some(found.map_err(|status| session.client.error(&status))?)),
     }
+}
+
+/// What commands that run here find of it: the images' variables, and those that earlier commands left.
+pub(crate) fn variables(kept: &ShowEnvironmentResponse, with_images: bool) -> BTreeMap<String, String> {
+    let mut images = ImageEnv::default();
+    for image in kept.images.iter().filter(|_| with_images) {
+        // One that can't be named here is none of this manifest's.
+        let _ = image.service.parse().map(|service| images.extend(&service, &image.image));
+    }
+    let own = kept.variables.iter().filter_map(|variable| Some((variable.name.clone(), variable.value.clone()?)));
+    images.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).chain(own).collect()
+}
+
+/// After commands that ran here have destroyed it; also where there is none, or the service knows of none.
+pub(crate) async fn is_destroyed(session: &Session, name: &str) -> Result<()> {
+    match forget(session, name).await {
+        Err(status) if !matches!(status.code(), Code::NotFound | Code::Unimplemented) => {
+            Err(session.client.error(&status).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn forget(session: &Session, name: &str) -> Result<(), tonic::Status> {
+    let request = DeleteEnvironmentRequest { namespace: session.namespace.clone(), name: name.to_owned() };
+    session.client.environments().delete_environment(timed(request, SHORT_CALL)).await.map(drop)
 }
 
 async fn list(session: &Session, all: bool, settings: &Settings) -> Result<()> {
@@ -174,10 +203,7 @@ async fn ask(session: &Session, name: String, values: bool) -> Result<ShowEnviro
 }
 
 async fn delete(session: &Session, name: String) -> Result<()> {
-    let client = &session.client;
-    let request = DeleteEnvironmentRequest { namespace: session.namespace.clone(), name: name.clone() };
-    let deleted = client.environments().delete_environment(timed(request, SHORT_CALL)).await;
-    deleted.map_err(|status| client.error(&status))?;
+    forget(session, &name).await.map_err(|status| session.client.error(&status))?;
     output::note(format_args!("environment {name} of namespace {} is forgotten", session.namespace));
     Ok(())
 }

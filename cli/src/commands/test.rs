@@ -7,7 +7,7 @@ use slipway_manifest::Selection;
 use slipway_manifest::plan::BuildMode;
 
 use crate::args::{PlaceArgs, TestArgs};
-use crate::error::ExitStatus;
+use crate::error::{ExitStatus, Usage};
 use crate::interrupt::Interrupt;
 use crate::project::Project;
 use crate::sections::{self, Request};
@@ -19,6 +19,9 @@ pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interr
     let mut project = Project::load(settings, &args.vars.vars)?;
     let place = PlaceArgs::default();
     // Before anything is deployed for them.
+    if project.manifest.tests.is_empty() && args.tests.is_empty() {
+        return Err(Usage::new(format!("{}: there is no `test` section", project.manifest.file)).into());
+    }
     args.tests.iter().try_for_each(|name| sections::test_of(&project, name).map(drop))?;
     let mut session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);

@@ -37,6 +37,9 @@ fn listed(items: &[Node], report: &mut Report) -> Vec<ManifestDependency> {
     let mut by_name: BTreeMap<String, Place> = BTreeMap::new();
     let mut dependencies: Vec<ManifestDependency> = Vec::new();
     for url in items.iter().filter_map(fields::text).filter(|url| !url.value.trim().is_empty()) {
+        if dependencies.len() > MAX_DEPENDENCIES {
+            break;
+        }
         let name = repository_name(&url.value).to_owned();
         if let Some(first) = by_name.insert(name.clone(), url.place) {
             let message = format!("this replaces the repository of line {}, which is named `{name}`, too", first.line);
@@ -58,7 +61,8 @@ fn named(entry: &Entry, report: &mut Report) -> Option<ManifestDependency> {
     dependency.branch = fields.text("branch");
     dependency.wait = fields.boolean("wait").unwrap_or_default();
     if let Some(text) = fields.text("timeout") {
-        dependency.timeout = shape::duration(&text.value);
+        // 0 is the default, as in Okteto.
+        dependency.timeout = shape::duration(&text.value).filter(|timeout| !timeout.is_zero());
         if text.value.bytes().all(|byte| byte.is_ascii_digit()) {
             let message = format!("`dependencies.{}.timeout` has no unit: it is taken for seconds", entry.key);
             report.warn_with(text.place, message, Some(format!("write `{}s`", text.value)));

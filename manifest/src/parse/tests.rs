@@ -304,8 +304,17 @@ fn bombs_end_quickly() {
     let graph = format!("build:\n{}", lines(256, |n| format!("  s{n}: {{depends_on: [{all}]}}")));
     let tests = format!("test:\n{}", lines(10_000, |n| format!("  t{n}: {{commands: [a], depends_on: [t{}]}}", n + 1)));
     let repositories = format!("dependencies:\n{}", lines(20_000, |n| format!("- x/{n}")));
+    let again = format!("{repositories}{}", lines(20_000, |n| format!("- x/{}", 20_000 - n)));
+    // A key of more than 1024 characters is written like this.
+    let long = "n".repeat(900_000);
+    let unknown_tests = lines(220, |n| format!("{}{n},", "u".repeat(60))).replace('\n', "");
+    let depends =
+        format!("test:\n  ? {long}\n  : {{commands: [a]}}\n  t: {{commands: [a], depends_on: [{unknown_tests}]}}\n");
+    let long = "n".repeat(80_000);
+    let names = lines(10, |n| format!("  ? {long}{n}\n  : {{commands: [a]}}"));
+    let many = format!("test:\n{names}  t: {{commands: [a], depends_on: [{unknown_tests}]}}\n");
     let bombs = [laughs, chain, flow, block, text, anchors, wide, large, unknown, services];
-    for bomb in bombs.into_iter().chain([merges, named, line, graph, tests, repositories]) {
+    for bomb in bombs.into_iter().chain([merges, named, line, graph, tests, repositories, again, depends, many]) {
         let start = std::time::Instant::now();
         let problems = Manifest::parse(&bomb, "okteto.yaml").expect_err(&bomb[..40]);
         assert!(problems.render(&bomb).len() < 200_000, "{}", &bomb[..40]);

@@ -12,10 +12,8 @@ const WIDTH: usize = 100;
 const BEFORE: usize = 40;
 
 /// `LINE | text`, and carets below what is at the place. `None`: there is no such line.
-pub(super) fn line(source: &str, place: Place) -> Option<String> {
-    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-    let number = place.line.checked_sub(1)?;
-    let line = lines(source).nth(number)?;
+pub(super) fn line(lines: &[&str], place: Place) -> Option<String> {
+    let line = lines.get(place.line.checked_sub(1)?)?;
     let at = place.column.saturating_sub(1);
     // A line may be the whole file: only what is near the place is looked at.
     let before = at.saturating_sub(2 * WIDTH);
@@ -66,9 +64,9 @@ pub(super) fn visible(character: char) -> Cow<'static, str> {
 }
 
 /// Lines as YAML counts them.
-fn lines(source: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(source);
-    std::iter::from_fn(move || {
+pub(super) fn lines(source: &str) -> Vec<&str> {
+    let mut rest = Some(source.strip_prefix('\u{feff}').unwrap_or(source));
+    let lines = std::iter::from_fn(move || {
         let text = rest?;
         let Some(end) = text.find(['\n', '\r']) else {
             rest = None;
@@ -77,7 +75,8 @@ fn lines(source: &str) -> impl Iterator<Item = &str> {
         let after = &text[end..];
         rest = Some(after.strip_prefix("\r\n").unwrap_or(&after[1..]));
         Some(&text[..end])
-    })
+    });
+    lines.collect()
 }
 
 /// How many characters are marked: a quoted text, one bracket, or all up to where YAML ends a plain text.
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     fn marked(source: &str, line: usize, column: usize) -> String {
-        let marked = super::line(source, Place::new(line, column)).unwrap_or_else(|| "none".to_owned());
+        let marked = super::line(&lines(source), Place::new(line, column)).unwrap_or_else(|| "none".to_owned());
         format!("{marked}\n")
     }
 
