@@ -311,8 +311,8 @@ fn bombs_end_quickly() {
     let depends =
         format!("test:\n  ? {long}\n  : {{commands: [a]}}\n  t: {{commands: [a], depends_on: [{unknown_tests}]}}\n");
     let long = "n".repeat(80_000);
-    let names = lines(10, |n| format!("  ? {long}{n}\n  : {{commands: [a]}}"));
-    let many = format!("test:\n{names}  t: {{commands: [a], depends_on: [{unknown_tests}]}}\n");
+    let several = lines(10, |n| format!("  ? {long}{n}\n  : {{commands: [a]}}"));
+    let many = format!("test:\n{several}  t: {{commands: [a], depends_on: [{unknown_tests}]}}\n");
     let bombs = [laughs, chain, flow, block, text, anchors, wide, large, unknown, services];
     for bomb in bombs.into_iter().chain([merges, named, line, graph, tests, repositories, again, depends, many]) {
         let start = std::time::Instant::now();
