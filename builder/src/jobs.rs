@@ -11,6 +11,7 @@
 //! | [`agents`] | SSH agents of callers, while these are there |
 //! | [`exports`] | archives that wait for their caller |
 //! | [`explain`] | what changed since a service was built last |
+//! | `lineage` | jobs that commands and dependencies of other jobs submit |
 //! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
@@ -25,6 +26,7 @@ mod cleaning;
 pub mod event_log;
 pub mod explain;
 pub mod exports;
+mod lineage;
 pub mod process;
 pub mod scheduler;
 pub mod spec;

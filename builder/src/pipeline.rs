@@ -1,10 +1,11 @@
-//! THE flow of a job, in the job's own process: build what the plan names, then run its commands.
+//! THE flow of a job, in the job's own process: deploy what the plan depends on, build what it names, then run its commands.
 //!
 //! ```text
 //! snapshot ── plan ──► order ──► each build, when those that it waits for are done: ──► ImageEnv ──► commands
-//!                                skip or build ──► image
-//!                                   ▲                │
-//!                                   └ OKTETO_BUILD_* ┘
+//!               │                skip or build ──► image                                                ▲
+//!               │                   ▲                │                                                  │
+//!               │                   └ OKTETO_BUILD_* ┘                                                  │
+//!               └──► dependencies, first ── OKTETO_DEPENDENCY_* ────────────────────────────────────────┘
 //! ```
 
 mod attributes;
@@ -14,6 +15,7 @@ pub mod caches;
 mod clipped;
 pub mod commands;
 mod contexts;
+mod dependencies;
 pub mod engines;
 pub mod events;
 pub mod failure;
@@ -41,6 +43,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use slipway_manifest::plan::CommandsPlan;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -128,16 +131,30 @@ pub struct Pipeline {
 impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
+        let dependencies = self.deploy_dependencies().await?;
         let images = self.build_all().await?;
         let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
         let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();
         if all.peek().is_none() {
+            self.check_required()?;
             return self.keeping.begin(&images, None).map_err(Failure::internal);
         }
         for (commands, root) in all {
-            self.run_commands(commands, *root, &images).await?;
+            self.run_commands(commands, *root, &images, &dependencies).await?;
         }
         Ok(())
+    }
+
+    /// Of commands that are none.
+    fn check_required(&self) -> Result<(), Failure> {
+        let required = |plan: &CommandsPlan| {
+            let env = plan.env.iter().cloned().collect();
+            slipway_commands::required(plan, &env).map(str::to_owned)
+        };
+        match self.spec.plan.commands.iter().find_map(required) {
+            Some(variable) => Err(Failure::Required { variable }),
+            None => Ok(()),
+        }
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.

@@ -44,6 +44,8 @@ use crate::store::Blobs;
 
 /// The working directory of commands.
 pub const WORKDIR: &str = "/okteto/src";
+/// The tree of the working directory, among what the session serves.
+const SOURCE: &str = "src";
 const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
 const SHELL: [&str; 2] = ["sh", "-c"];
@@ -114,6 +116,9 @@ pub enum RunnerError {
     /// A command could not be started.
     #[error("{0}")]
     NotStarted(String),
+    /// After the commands this variable has no value.
+    #[error("`{0}` is not set")]
+    Required(String),
     /// Somebody asked the job to end, and what ran has ended.
     #[error("cancelled")]
     Cancelled,
@@ -124,6 +129,7 @@ impl From<RunError<ChannelError>> for RunnerError {
         match error {
             RunError::Cancelled => Self::Cancelled,
             RunError::NotStarted(message) => Self::NotStarted(message),
+            RunError::Required(variable) => Self::Required(variable),
             RunError::Closed => ChannelError::Closed.into(),
             RunError::Silent => ChannelError::Silent.into(),
             RunError::Channel(error) => error.into(),
@@ -147,8 +153,8 @@ impl RunnerError {
 pub struct Place {
     /// The image's full reference.
     pub image: String,
-    /// The tree that becomes the writable working directory.
-    pub root: Digest,
+    /// The tree that becomes the writable working directory; without one it is `/`.
+    pub root: Option<Digest>,
     /// Names that tree, so that BuildKit finds what it received before.
     pub shared_key: String,
     /// Which images may be used.
@@ -167,6 +173,7 @@ pub struct Runner {
     _session: Session,
     link: Link,
     env: BTreeMap<String, String>,
+    cwd: &'static str,
     /// Ports that processes inside can't reach, and why.
     unforwarded: Vec<String>,
 }
@@ -179,8 +186,9 @@ impl Runner {
         let mut file = std::fs::File::open(&place.agent).map_err(read)?;
         let (digest, _) = Digest::of_reader(&mut file).map_err(read)?;
         let agent = Local::File { name: AGENT.to_owned(), path: place.agent.clone(), digest };
-        let locals = BTreeMap::from([("src".to_owned(), Local::Tree(place.root)), ("agent".to_owned(), agent)]);
-        let files = FileSync::new(blobs, locals, "src");
+        let mut locals = BTreeMap::from([("agent".to_owned(), agent)]);
+        locals.extend(place.root.map(|root| (SOURCE.to_owned(), Local::Tree(root))));
+        let files = FileSync::new(blobs, locals, SOURCE);
         let (secrets, ssh) = (Secrets::default(), Agents::default());
         let (exports, content) = (Exports::default(), Content::default());
         let services = Services { files, auth, secrets, ssh, exports, content };
@@ -191,12 +199,15 @@ impl Runner {
         let config = image::ImageConfig::parse(&config)
             .map_err(|source| RunnerError::Image { image: place.image.clone(), source })?;
         let mount = |result, dest: &str, readonly| ContainerMount { result, dest: dest.to_owned(), readonly };
-        let mounts = [
+        let mut mounts = vec![
             mount(gateway.solve(Chain::image(&place.image).finish()).await?, "/", false),
-            // A copy, because BuildKit sends a tree that was mounted writable all over again the next time.
-            mount(gateway.solve(Chain::local("src", session.id()).copied().finish()).await?, WORKDIR, false),
             mount(gateway.solve(Chain::local("agent", session.id()).finish()).await?, AGENT_DIR, true),
         ];
+        if place.root.is_some() {
+            // A copy, because BuildKit sends a tree that was mounted writable all over again the next time.
+            let tree = gateway.solve(Chain::local(SOURCE, session.id()).copied().finish()).await?;
+            mounts.insert(1, mount(tree, WORKDIR, false));
+        }
         let process = Process {
             args: vec![format!("{AGENT_DIR}/{AGENT}")],
             env: vec![format!("PATH={}", config.path())],
@@ -212,7 +223,8 @@ impl Runner {
             ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
         let frames = link.channel.sender().ok_or(ChannelError::Closed)?;
         link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
-        Ok(Self { gateway, _session: session, link, env: config.env(), unforwarded })
+        let cwd = if place.root.is_some() { WORKDIR } else { "/" };
+        Ok(Self { gateway, _session: session, link, env: config.env(), cwd, unforwarded })
     }
 
     /// Variables for the commands that the image does not set.
@@ -236,7 +248,7 @@ impl Runner {
         let mut all = self.env.clone();
         all.extend(env);
         let shell = SHELL.map(str::to_owned).to_vec();
-        let place = slipway_commands::Place { shell, cwd: WORKDIR.into(), env: all };
+        let place = slipway_commands::Place { shell, cwd: self.cwd.into(), env: all };
         Ok(slipway_commands::run(&mut self.link, plan, place, story, cancel).await?)
     }
 

@@ -121,6 +121,17 @@ pub(crate) enum Command {
     /// What `slipway` starts to run commands on this machine
     #[command(name = "run-agent", hide = true)]
     RunAgent,
+    /// What the service runs for each dependency of a manifest
+    #[command(name = "deploy-dependency", hide = true)]
+    DeployDependency(DependencyArgs),
+}
+
+/// `deploy-dependency`.
+#[derive(Debug, Args)]
+pub(crate) struct DependencyArgs {
+    /// Which one
+    #[arg(value_name = "INDEX")]
+    pub(crate) index: usize,
 }
 
 /// `login`.
@@ -318,9 +329,23 @@ pub(crate) struct DeployArgs {
     /// Write the OKTETO_BUILD_* variables of the images to this file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "print"])]
     pub(crate) env_file: Option<PathBuf>,
+    /// Deploy the manifest's dependencies, also those that are deployed already
+    #[arg(long)]
+    pub(crate) dependencies: bool,
+    /// The environment.
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
+}
+
+/// Which environment it is about.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NameArgs {
+    /// Name the environment, whatever the manifest calls the application
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 /// Where commands run.
@@ -355,6 +380,9 @@ pub(crate) struct DestroyArgs {
     /// Run all commands, whichever of them fail; the last failure counts
     #[arg(long, alias = "force-destroy")]
     pub(crate) force: bool,
+    /// The environment.
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
@@ -375,6 +403,9 @@ pub(crate) struct TestArgs {
     /// Deploy before, as `slipway deploy` does
     #[arg(long, conflicts_with_all = ["detach", "print"])]
     pub(crate) deploy: bool,
+    /// The environment.
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,

@@ -67,6 +67,13 @@ impl Environment {
         &self.0
     }
 
+    /// The same without the variables whose names begin so.
+    pub(crate) fn without(&self, prefixes: &[&str]) -> Self {
+        let mut vars = self.0.clone();
+        vars.retain(|name, _| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        Self(vars)
+    }
+
     /// Whether a terminal can draw over what it shows.
     pub(crate) fn can_redraw(&self) -> bool {
         self.get(TERM).is_some_and(|kind| kind != "dumb")

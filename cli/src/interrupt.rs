@@ -5,6 +5,7 @@ use std::io;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -52,6 +53,19 @@ impl Interrupt {
         if received.wait_for(|received| *received).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The same, but that after so long it is as if a signal had been received.
+    pub(crate) fn or_after(&self, limit: Duration) -> Self {
+        let (sender, received) = watch::channel(false);
+        let first = self.clone();
+        tokio::spawn(async move {
+            // Either way.
+            let _ = tokio::time::timeout(limit, first.received()).await;
+            sender.send_replace(true);
+            sender.closed().await;
+        });
+        Self { claimed: Arc::clone(&self.claimed), received }
     }
 
     /// Whether a signal has been received.

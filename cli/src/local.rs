@@ -187,6 +187,7 @@ async fn run(
         Ok(Some(failed)) => Err(Ended::Failed { label, failed: Box::new(failed) }),
         Err(RunError::Cancelled) => Err(Ended::Cancelled),
         Err(RunError::NotStarted(message)) => Err(Ended::NotStarted(message)),
+        Err(RunError::Required(variable)) => Err(Ended::Required(variable)),
         Err(error) => {
             let (index, name) = story.current();
             let number = index + 1;
@@ -213,7 +214,12 @@ fn shell(environment: &Environment) -> &'static str {
 enum Ended {
     Cancelled,
     NotStarted(String),
-    Failed { label: String, failed: Box<Failed> },
+    /// Something that runs elsewhere has no URL.
+    Required(String),
+    Failed {
+        label: String,
+        failed: Box<Failed>,
+    },
     Unknown(String),
 }
 
@@ -227,6 +233,10 @@ impl Ended {
         let (code, message) = match self {
             Self::Cancelled => ("cancelled", "cancelled".to_owned()),
             Self::NotStarted(message) => ("runner_failed", message),
+            Self::Required(variable) => (
+                "variable_missing",
+                format!("`{variable}` has no value: an endpoint of `external` has no `url`, and no command has set it"),
+            ),
             Self::Failed { label, failed } => ("command_failed", failed.message(&label)),
             Self::Unknown(message) => ("outcome_unknown", message),
         };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
 use slipway_manifest::print::PrintedPlan;
 use slipway_manifest::variables::{looks_secret, parse_assignment, write_only_problem};
-use slipway_manifest::{Manifest, Parsed, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
+use slipway_manifest::{Manifest, Parsed, Place, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
 use slipway_mask::{Masks, TOO_SHORT};
 use slipway_proto::v1::MaskedValue;
 use tempfile::TempDir;
@@ -98,6 +98,15 @@ impl Project {
         })
     }
 
+    /// The same under another name, where one is given: it is final, whatever the manifest says.
+    pub(crate) fn named(mut self, name: Option<&str>) -> Self {
+        if let Some(name) = name {
+            // Not expanded again.
+            self.manifest.name = Some(Text { value: name.replace('$', "$$"), place: Place::WHOLE });
+        }
+        self
+    }
+
     /// The same, which needs this folder.
     pub(crate) fn keeping(self, dockerfile: Option<TempDir>) -> Self {
         Self { _dockerfile: dockerfile, ..self }
@@ -144,6 +153,7 @@ impl Project {
     /// seen where their names don't look secret.
     pub(crate) fn masked(&self, plan: PrintedPlan) -> PrintedPlan {
         let args = plan.services.iter().flat_map(|service| &service.args);
+        let args = args.chain(plan.dependencies.iter().flat_map(|dependency| &dependency.variables));
         let args: Vec<String> = args.filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.clone()).collect();
         let hidden = self.hidden();
         let of_plan = self.service.masked.iter().chain(&args).map(String::as_str);

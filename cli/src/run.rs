@@ -16,6 +16,7 @@ use crate::error::{ExitStatus, Interrupted, Usage};
 use crate::exports::Exports;
 use crate::exports::caches::{LocalCaches, leave_out};
 use crate::follow::{self, Followed, OnInterrupt, follow};
+use crate::git_logins;
 use crate::interrupt::Interrupt;
 use crate::logins;
 use crate::metadata;
@@ -49,7 +50,9 @@ pub(crate) struct Ending<'a> {
 }
 
 /// Finds and scans everything that a plan reads. Blocks, on a thread of the runtime's that may.
-pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
+pub(crate) fn prepare(project: &Project, mut plan: Plan) -> Result<Prepared> {
+    let runtime = tokio::runtime::Handle::current();
+    runtime.block_on(git_logins::add(&mut plan.dependencies, "git"));
     let roots = Roots::new(project.scan_cache.clone());
     let (secrets, mut masked) = (secrets::values(&plan, project)?, project.to_mask());
     let args = plan.builds.iter().flat_map(|build| &build.build_args).filter(|(name, _)| looks_secret(name));
@@ -58,7 +61,7 @@ pub(crate) fn prepare(project: &Project, plan: Plan) -> Result<Prepared> {
     let prepared = prepare_with(if project.narrow { roots } else { roots.whole() }, project, plan)?;
     let registries = logins::of_plan(&prepared.plan, &prepared.builds, &prepared.roots);
     let finding = logins::find(registries, project.docker_config.as_deref());
-    let logins = tokio::runtime::Handle::current().block_on(finding);
+    let logins = runtime.block_on(finding);
     let caches = LocalCaches::of(&prepared.plan, &project.root);
     Ok(Prepared { secrets, masked, logins, agents, caches, ..prepared })
 }

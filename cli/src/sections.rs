@@ -11,7 +11,7 @@ use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, remote_deci
 use slipway_manifest::{ImageEnv, Plan, Selection};
 
 use crate::args::{JobArgs, PlaceArgs};
-use crate::commands::environment as environment_command;
+use crate::commands::{dependency, environment as environment_command};
 use crate::environment;
 use crate::error::{ExitStatus, Usage};
 use crate::images;
@@ -70,8 +70,9 @@ pub(crate) async fn run(
     if settings.server.is_none() {
         // What needs nobody else needs no service either.
         let plan = project.plan(&request.selection, None)?;
-        if let (Plan { builds, .. }, Some(local)) = split(project, plan, asked, request.detach)?
+        if let (Plan { builds, dependencies, .. }, Some(local)) = split(project, plan, asked, request.detach)?
             && builds.is_empty()
+            && dependencies.is_empty()
         {
             return local.run(&ImageEnv::default(), None, settings, interrupt).await;
         }
@@ -94,8 +95,9 @@ pub(crate) async fn run(
         run::prepare_for(settings, project, session, plan).await?
     };
     let ending = Ending { env_file: ending.env_file.filter(|_| !request.no_build), ..ending };
+    check_service(&session, &prepared.plan)?;
+    let dependencies = dependency_names(&prepared.plan);
     let Some(local) = local else {
-        check_service(&session, &prepared.plan)?;
         return run::run(settings, &session, prepared, ending, interrupt).await;
     };
     let ending = Ending { goes_on: true, ..ending };
@@ -107,6 +109,11 @@ pub(crate) async fn run(
     let destroys = request.selection.kind == JobKind::Destroy;
     if let Some(kept) = environment_command::find(&session, &local.name).await? {
         local.add_kept(environment_command::variables(&kept, destroys));
+    }
+    for name in dependencies {
+        if let Some(kept) = environment_command::find(&session, &name).await?.filter(dependency::is_deployed) {
+            local.add_kept(dependency::variables(&name, &kept));
+        }
     }
     let status = local.run(&images, Some(service), settings, interrupt).await?;
     if destroys && status == ExitStatus::Done {
@@ -159,7 +166,17 @@ fn check_service(session: &Session, plan: &Plan) -> Result<()> {
     if plan.kind == JobKind::Destroy || plan.commands.iter().any(new) {
         session.client.require("sections", &format!("`{}`", plan.kind))?;
     }
+    if !plan.dependencies.is_empty() {
+        session.client.require("dependencies", "`dependencies`")?;
+    }
+    if plan.commands.iter().any(|commands| !commands.required.is_empty()) {
+        session.client.require("dependencies", "`external`")?;
+    }
     Ok(())
+}
+
+fn dependency_names(plan: &Plan) -> Vec<String> {
+    plan.dependencies.iter().map(|dependency| dependency.name.clone()).collect()
 }
 
 /// Builds the images on the service, and gives their variables; none: it did not succeed.
@@ -170,7 +187,7 @@ async fn built(
     ending: Ending<'_>,
     interrupt: &Interrupt,
 ) -> Result<Option<ImageEnv>> {
-    if prepared.plan.builds.is_empty() {
+    if prepared.plan.builds.is_empty() && prepared.plan.dependencies.is_empty() {
         return Ok(Some(ImageEnv::default()));
     }
     let (status, images) = run::images(settings, session, prepared, ending, interrupt).await?;

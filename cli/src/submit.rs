@@ -1,6 +1,6 @@
 //! From a plan and its roots to a job that the service has in its queue.
 
-use slipway_manifest::plan::{BuildPlan, CommandsPlan, JobKind, Plan};
+use slipway_manifest::plan::{BuildPlan, CommandsPlan, DependencyPlan, JobKind, Plan};
 use slipway_proto::v1;
 use slipway_proto::v1::{Job, KeyValue, MaskedValue, RegistryLogin, Root, SecretValue, SubmitRequest};
 use uuid::Uuid;
@@ -45,7 +45,8 @@ impl Prepared {
             JobKind::Destroy => v1::JobKind::Destroy,
             JobKind::Test => v1::JobKind::Test,
         };
-        let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), builds, commands };
+        let dependencies = self.plan.dependencies.iter().map(dependency).collect();
+        let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), dependencies, builds, commands };
         let mut inline = Inline::default();
         let roots = self.roots.trees().iter().map(|tree| Root {
             name: tree.name.clone(),
@@ -89,6 +90,19 @@ pub(crate) async fn submit(client: &Client, request: &SubmitRequest) -> Result<S
     Ok(Submitted::Job(Box::new(job), answer.missing_roots))
 }
 
+fn dependency(plan: &DependencyPlan) -> v1::DependencyPlan {
+    v1::DependencyPlan {
+        name: plan.name.clone(),
+        repository: plan.repository.clone(),
+        branch: plan.branch.clone(),
+        manifest: plan.manifest.clone(),
+        variables: plan.variables.iter().map(|(key, value)| key_value(key, value)).collect(),
+        wait: plan.wait,
+        timeout_s: plan.timeout_s,
+        again: plan.again,
+    }
+}
+
 fn build(plan: &BuildPlan, roots: &BuildRoots) -> v1::BuildPlan {
     let args = plan.args.iter().map(|(key, value)| key_value(key, value.source())).collect();
     let build_args = plan.build_args.iter().map(|(key, value)| key_value(key, value)).collect();
@@ -128,6 +142,7 @@ fn commands(plan: &CommandsPlan, root: &str) -> v1::CommandsPlan {
         context: plan.context.clone(),
         test: plan.test.clone(),
         keep_going: plan.keep_going,
+        required: plan.required.clone(),
     }
 }
 

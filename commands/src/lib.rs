@@ -21,5 +21,5 @@ pub mod text;
 
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
-pub use run::{Channel, GRACE, Place, RunError, hello, run};
+pub use run::{Channel, GRACE, Place, RunError, hello, required, run};
 pub use story::{Failed, Sink, Story, masked};

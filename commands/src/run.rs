@@ -56,6 +56,9 @@ pub enum RunError<E> {
     /// A command could not be started.
     #[error("{0}")]
     NotStarted(String),
+    /// All went well, and a variable that must have a value has none.
+    #[error("`{0}` is not set")]
+    Required(String),
     /// The agent has ended.
     #[error("the agent ended unexpectedly")]
     Closed,
@@ -125,7 +128,15 @@ pub async fn run<C: Channel, S: Sink + Sync>(
         }
         place.env.extend(left);
     }
-    Ok(failed)
+    match required(plan, &place.env).filter(|_| failed.is_none()) {
+        Some(variable) => Err(RunError::Required(variable.to_owned())),
+        None => Ok(failed),
+    }
+}
+
+/// The first variable that must have a value after the commands and has none.
+pub fn required<'p>(plan: &'p CommandsPlan, env: &BTreeMap<String, String>) -> Option<&'p str> {
+    plan.required.iter().map(String::as_str).find(|name| env.get(*name).is_none_or(String::is_empty))
 }
 
 /// Until the command has ended. A cancel ends what runs, and is seen by the exit that it causes.

@@ -22,11 +22,13 @@
 //! | [`options`] | what goes to BuildKit: labels, limits, attestations, the form of the image |
 //! | [`print`](mod@print) | the JSON of `build --print` |
 //! | [`image_env`] | `OKTETO_BUILD_*` |
+//! | [`git_url`] | URLs of git repositories |
 //! | [`names`] | names of services, applications and images |
 
 pub mod discover;
 pub mod dotenv;
 pub mod expand;
+pub mod git_url;
 pub mod image_env;
 pub mod manifest;
 pub mod names;

@@ -2,6 +2,7 @@
 
 mod complete;
 mod create;
+mod dependencies;
 mod order;
 mod remote;
 mod sections;
@@ -14,5 +15,5 @@ mod validate;
 pub use complete::CompleteError;
 pub use create::{BuildMode, PlanError, Selection};
 pub use remote::{Asked, Decision, remote_decision};
-pub use types::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section, label};
+pub use types::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, label};
 pub use validate::InvalidPlan;

@@ -5,18 +5,41 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
+    git_url::GitUrl,
     names::{ServiceName, default_image},
-    plan::{BuildPlan, Command, CommandsPlan, Decision, Plan, Section},
+    plan::{BuildPlan, Command, CommandsPlan, Decision, DependencyPlan, Plan, Section},
 };
 
-/// The resolved plan as JSON: `{"services":[…]}` in build order, and `"commands":[…]` where it has some.
+/// The resolved plan as JSON: `{"services":[…]}` in build order, and `"dependencies":[…]` and `"commands":[…]` where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PrintedPlan {
+    /// Other repositories, which are deployed first, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<PrintedDependency>,
     /// One entry an image.
     pub services: Vec<PrintedBuild>,
     /// One entry a section or test.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<PrintedCommands>,
+}
+
+/// One dependency of [`PrintedPlan`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PrintedDependency {
+    /// The name of its environment.
+    pub name: String,
+    /// Its URL, without a user and a password.
+    pub repository: String,
+    /// A branch or a tag; null: the repository's own.
+    pub branch: Option<String>,
+    /// The path of its manifest; null: found as everywhere.
+    pub manifest: Option<String>,
+    /// Its variables.
+    pub variables: BTreeMap<String, String>,
+    /// Whether its deploy is waited for.
+    pub wait: bool,
+    /// How long it may take, in seconds.
+    pub timeout_s: u64,
 }
 
 /// The commands of one section or test of [`PrintedPlan`].
@@ -82,7 +105,8 @@ impl PrintedPlan {
     /// The printed form of a plan.
     pub fn new(plan: &Plan, mut digests: impl FnMut(&BuildPlan) -> Digests) -> Self {
         let services = plan.builds.iter().map(|build| PrintedBuild::new(plan, build, digests(build))).collect();
-        Self { services, commands: Vec::new() }
+        let dependencies = plan.dependencies.iter().map(PrintedDependency::from).collect();
+        Self { dependencies, services, commands: Vec::new() }
     }
 
     /// The same with the plan's commands; of each a decision where they run.
@@ -103,6 +127,11 @@ impl PrintedPlan {
             let texts = texts.chain(&mut service.target).chain(service.args.values_mut()).chain(options);
             texts.for_each(|text| *text = mask(text));
         }
+        for dependency in &mut self.dependencies {
+            let texts = [&mut dependency.repository].into_iter().chain(&mut dependency.branch);
+            texts.chain(&mut dependency.manifest).for_each(|text| *text = mask(text));
+            dependency.variables.values_mut().for_each(|value| *value = of_env(value));
+        }
         for commands in &mut self.commands {
             let texts = commands.commands.iter_mut().flat_map(|command| [&mut command.name, &mut command.command]);
             let texts = texts.chain(&mut commands.image).chain([&mut commands.context]);
@@ -110,6 +139,22 @@ impl PrintedPlan {
             commands.env.values_mut().for_each(|value| *value = of_env(value));
         }
         self
+    }
+}
+
+impl From<&DependencyPlan> for PrintedDependency {
+    fn from(plan: &DependencyPlan) -> Self {
+        let DependencyPlan { name, repository, branch, manifest, variables, wait, timeout_s, .. } = plan;
+        let url = GitUrl::parse(repository);
+        Self {
+            name: name.clone(),
+            repository: url.map_or_else(|_| repository.clone(), |url| url.without_credentials()),
+            branch: branch.clone(),
+            manifest: manifest.clone(),
+            variables: variables.iter().cloned().collect(),
+            wait: *wait,
+            timeout_s: *timeout_s,
+        }
     }
 }
 

@@ -67,5 +67,12 @@ impl std::fmt::Debug for v1::RegistryLogin {
     }
 }
 
+/// Its repository may hold a password, and its variables secrets.
+impl std::fmt::Debug for v1::DependencyPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DependencyPlan").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// The last bytes of what a call's frames held that a `zstd_frame` may refer to (`SyncRequest` in `context.proto`).
 pub const SYNC_HISTORY: usize = 1 << 20;

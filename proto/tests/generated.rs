@@ -33,6 +33,7 @@ fn generate(out: &Path) {
             "slipway.v1.Variable",
             "slipway.v1.MaskedValue",
             "slipway.v1.RegistryLogin",
+            "slipway.v1.DependencyPlan",
             "slipway.v1.EnvironmentVariable",
         ])
         .field_attribute("slipway.v1.JobDone.status", "#[serde(serialize_with = \"crate::json::status\")]");

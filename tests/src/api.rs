@@ -114,7 +114,8 @@ impl Api {
             ..CommandsPlan::default()
         };
         let kind = JobKind::Deploy.into();
-        let plan = Plan { kind, name: unique("raw"), builds: Vec::new(), commands: vec![commands] };
+        let plan =
+            Plan { kind, name: unique("raw"), dependencies: Vec::new(), builds: Vec::new(), commands: vec![commands] };
         SubmitRequest {
             request_id: unique("request"),
             namespace: self.team.namespace.clone(),

@@ -7,7 +7,7 @@ use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
 use slipway_manifest::options::{CacheKind, InvalidOption, NamedContext};
-use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, JobKind, Plan, Section};
+use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section};
 use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
 use slipway_registry_client::RegistryHost;
@@ -215,7 +215,21 @@ fn plan_from(plan: api::Plan) -> Result<Plan, InvalidMessage> {
     };
     let builds = plan.builds.into_iter().map(build_from).collect::<Result<_, _>>()?;
     let commands = plan.commands.into_iter().map(commands_from).collect::<Result<_, _>>()?;
-    Ok(Plan { kind, name: plan.name, builds, commands })
+    let dependencies = plan.dependencies.into_iter().map(dependency_from).collect();
+    Ok(Plan { kind, name: plan.name, dependencies, builds, commands })
+}
+
+fn dependency_from(dependency: api::DependencyPlan) -> DependencyPlan {
+    DependencyPlan {
+        name: dependency.name,
+        repository: dependency.repository,
+        branch: dependency.branch,
+        manifest: dependency.manifest,
+        variables: pairs(dependency.variables),
+        wait: dependency.wait,
+        timeout_s: dependency.timeout_s,
+        again: dependency.again,
+    }
 }
 
 fn build_from(build: api::BuildPlan) -> Result<BuildPlan, InvalidMessage> {
@@ -269,6 +283,7 @@ fn commands_from(commands: api::CommandsPlan) -> Result<CommandsPlan, InvalidMes
         commands: list.collect(),
         env: pairs(commands.env),
         keep_going: commands.keep_going,
+        required: commands.required,
     })
 }
 
@@ -304,6 +319,7 @@ impl From<JobRow> for api::Job {
             created: Some(time(row.created)),
             started: row.started.map(time),
             finished: row.finished.map(time),
+            parent: row.parent.map(|parent| parent.to_string()).unwrap_or_default(),
         }
     }
 }

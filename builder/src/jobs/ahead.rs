@@ -323,8 +323,13 @@ mod tests {
             let image = format!("{}/dev/demo-app@{}", self.server.host, ImageDigest::of(found.as_bytes()));
             let skipped = Skipped { image: image.parse().unwrap(), reason: "same".to_owned() };
             let build = plain_build("app");
-            let plan =
-                Plan { kind: JobKind::Build, name: "demo".to_owned(), builds: vec![build], commands: Vec::new() };
+            let plan = Plan {
+                kind: JobKind::Build,
+                name: "demo".to_owned(),
+                dependencies: Vec::new(),
+                builds: vec![build],
+                commands: Vec::new(),
+            };
             let row = JobRow {
                 id: JobId::new(),
                 namespace: "dev".parse().unwrap(),
@@ -337,6 +342,8 @@ mod tests {
                 created: 1,
                 started: None,
                 finished: None,
+                parent: None,
+                depth: 0,
             };
             let root = Digest::of(b"never sent");
             let roots = BuildRoots::new(root, Vec::new(), root);

@@ -1,6 +1,6 @@
 //! From `queued` to `running`: first come, first served, one job at a time per environment for those that change it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::spec::JobDir;
@@ -71,20 +71,20 @@ impl Jobs {
     async fn pass(&self) -> Result<(), JobsError> {
         self.end_abandoned().await;
         let running = self.inner.db.jobs_in(JobState::Running).await?;
-        let mut room = self.inner.config.max_running.saturating_sub(running.len());
+        let mut room = Room::new(self.inner.config.max_running, &running);
         let environment = |row: &JobRow| (row.namespace.clone(), row.environment.clone());
         let mut taken: HashSet<_> =
             running.iter().filter(|row| changes_environment(row.kind)).map(environment).collect();
         for row in self.inner.db.jobs_in(JobState::Queued).await? {
-            if room == 0 {
-                break;
-            }
             // Those behind the first one that waits for an environment wait too: the order is the order.
             if changes_environment(row.kind) && !taken.insert(environment(&row)) {
                 continue;
             }
+            if !room.has(row.depth) {
+                continue;
+            }
             match self.start(&row).await {
-                Ok(true) => room -= 1,
+                Ok(true) => room.take(row.depth),
                 Ok(false) => {}
                 // Not the others' fault.
                 Err(error) => tracing::error!(job.id = %row.id, %error, "can't start job {}", row.id),
@@ -178,6 +178,31 @@ impl Jobs {
             hint: None,
         };
         self.end(&row, JobState::Failed, Some(failure), lock).await
+    }
+}
+
+/// How many jobs may still start. A job that waits for one that it submitted itself must not take that one's place: those at each
+/// depth have places of their own.
+struct Room {
+    limit: usize,
+    running: BTreeMap<u32, usize>,
+}
+
+impl Room {
+    fn new(limit: usize, running: &[JobRow]) -> Self {
+        let mut room = Self { limit, running: BTreeMap::new() };
+        for row in running {
+            room.take(row.depth);
+        }
+        room
+    }
+
+    fn has(&self, depth: u32) -> bool {
+        self.running.get(&depth).is_none_or(|running| *running < self.limit)
+    }
+
+    fn take(&mut self, depth: u32) {
+        *self.running.entry(depth).or_default() += 1;
     }
 }
 

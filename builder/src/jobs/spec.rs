@@ -86,17 +86,23 @@ pub struct JobSpec {
 impl JobSpec {
     /// Every image is there, and nothing else was asked for.
     pub fn has_nothing_to_do(&self) -> bool {
-        let Plan { kind, builds, commands, .. } = &self.plan;
+        let Plan { kind, builds, .. } = &self.plan;
         // An environment is written down by those who follow a job that runs.
         *kind == JobKind::Build
-            && commands.is_empty()
+            && !self.plan.runs_something()
             && builds.iter().all(|build| self.skipped.contains_key(&build.service))
     }
 
     /// The same without what the plan builds and runs.
     fn outline(&self) -> Self {
         let Plan { kind, name, .. } = &self.plan;
-        let plan = Plan { kind: *kind, name: name.clone(), builds: Vec::new(), commands: Vec::new() };
+        let plan = Plan {
+            kind: *kind,
+            name: name.clone(),
+            dependencies: Vec::new(),
+            builds: Vec::new(),
+            commands: Vec::new(),
+        };
         Self { plan, ..self.clone() }
     }
 

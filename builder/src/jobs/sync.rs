@@ -269,10 +269,13 @@ impl Jobs {
             return Err(JobsError::Invalid("request_id: expected 1 to 128 characters".to_owned()));
         }
         plan.validate().map_err(|error| JobsError::Invalid(format!("plan: {error}")))?;
+        let lineage = self.lineage(caller).await?;
+        lineage.check(&namespace, &plan)?;
+        let (parent, depth) = lineage.parent();
         let (mut ahead, mut secrets) = (Ahead::default(), secrets);
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
             secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
-            variables = self.resolved(caller, &namespace, !plan.commands.is_empty(), variables).await?;
+            variables = self.resolved(caller, &namespace, plan.runs_something(), variables).await?;
             let asked = Asked {
                 plan: &plan,
                 builds: &builds,
@@ -299,6 +302,8 @@ impl Jobs {
             created: now_ms(),
             started: None,
             finished: None,
+            parent,
+            depth,
         };
         let spec = JobSpec {
             job: row.id,

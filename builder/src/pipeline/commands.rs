@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use slipway_commands::{Service, Sink, Story, environment};
+use slipway_commands::{Left, Service, Sink, Story, environment};
 use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::CommandsPlan;
@@ -16,23 +16,64 @@ use super::failure::Failure;
 use super::locks::SharedKey;
 use crate::runner::{ABANDONED, Place, Runner, RunnerError};
 
+/// Commands that are ready to run in a container.
+pub(super) struct InRunner<'a> {
+    /// The commands.
+    pub(super) plan: &'a CommandsPlan,
+    /// What they run in: the full reference.
+    pub(super) image: String,
+    /// The tree that they find in their working directory, if there is one.
+    pub(super) root: Option<Digest>,
+    /// Their environment, besides what the image sets.
+    pub(super) env: BTreeMap<String, String>,
+    /// Weaker than what the image sets.
+    pub(super) defaults: BTreeMap<String, String>,
+    /// What becomes of what they leave.
+    pub(super) left: Left<'a>,
+}
+
 impl Pipeline {
-    /// Brings the runner up, as often as that takes, then runs the commands once.
+    /// Runs the commands of a section. `dependencies` are the variables of what was deployed before.
     pub(super) async fn run_commands(
         &self,
         plan: &CommandsPlan,
         root: Digest,
         images: &ImageEnv,
+        dependencies: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
-        let (label, section) = (plan.label(), plan.section.as_str());
-        let section = plan.test.as_ref().map_or_else(|| section.to_owned(), |test| format!("{section}:{test}"));
-        let key = SharedKey::take(&self.locks, &self.shared_key("-", &section))?;
         let image = plan.complete_image(&self.keeping.images(images)).map_err(Failure::internal)?;
         let image = image.unwrap_or_else(|| self.runner_image.clone());
         let image = self.registry.image_ref(&self.spec.namespace, &image);
-        let image = image.map_err(|error| Failure::Image(error.to_string()))?;
+        let image = image.map_err(|error| Failure::Image(error.to_string()))?.to_string();
+        let mut env = dependencies.clone();
+        env.extend(self.keeping.env());
+        env.extend(self.service_variables());
+        env.extend(self.command_env(plan, images));
+        let run = InRunner {
+            plan,
+            image,
+            root: Some(root),
+            env,
+            defaults: self.keeping.defaults(),
+            left: self.keeping.left(),
+        };
+        // Before the first command: from then on the environment is what they make of it.
+        self.in_runner(run, |image| self.keeping.begin(images, Some((plan, image, root)))).await
+    }
+
+    /// Brings a runner up, as often as that takes, then runs the commands once. Just before the first one, `begin` is told the
+    /// image.
+    pub(super) async fn in_runner(
+        &self,
+        run: InRunner<'_>,
+        begin: impl FnOnce(&str) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let InRunner { plan, image, root, env, defaults, left } = run;
+        let (label, section) = (plan.label(), plan.section.as_str());
+        let section = plan.test.as_ref().map_or_else(|| section.to_owned(), |test| format!("{section}:{test}"));
+        let key = SharedKey::take(&self.locks, &self.shared_key("-", &section))?;
         let place = Place {
-            image: image.to_string(),
+            image,
             root,
             shared_key: key.name.clone(),
             sources: self.source_rules(&[]),
@@ -48,15 +89,15 @@ impl Pipeline {
             started
         };
         let mut runner = self.again(start).await?;
-        runner.add_defaults(self.keeping.defaults());
-        // Before the first command: from then on the environment is what they make of it.
-        self.keeping.begin(images, Some((plan, &place.image, root))).map_err(Failure::internal)?;
-        let mut story = Story::new(&self.events, plan).leaving(self.keeping.left());
-        let result = runner.run(plan, self.command_env(plan, images), &mut story, &self.cancel).await;
+        runner.add_defaults(defaults);
+        begin(&place.image).map_err(Failure::internal)?;
+        let mut story = Story::new(&self.events, plan).leaving(left);
+        let result = runner.run(plan, env, &mut story, &self.cancel).await;
         // A command that was cut off has not been heard to end.
         story.end_output();
         // The environment is free for the next job when this one ends, so nothing of it may run on by then.
-        if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_))) {
+        if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_) | RunnerError::Required(_)))
+        {
             match tokio::time::timeout(ABANDONED, runner.finish()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the runner did not end in good order"),
@@ -70,6 +111,7 @@ impl Pipeline {
             Ok(None) => Ok(()),
             Ok(Some(failed)) => Err(Failure::Command { label, failed: Box::new(failed) }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
+            Err(RunnerError::Required(variable)) => Err(Failure::Required { variable }),
             Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(Box::new(source))),
             Err(source) => {
                 let ((index, name), source) = (story.current(), Box::new(source));
@@ -78,8 +120,8 @@ impl Pipeline {
         }
     }
 
-    /// What commands find in their environment, besides what their image sets.
-    fn command_env(&self, plan: &CommandsPlan, images: &ImageEnv) -> BTreeMap<String, String> {
+    /// What the job itself sets of the commands' environment.
+    pub(super) fn command_env(&self, plan: &CommandsPlan, images: &ImageEnv) -> BTreeMap<String, String> {
         let service = Service {
             url: self.public_url.clone(),
             registry: self.registry.host().to_string(),
@@ -87,10 +129,7 @@ impl Pipeline {
             user: self.spec.owner.clone(),
             token: self.token.clone(),
         };
-        let mut env = self.keeping.env();
-        env.extend(self.service_variables());
-        env.extend(environment(&self.spec.plan.name, plan, images, Some(&service), true));
-        env
+        environment(&self.spec.plan.name, plan, images, Some(&service), true)
     }
 }
 

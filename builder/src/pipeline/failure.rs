@@ -97,6 +97,12 @@ pub enum Failure {
         /// Why.
         message: String,
     },
+    /// Something that runs elsewhere has no URL.
+    #[error("`{variable}` has no value: an endpoint of `external` has no `url`, and no command has set it")]
+    Required {
+        /// Where its URL would be.
+        variable: String,
+    },
     /// The engine did not send what the caller asked for.
     #[error(
         "service `{service}`: the engine made no `{kind}` archive: it is too old to export in several forms at once"
@@ -257,6 +263,12 @@ impl Failure {
             Self::OutcomeUnknown { .. } => {
                 ("outcome_unknown", Some("see what the command left behind before you run it again".to_owned()))
             }
+            Self::Required { variable } => (
+                "variable_missing",
+                Some(format!(
+                    "give the endpoint a `url`, or have a deploy command write `{variable}=…` to $OKTETO_ENV"
+                )),
+            ),
             Self::Internal(_) => ("internal", None),
         };
         (JobState::Failed, Some(JobFailure { code: code.to_owned(), message: self.to_string(), hint }))

@@ -201,7 +201,13 @@ mod tests {
         for text in options {
             build.options.set(OptionKey::Secret, text).unwrap();
         }
-        Plan { kind: JobKind::Build, name: "app".to_owned(), builds: vec![build], commands: Vec::new() }
+        Plan {
+            kind: JobKind::Build,
+            name: "app".to_owned(),
+            dependencies: Vec::new(),
+            builds: vec![build],
+            commands: Vec::new(),
+        }
     }
 
     fn env(name: &str, value: &str) -> (SecretSource, Vec<u8>) {

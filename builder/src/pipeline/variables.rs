@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use slipway_manifest::names::sanitise_application;
-use slipway_manifest::plan::Plan;
+use slipway_manifest::plan::{DependencyPlan, Plan};
 use slipway_mask::Masks;
 use zeroize::Zeroizing;
 
@@ -193,7 +193,8 @@ impl Hidden<'_> {
     pub fn masks(&self, plan: &Plan, namespace: &Namespace, owner: &str) -> Masks {
         let names = [plan.name.clone(), sanitise_application(&plan.name), namespace.to_string(), owner.to_owned()];
         let services = plan.builds.iter().map(|build| build.service.to_string());
-        let names: Vec<String> = names.into_iter().chain(services).collect();
+        let dependencies = plan.dependencies.iter().map(|dependency| dependency.name.clone());
+        let names: Vec<String> = names.into_iter().chain(services).chain(dependencies).collect();
         let Self { secrets, logins, variables, token, keeping } = *self;
         let given = variables.commands.values().filter(|given| given.kind != VariableKind::Plain);
         let logins = logins.iter().map(|(_, login)| match login {
@@ -204,6 +205,8 @@ impl Hidden<'_> {
         let values = values.chain(texts.map(|text| text.expose_secret().as_bytes()));
         let kept = keeping.into_iter().flat_map(Keeping::secret_by_name);
         let values = values.chain(kept.map(str::as_bytes));
+        let of_dependencies: Vec<String> = plan.dependencies.iter().flat_map(DependencyPlan::secrets).collect();
+        let values = values.chain(of_dependencies.iter().map(String::as_bytes));
         Masks::of(values.filter(|value| names.iter().all(|name| name.as_bytes() != value.trim_ascii())))
     }
 }
@@ -286,6 +289,7 @@ mod tests {
         let plan = Plan {
             kind: JobKind::Build,
             name: "my-application".to_owned(),
+            dependencies: Vec::new(),
             builds: vec![plain_build("web-service")],
             commands: Vec::new(),
         };

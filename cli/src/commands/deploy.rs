@@ -16,7 +16,7 @@ use crate::settings::Settings;
 
 /// Builds what is missing, then runs the deploy commands.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let mut project = Project::load(settings, &args.vars.vars)?;
+    let mut project = Project::load(settings, &args.vars.vars)?.named(args.name.name.as_deref());
     let session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     // With --no-build the images still have to be known, since the commands get their variables.
@@ -24,6 +24,7 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
     let mut selection = Selection::deploy(project.application.clone(), mode);
     selection.build_args = project.build_args(&args.build_args)?;
     selection.no_cache = args.no_cache;
+    selection.dependencies = args.dependencies;
     let request = Request {
         no_build: args.no_build,
         env_file: args.env_file.as_deref(),

@@ -74,6 +74,7 @@ fn plan(commands: &[&str], keep_going: bool) -> CommandsPlan {
         commands: commands.iter().map(command).collect(),
         env: Vec::new(),
         keep_going,
+        required: Vec::new(),
     }
 }
 

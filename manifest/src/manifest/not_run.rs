@@ -5,15 +5,13 @@ use std::fmt;
 use super::Manifest;
 use crate::{plan::JobKind, problem::Place};
 
-/// A section that a job asks for and that is not run. Displays as a warning.
+/// A section that a job asks for and that is not run, since it is for a Kubernetes cluster. Displays as a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotRun {
     /// Its keys, such as `deploy.compose`.
     pub section: &'static str,
     /// Where it is.
     pub place: Place,
-    /// Whether it is for a Kubernetes cluster.
-    pub needs_cluster: bool,
 }
 
 impl Manifest {
@@ -23,7 +21,7 @@ impl Manifest {
         if kind != JobKind::Deploy {
             return Vec::new();
         }
-        let cluster = |section, place| NotRun { section, place, needs_cluster: true };
+        let cluster = |section, place| NotRun { section, place };
         let mut found = Vec::new();
         if let Some(deploy) = &self.deploy {
             let compose = deploy.compose.as_ref().filter(|compose| !compose.files.is_empty());
@@ -32,9 +30,6 @@ impl Manifest {
             found.extend(endpoints.map(|endpoints| cluster("deploy.endpoints", endpoints.place)));
             found.extend(deploy.divert.as_ref().map(|divert| cluster("deploy.divert", divert.place)));
         }
-        let later = |section, place| NotRun { section, place, needs_cluster: false };
-        found.extend(self.dependencies.first().map(|first| later("dependencies", first.place)));
-        found.extend(self.external.first().map(|first| later("external", first.place)));
         found.sort_by_key(|not_run| not_run.place);
         found
     }
@@ -42,10 +37,6 @@ impl Manifest {
 
 impl fmt::Display for NotRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.needs_cluster {
-            write!(f, "`{}` needs a cluster: it is checked and not run", self.section)
-        } else {
-            write!(f, "`{}` is checked and not run yet", self.section)
-        }
+        write!(f, "`{}` needs a cluster: it is checked and not run", self.section)
     }
 }

@@ -52,6 +52,8 @@ pub struct Selection {
     pub tests: Vec<String>,
     /// All commands run, whichever of them fail: `destroy --force`.
     pub keep_going: bool,
+    /// Dependencies are deployed even if they are already: `deploy --dependencies`.
+    pub dependencies: bool,
 }
 
 /// Which images are built.
@@ -143,6 +145,7 @@ impl Selection {
             no_cache: false,
             tests: Vec::new(),
             keep_going: false,
+            dependencies: false,
         }
     }
 
@@ -194,7 +197,8 @@ impl Plan {
                 planner.built.insert(variable, build.service.clone());
             }
         }
-        let commands = run.plan(&mut planner, selection);
+        let commands = run.plan(&mut planner, manifest, selection);
+        let dependencies = planner.dependencies(manifest, selection, &name);
         for part in manifest.not_run(selection.kind) {
             planner.report.warn(part.place, part.to_string());
         }
@@ -202,7 +206,7 @@ impl Plan {
         if !sanitise_application(&name).contains(|character: char| character != '-') {
             return Err(PlanError::Application(name));
         }
-        Ok((Self { kind: selection.kind, name, builds, commands }, warnings))
+        Ok((Self { kind: selection.kind, name, dependencies, builds, commands }, warnings))
     }
 }
 
@@ -405,7 +409,7 @@ impl Planner<'_> {
         path
     }
 
-    fn now(&mut self, text: &Text) -> String {
+    pub(super) fn now(&mut self, text: &Text) -> String {
         let write_only = RefCell::default();
         match crate::expand::expand(&text.value, &|name| self.variables.lookup_noting(name, &write_only)) {
             Ok(_) if self.refuse_write_only(text.place, write_only.take()) => text.value.clone(),
@@ -442,7 +446,7 @@ impl Planner<'_> {
     }
 
     /// Whether there are any.
-    fn refuse_write_only(&mut self, place: Place, mut names: Vec<String>) -> bool {
+    pub(super) fn refuse_write_only(&mut self, place: Place, mut names: Vec<String>) -> bool {
         names.sort_unstable();
         names.dedup();
         for name in &names {

@@ -39,6 +39,7 @@ fn decide(commands: &CommandsPlan, Asked { flag, force, in_runner }: Asked) -> (
     match commands.section {
         Section::Test => return (true, "tests always run on the service"),
         Section::Destroy if in_runner => return (false, "OKTETO_DEPLOY_REMOTE is true: this is a runner already"),
+        Section::Dependencies => return (true, "dependencies are deployed by the service"),
         Section::Deploy | Section::Destroy => {}
     }
     match (force, flag, commands.remote) {

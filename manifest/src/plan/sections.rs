@@ -73,12 +73,20 @@ impl<'m> Run<'m> {
     }
 
     /// The commands, expanded.
-    pub(super) fn plan(&self, planner: &mut Planner<'_>, selection: &Selection) -> Vec<CommandsPlan> {
+    pub(super) fn plan(
+        &self,
+        planner: &mut Planner<'_>,
+        manifest: &Manifest,
+        selection: &Selection,
+    ) -> Vec<CommandsPlan> {
         match self {
             Self::Nothing => Vec::new(),
             Self::Section(section, run) => {
                 let mut plan = planner.commands(*section, run.image.as_ref(), run.context.as_ref(), &run.commands);
                 (plan.remote, plan.keep_going) = (run.remote, selection.keep_going);
+                if *section == Section::Deploy {
+                    planner.external(&manifest.external, &mut plan);
+                }
                 vec![plan]
             }
             Self::Tests(tests) => tests.iter().map(|test| planner.test(test)).collect(),
@@ -117,6 +125,7 @@ impl Planner<'_> {
             commands: commands.iter().map(command).collect(),
             env: self.variables.for_commands(),
             keep_going: false,
+            required: Vec::new(),
         }
     }
 

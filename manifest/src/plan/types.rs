@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::stored;
-use crate::{expand::Template, names::ServiceName, options::BuildOptions};
+use crate::{expand::Template, git_url::GitUrl, names::ServiceName, options::BuildOptions, variables::looks_secret};
 
 /// What a job does, expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Plan {
     pub kind: JobKind,
     /// The application's name, as written.
     pub name: String,
+    /// Other repositories that are deployed before everything else, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<DependencyPlan>,
     /// In build order: a build depends only on those before it.
     pub builds: Vec<BuildPlan>,
     /// The commands that run after the builds, in this order: one entry for `deploy` and `destroy`, one for each test.
@@ -35,6 +38,35 @@ pub enum JobKind {
     Test,
 }
 
+impl Plan {
+    /// Whether there is anything in it besides builds.
+    pub fn runs_something(&self) -> bool {
+        !self.commands.is_empty() || !self.dependencies.is_empty()
+    }
+}
+
+/// Another repository, which is cloned and deployed first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DependencyPlan {
+    /// The name of its environment.
+    pub name: String,
+    /// Its URL, as git takes it; may hold a user and a password.
+    pub repository: String,
+    /// A branch or a tag; none: the repository's own.
+    pub branch: Option<String>,
+    /// The path of its manifest; none: found as everywhere.
+    pub manifest: Option<String>,
+    /// `--var` for it, sorted by name.
+    pub variables: Vec<(String, String)>,
+    /// Whether its deploy has to succeed before anything else happens.
+    pub wait: bool,
+    /// How long it may take, in seconds.
+    pub timeout_s: u64,
+    /// Deployed even if it is already (`deploy --dependencies`).
+    #[serde(default)]
+    pub again: bool,
+}
+
 /// The section of the manifest that commands come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +77,8 @@ pub enum Section {
     Destroy,
     /// `test`.
     Test,
+    /// `dependencies`, whose commands are the service's own.
+    Dependencies,
 }
 
 /// One image to build.
@@ -104,6 +138,9 @@ pub struct CommandsPlan {
     /// All commands run, whichever of them fail (`destroy --force`).
     #[serde(default)]
     pub keep_going: bool,
+    /// Variables that must have a value in the end, which the commands may have left in `$OKTETO_ENV`: the URLs of `external`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<String>,
 }
 
 /// One command.
@@ -113,6 +150,17 @@ pub struct Command {
     pub name: String,
     /// What the shell runs; nothing in it is expanded before.
     pub command: String,
+}
+
+impl DependencyPlan {
+    /// What nobody is to see of it: passwords, and variables whose names look secret.
+    pub fn secrets(&self) -> impl Iterator<Item = String> {
+        let login = GitUrl::parse(&self.repository).ok().and_then(|url| url.credentials());
+        // A user alone is a token.
+        let login = login.map(|(user, password)| if password.is_empty() { user } else { password });
+        let variables = self.variables.iter().filter(|(name, _)| looks_secret(name));
+        login.into_iter().chain(variables.map(|(_, value)| value.clone()))
+    }
 }
 
 impl CommandsPlan {
@@ -146,6 +194,7 @@ impl Section {
             Self::Deploy => "deploy",
             Self::Destroy => "destroy",
             Self::Test => "test",
+            Self::Dependencies => "dependencies",
         }
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::{
     complete::split_images,
     create::{MULTI_PLATFORM, SOURCE_DATE_EPOCH},
-    types::{BuildPlan, CommandsPlan, JobKind, Plan, Section},
+    types::{BuildPlan, CommandsPlan, DependencyPlan, JobKind, Plan, Section},
 };
 use crate::{
     expand::Template,
+    git_url::GitUrl,
     names::{ServiceName, is_variable_name, sanitise_application},
     options::{NamedContext, check_platform},
     parse::{MAX_BUILDS, is_arg_name},
@@ -71,17 +72,22 @@ const MAX_PATH: usize = 4096;
 /// As many as a manifest can have.
 const MAX_TESTS: usize = 256;
 const MAX_TEST_NAME: usize = 255;
+/// As many as a manifest can have.
+const MAX_DEPENDENCIES: usize = 64;
+/// All variables of one, which it gets in one of its environment.
+const MAX_DEPENDENCY_BYTES: usize = 64 * 1024;
+const MAX_TIMEOUT_S: u64 = 24 * 3600;
 const MAX_TOTAL: usize = 8 * 1024 * 1024;
 
 impl Plan {
     /// Checks everything that later steps rely on.
     pub fn validate(&self) -> Result<(), InvalidPlan> {
-        let printable = !self.name.chars().any(char::is_control) && self.name.len() <= 255;
-        if !printable || !sanitise_application(&self.name).contains(|character: char| character != '-') {
+        if !printable_name(&self.name) {
             return Err(InvalidPlan::Application(self.name.chars().take(100).collect()));
         }
         limit("the number of builds", self.builds.len(), MAX_BUILDS)?;
         let mut total = 0;
+        self.check_dependencies(&mut total)?;
         let mut before: BTreeSet<&ServiceName> = BTreeSet::new();
         for build in &self.builds {
             for dependency in &build.depends_on {
@@ -101,11 +107,31 @@ impl Plan {
         limit("the plan's size in bytes", total, MAX_TOTAL)
     }
 
+    fn check_dependencies(&self, total: &mut usize) -> Result<(), InvalidPlan> {
+        let known = matches!(self.kind, JobKind::Build | JobKind::Deploy);
+        if !self.dependencies.is_empty() && !known {
+            return Err(InvalidPlan::Kind { kind: self.kind, what: "dependencies" });
+        }
+        limit("the number of dependencies", self.dependencies.len(), MAX_DEPENDENCIES)?;
+        let mut names = BTreeSet::from([self.name.as_str()]);
+        for dependency in &self.dependencies {
+            if !printable_name(&dependency.name) || !names.insert(&dependency.name) {
+                let shown: String = dependency.name.escape_debug().take(100).collect();
+                let reason = "it is no name of an environment, or another one's or the application's own";
+                return Err(InvalidPlan::Field { owner: shown, field: "name", reason: reason.to_owned() });
+            }
+            check_dependency(dependency, total)?;
+        }
+        Ok(())
+    }
+
     fn check_kind(&self) -> Result<(), InvalidPlan> {
         let wrong = |what| Err(InvalidPlan::Kind { kind: self.kind, what });
         let section = match (self.kind, self.commands.as_slice()) {
             (JobKind::Build, [_, ..]) => return wrong("commands"),
-            (JobKind::Build, []) if self.builds.is_empty() => return wrong("no builds"),
+            (JobKind::Build, []) if self.builds.is_empty() && self.dependencies.is_empty() => {
+                return wrong("no builds");
+            }
             (JobKind::Build, []) => return Ok(()),
             (_, []) => return wrong("no commands"),
             (JobKind::Deploy, [_]) => Section::Deploy,
@@ -128,6 +154,48 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Whether an application or an environment can be named so.
+fn printable_name(name: &str) -> bool {
+    let printable = !name.chars().any(char::is_control) && name.len() <= 255;
+    printable && sanitise_application(name).contains(|character: char| character != '-')
+}
+
+fn check_dependency(dependency: &DependencyPlan, total: &mut usize) -> Result<(), InvalidPlan> {
+    let field = |field, reason: String| InvalidPlan::Field { owner: dependency.name.clone(), field, reason };
+    let DependencyPlan { repository, branch, manifest, variables, timeout_s, .. } = dependency;
+    plain(repository, MAX_PATH).map_err(|reason| field("repository", reason))?;
+    GitUrl::parse(repository).map_err(|error| field("repository", error.to_string()))?;
+    for (name, text) in [("branch", branch), ("manifest", manifest)] {
+        let Some(text) = text else { continue };
+        plain(text, MAX_PATH).map_err(|reason| field(name, reason))?;
+        if text.starts_with('-') {
+            return Err(field(name, "it begins with `-`".to_owned()));
+        }
+    }
+    if !(1..=MAX_TIMEOUT_S).contains(timeout_s) {
+        return Err(field("timeout", format!("it is not between 1 s and {MAX_TIMEOUT_S} s")));
+    }
+    let bytes = check_variables(variables).map_err(|reason| field("variables", reason))?;
+    if bytes > MAX_DEPENDENCY_BYTES {
+        return Err(field("variables", format!("they are larger than {MAX_DEPENDENCY_BYTES} bytes together")));
+    }
+    *total += bytes;
+    Ok(())
+}
+
+/// Variables for commands, and the bytes of all of them.
+fn check_variables(variables: &[(String, String)]) -> Result<usize, String> {
+    let (mut names, mut bytes) = (BTreeSet::new(), 0);
+    for (name, value) in variables {
+        if !is_variable_name(name) || RESERVED.contains(&name.as_str()) || !names.insert(name) {
+            return Err(format!("`{}` can't be set", name.escape_debug()));
+        }
+        value_ok(value).map_err(|reason| format!("`{name}` {reason}"))?;
+        bytes += name.len() + value.len();
+    }
+    Ok(bytes)
 }
 
 fn check_build(build: &BuildPlan, total: &mut usize) -> Result<(), InvalidPlan> {
@@ -211,15 +279,12 @@ fn check_commands(commands: &CommandsPlan, total: &mut usize) -> Result<(), Inva
             *total += text.len();
         }
     }
-    let mut names = BTreeSet::new();
-    for (name, value) in &commands.env {
-        if !is_variable_name(name) || RESERVED.contains(&name.as_str()) || !names.insert(name) {
-            return Err(field("env", format!("`{}` can't be set", name.escape_debug())));
-        }
-        value_ok(value).map_err(|reason| field("env", format!("`{name}` {reason}")))?;
-        *total += name.len() + value.len();
+    *total += check_variables(&commands.env).map_err(|reason| field("env", reason))?;
+    limit("the number of required variables", commands.required.len(), MAX_ENTRIES)?;
+    match commands.required.iter().find(|name| !is_variable_name(name)) {
+        Some(name) => Err(field("required", format!("`{}` is no variable's name", name.escape_debug()))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn limit(what: &str, found: usize, limit: usize) -> Result<(), InvalidPlan> {

@@ -1106,7 +1106,7 @@ pub struct BuildDone {
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandStarted {
-    /// deploy, destroy or test.
+    /// deploy, destroy or test; `dependencies` for the deploy of one, which has the job's own events.
     #[prost(string, tag = "1")]
     pub section: ::prost::alloc::string::String,
     #[prost(string, optional, tag = "2")]
@@ -1259,6 +1259,38 @@ pub struct Plan {
     /// of which each comes after those that it depends on. A service without the feature `sections` knows one of `deploy` only.
     #[prost(message, repeated, tag = "4")]
     pub commands: ::prost::alloc::vec::Vec<CommandsPlan>,
+    /// Other repositories that are cloned and deployed before everything else, in this order, each by a job of its own. For deploys,
+    /// and for builds, whose commands then run on the client's machine. Needs the feature `dependencies`.
+    #[prost(message, repeated, tag = "5")]
+    pub dependencies: ::prost::alloc::vec::Vec<DependencyPlan>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct DependencyPlan {
+    /// The name of its environment.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// As git takes it: https, http, ssh, git, or `user@host:path`. May hold a user and a password.
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+    /// A branch or a tag; absent: the repository's own.
+    #[prost(string, optional, tag = "3")]
+    pub branch: ::core::option::Option<::prost::alloc::string::String>,
+    /// The path of its manifest; absent: found as everywhere.
+    #[prost(string, optional, tag = "4")]
+    pub manifest: ::core::option::Option<::prost::alloc::string::String>,
+    /// `--var` for it. At most 64 KiB.
+    #[prost(message, repeated, tag = "5")]
+    pub variables: ::prost::alloc::vec::Vec<KeyValue>,
+    /// Its deploy has to succeed before anything else happens; else it goes on by itself.
+    #[prost(bool, tag = "6")]
+    pub wait: bool,
+    /// How long it may take; at least 1, at most a day.
+    #[prost(uint64, tag = "7")]
+    pub timeout_s: u64,
+    /// Deployed even if it is already.
+    #[prost(bool, tag = "8")]
+    pub again: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyValue {
@@ -1352,6 +1384,9 @@ pub struct CommandsPlan {
     /// Run all commands, whichever of them fail. The last failure is the job's.
     #[prost(bool, tag = "8")]
     pub keep_going: bool,
+    /// Variables that must have a value after the commands, which these may have left in $OKTETO_ENV.
+    #[prost(string, repeated, tag = "9")]
+    pub required: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
@@ -1506,6 +1541,9 @@ pub struct Job {
     pub started: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "10")]
     pub finished: ::core::option::Option<::prost_types::Timestamp>,
+    /// The job whose command or dependency this one is; empty for one from outside.
+    #[prost(string, tag = "11")]
+    pub parent: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitRequest {

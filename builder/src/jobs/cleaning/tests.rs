@@ -98,6 +98,8 @@ impl Service {
             created: now_ms(),
             started: None,
             finished: None,
+            parent: None,
+            depth: 0,
         };
         self.db().insert_job(&row, &job.to_string()).await.unwrap();
         job

@@ -85,6 +85,7 @@ impl Scene {
         let plan = api::Plan {
             kind: api::JobKind::Build.into(),
             name: "ex".to_owned(),
+            dependencies: Vec::new(),
             builds: vec![build],
             commands: Vec::new(),
         };

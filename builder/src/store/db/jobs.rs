@@ -43,18 +43,22 @@ pub struct JobRow {
     pub started: Option<i64>,
     /// Milliseconds since 1970.
     pub finished: Option<i64>,
+    /// The job whose command or dependency this one is.
+    pub parent: Option<JobId>,
+    /// How many jobs it is in.
+    pub depth: u32,
 }
 
 const COLUMNS: &str = "id, namespace, owner, kind, environment, state, error_code, error_message, error_hint, attempt, \
-                       created, started, finished";
+                       created, started, finished, parent_job, depth";
 
 impl Db {
     /// Inserts a job, unless the same owner's same request made one: then that one.
     pub async fn insert_job(&self, job: &JobRow, request_id: &str) -> Result<(JobRow, bool), DbError> {
         let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query(
-            "insert into jobs (id, namespace, request_id, owner, kind, environment, state, created)
-             values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (owner, namespace, request_id) do nothing",
+            "insert into jobs (id, namespace, request_id, owner, kind, environment, state, created, parent_job, depth)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (owner, namespace, request_id) do nothing",
         )
         .bind(job.id.to_string())
         .bind(job.namespace.as_str())
@@ -64,6 +68,8 @@ impl Db {
         .bind(&job.environment)
         .bind(job.state.as_str())
         .bind(job.created)
+        .bind(job.parent.map(|parent| parent.to_string()))
+        .bind(job.depth)
         .execute(&mut *transaction)
         .await?
         .rows_affected()
@@ -182,6 +188,7 @@ fn from_row(row: &SqliteRow) -> Result<JobRow, DbError> {
     let code: Option<String> = row.try_get(6)?;
     let message: Option<String> = row.try_get(7)?;
     let hint: Option<String> = row.try_get(8)?;
+    let parent: Option<String> = row.try_get(13)?;
     Ok(JobRow {
         id: id.parse().map_err(|_| invalid("id", &id))?,
         namespace: namespace.parse().map_err(|_| invalid("namespace", &namespace))?,
@@ -194,5 +201,7 @@ fn from_row(row: &SqliteRow) -> Result<JobRow, DbError> {
         created: row.try_get(10)?,
         started: row.try_get(11)?,
         finished: row.try_get(12)?,
+        parent: parent.map(|id| id.parse().map_err(|_| invalid("parent", &id))).transpose()?,
+        depth: row.try_get(14)?,
     })
 }

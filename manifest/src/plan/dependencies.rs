@@ -1,0 +1,134 @@
+//! `dependencies` and `external` of a deploy, expanded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{
+    create::{Planner, Selection},
+    types::{CommandsPlan, DependencyPlan, JobKind},
+};
+use crate::{
+    git_url::GitUrl,
+    manifest::{BuildArg, External, Manifest, ManifestDependency, Text},
+    names::is_variable_name,
+    shape,
+    variables::RESERVED,
+};
+
+/// How long a dependency may take where nothing says it, as in Okteto.
+const TIMEOUT: Duration = Duration::from_mins(5);
+/// Okteto's knob for that.
+const OKTETO_TIMEOUT: &str = "OKTETO_TIMEOUT";
+/// Says to a dependency who deploys it.
+const ORIGIN: [&str; 2] = ["OKTETO_ORIGIN", "okteto-deploy"];
+
+impl Planner<'_> {
+    /// What is deployed before `application`, in the manifest's order.
+    pub(super) fn dependencies(
+        &mut self,
+        manifest: &Manifest,
+        selection: &Selection,
+        application: &str,
+    ) -> Vec<DependencyPlan> {
+        if selection.kind != JobKind::Deploy {
+            return Vec::new();
+        }
+        let timeout = self.variables.get(OKTETO_TIMEOUT).and_then(shape::duration).filter(|timeout| !timeout.is_zero());
+        let timeout = timeout.unwrap_or(TIMEOUT);
+        let of = |dependency| self.dependency(dependency, timeout, selection, application);
+        manifest.dependencies.iter().map(of).collect()
+    }
+
+    fn dependency(
+        &mut self,
+        dependency: &ManifestDependency,
+        timeout: Duration,
+        selection: &Selection,
+        application: &str,
+    ) -> DependencyPlan {
+        let name = dependency.name.trim().to_owned();
+        let field = |key: &str| format!("dependencies.{name}.{key}");
+        if name == application {
+            let message =
+                format!("dependency `{name}` is named as the application itself, which would wait for itself");
+            self.report.error_with(dependency.place, message, Some("give it another name"));
+        }
+        let repository = self.path(Some(&dependency.repository), &field("repository"), "");
+        if !repository.is_empty()
+            && let Err(error) = GitUrl::parse(&repository)
+        {
+            self.report.error(dependency.repository.place, format!("`{}`: {error}", field("repository")));
+        }
+        let mut optional = |text: &Option<Text>| text.as_ref().map(|text| self.now(text));
+        let branch = optional(&dependency.branch).filter(|branch| !branch.is_empty());
+        let manifest = optional(&dependency.manifest).filter(|manifest| !manifest.is_empty());
+        if let (Some(text), Some(value)) = (&dependency.branch, &branch)
+            && value.starts_with('-')
+        {
+            let message = format!("`{}`: `{}` can't be a branch", field("branch"), value.escape_debug());
+            self.report.error(text.place, message);
+        }
+        let mut variables = BTreeMap::from([ORIGIN.map(str::to_owned).into()]);
+        // Of two that were expanded to one name the later counts.
+        variables.extend(dependency.variables.iter().filter_map(|variable| self.dependency_variable(variable, &name)));
+        // Whole seconds are all that anybody can tell apart here.
+        let timeout_s = dependency.timeout.unwrap_or(timeout).as_secs().max(1);
+        DependencyPlan {
+            repository,
+            branch,
+            manifest,
+            variables: variables.into_iter().collect(),
+            wait: dependency.wait,
+            timeout_s,
+            again: selection.dependencies,
+            name,
+        }
+    }
+
+    /// None for one that is taken from a variable that isn't set.
+    fn dependency_variable(&mut self, variable: &BuildArg, dependency: &str) -> Option<(String, String)> {
+        let written = Text { value: variable.name.clone(), place: variable.place };
+        let name = if variable.name.contains('$') { self.now(&written) } else { variable.name.clone() };
+        if !is_variable_name(&name) || RESERVED.contains(&name.as_str()) {
+            let message = format!("`dependencies.{dependency}.variables`: `{}` can't be set", name.escape_debug());
+            self.report.error(variable.place, message);
+            return None;
+        }
+        if let Some(value) = &variable.value {
+            let value = self.now(value);
+            return Some((name, value));
+        }
+        let write_only = self.variables.is_write_only(&name).then(|| name.clone());
+        self.refuse_write_only(variable.place, write_only.into_iter().collect());
+        let value = self.variables.get(&name)?.to_owned();
+        Some((name, value))
+    }
+
+    /// Gives deploy commands the URLs of what runs elsewhere; those that have none the commands have to set.
+    pub(super) fn external(&mut self, external: &[External], commands: &mut CommandsPlan) {
+        for external in external {
+            for endpoint in &external.endpoints {
+                let name = self.path(Some(&endpoint.name), &format!("external.{}.endpoints.name", external.name), "");
+                let variable = external.variable(&name);
+                if !is_variable_name(&variable) {
+                    let message = format!("`{variable}`, where its URL would be, can't be the name of a variable");
+                    let hint = "use letters, digits, spaces and `-`";
+                    self.report.error_with(endpoint.name.place, message, Some(hint));
+                    continue;
+                }
+                if commands.required.contains(&variable) {
+                    let message = format!("another endpoint of `external.{}` is named `{name}`, too", external.name);
+                    self.report.error(endpoint.name.place, message);
+                    continue;
+                }
+                let url = endpoint.url.as_ref().map(|url| self.now(url)).unwrap_or_default();
+                // What the caller gives counts more.
+                if !url.is_empty() && !commands.env.iter().any(|(known, _)| *known == variable) {
+                    commands.env.push((variable.clone(), url));
+                }
+                commands.required.push(variable);
+            }
+        }
+        commands.env.sort();
+    }
+}
