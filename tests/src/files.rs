@@ -147,3 +147,14 @@ pub fn tree_size(dir: &Path) -> u64 {
     };
     fs::read_dir(dir).expect("read a folder").map(|entry| size(entry.expect("read a folder"))).sum()
 }
+
+/// Looks at each file below a folder, as long as it is there.
+pub fn each(dir: &Path, look: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => each(&entry.path(), look),
+            Ok(kind) if kind.is_file() => look(&entry.path()),
+            _ => {}
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! | [`command`] | `slipway` (and other programs) with a clean environment, event by event |
 //! | [`api`] | the gRPC API, for what `slipway` would never ask |
 //! | [`foreign`] | registries that are not ours |
+//! | [`git`] | git repositories, and a server of them |
 //! | [`s3`] | an S3 server |
 //! | [`azure`] | as much of Azure's blob storage as a cache needs |
 //! | [`image`] | what a pushed image holds, by skopeo |
@@ -29,6 +30,7 @@ pub mod buildkitd;
 pub mod command;
 pub mod files;
 pub mod foreign;
+pub mod git;
 pub mod image;
 pub mod link;
 pub mod peer;

@@ -24,6 +24,8 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a JobError>,
     owner: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    parent: &'a str,
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     started: Option<String>,
@@ -41,6 +43,7 @@ impl<'a> From<&'a Job> for View<'a> {
             state: state(job.state()),
             error: job.error.as_ref(),
             owner: &job.owner,
+            parent: &job.parent,
             created: output::time(job.created.as_ref()),
             started: output::time(job.started.as_ref()),
             finished: output::time(job.finished.as_ref()),
@@ -105,6 +108,9 @@ async fn show(client: &Client, job: String, settings: &Settings) -> Result<ExitS
         "job          {}\nkind         {}\nnamespace    {}\nenvironment  {}\nstate        {}\nowner        {}\n",
         view.job, view.kind, view.namespace, view.environment, view.state, view.owner
     );
+    if !view.parent.is_empty() {
+        text.extend([format!("parent       {}\n", view.parent)]);
+    }
     for (name, time) in [("created", view.created), ("started", view.started), ("finished", view.finished)] {
         if let Some(time) = time {
             text.extend([format!("{name:11}  {time}\n")]);

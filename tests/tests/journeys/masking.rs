@@ -1,7 +1,7 @@
 //! Secret values: nobody reads them, however a step or a command prints them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aho_corasick::AhoCorasick;
 use base64::Engine as _;
@@ -50,16 +50,6 @@ fn check_lines(said: &str) {
         assert!(said.lines().any(|said| said == line), "{line} is not in:\n{said}");
     }
     assert!(said.lines().any(|line| line.starts_with("longer c29tZWJvZHk6") && line.contains("***")), "{said}");
-}
-
-fn files(dir: &Path, look: &mut impl FnMut(&Path)) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => files(&entry.path(), look),
-            Ok(kind) if kind.is_file() => look(&entry.path()),
-            _ => {}
-        }
-    }
 }
 
 fn no_process_has(service: &Service, job: &str, value: &str) {
@@ -121,7 +111,7 @@ fn a_secret_value_is_nowhere_however_it_is_printed() {
     let automaton = AhoCorasick::new(values.iter().flat_map(|value| forms(value))).unwrap();
     let nowhere = |when: &str, and_registry: bool| {
         let mut holders = Vec::new();
-        files(&service.data_dir(), &mut |path| {
+        slipway_journeys::files::each(&service.data_dir(), &mut |path| {
             // Its layers are compressed: the image is looked at for itself.
             let counts = and_registry || !path.starts_with(service.data_dir().join("registry"));
             // What vanishes meanwhile is not there.

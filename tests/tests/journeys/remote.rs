@@ -1,76 +1,14 @@
 //! Contexts that the engine fetches: git repositories and archives.
 
 use std::fs::{self, File};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use slipway_journeys::service::{Options, free_address};
-use slipway_journeys::wait::{SOON, until};
+use slipway_journeys::git::{GitServer, git};
+use slipway_journeys::service::Options;
 use slipway_journeys::{Buildkitd, Project, Service, files, image, unique};
 
 /// A name for this machine that only the engine of these tests knows. The real ones are refused.
 const HOST: &str = "fetched.example";
-
-/// Serves repositories (`git http-backend`) and files below a folder. Dropping it ends it.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-const SERVER: &str = r#"
-import http.server, os, subprocess, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self):
-        path, _, query = self.path.partition("?")
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        file = os.path.join(sys.argv[2], path.lstrip("/"))
-        if os.path.isfile(file):
-            head, rest = b"", open(file, "rb").read()
-        else:
-            env = dict(os.environ, GIT_PROJECT_ROOT=sys.argv[2], GIT_HTTP_EXPORT_ALL="1", PATH_INFO=path,
-                       QUERY_STRING=query, REQUEST_METHOD=self.command, CONTENT_LENGTH=str(len(body)),
-                       CONTENT_TYPE=self.headers.get("content-type") or "",
-                       HTTP_CONTENT_ENCODING=self.headers.get("content-encoding") or "",
-                       GIT_PROTOCOL=self.headers.get("git-protocol") or "")
-            out = subprocess.run(["git", "http-backend"], input=body, env=env, stdout=subprocess.PIPE).stdout
-            head, _, rest = out.partition(b"\r\n\r\n")
-        lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
-        self.send_response(int(lines.pop("Status", "200").split()[0]))
-        for name, value in lines.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(rest)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(rest)
-    do_GET = do_POST = do_HEAD = answer
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
-"#;
-
-impl Server {
-    fn start(folder: &Path) -> Self {
-        let address = free_address();
-        let mut command = Command::new("python3");
-        command.args(["-c", SERVER]).arg(address.port().to_string()).arg(folder);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        until("the server listens", SOON, || TcpStream::connect(address).ok());
-        Self { child, url: format!("http://{HOST}:{}", address.port()) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn git(folder: &Path, args: &[&str]) {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(folder).args(["-c", "user.name=n", "-c", "user.email=e@example.com"]).args(args);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// A repository `app.git` with an image in `sub`, and another one on the branch `other`; the same as `app.tar.gz`.
 fn publish(folder: &Path, mark: &str) {
@@ -105,7 +43,7 @@ fn the_engine_fetches_repositories_and_archives() {
     let (published, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mark = unique("m");
     publish(published.path(), &mark);
-    let server = Server::start(published.path());
+    let server = GitServer::start(published.path(), HOST);
     let (_engine, address) = Buildkitd::with_names(dir.path(), HOST);
     let service = Service::with(Options { engines: vec![address], ..Options::default() });
     let app = service.team().project();

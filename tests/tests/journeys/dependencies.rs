@@ -1,0 +1,220 @@
+//! `dependencies`: other repositories, which are cloned and deployed first.
+//!
+//! The server of the repositories listens on this machine's loopback, which a runner reaches on an engine of the host's network.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use slipway_journeys::git::{GitServer, PASSWORD, USER, git, repository};
+use slipway_journeys::service::Options;
+use slipway_journeys::wait::{SOON, until};
+use slipway_journeys::{Buildkitd, Project, Run, Service, Team, files, process};
+use tempfile::TempDir;
+
+/// A service whose runners reach a server of repositories.
+struct Place {
+    service: Service,
+    server: GitServer,
+    published: TempDir,
+    _engine: (Buildkitd, TempDir),
+}
+
+impl Place {
+    fn new() -> Self {
+        let (published, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let server = GitServer::start(published.path(), "127.0.0.1");
+        let (engine, address) = Buildkitd::with_mirrors(dir.path());
+        let service = Service::with(Options { engines: vec![address], ..Options::default() });
+        Self { service, server, published, _engine: (engine, dir) }
+    }
+
+    /// Publishes a repository with this manifest.
+    fn publish(&self, name: &str, manifest: &str) -> String {
+        let path = self.published.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        repository(self.published.path(), &format!("{name}.git"), &[("okteto.yaml", manifest)]);
+        format!("{}/{name}.git", self.server.url)
+    }
+}
+
+fn state(team: &Team, environment: &str) -> Option<String> {
+    let run = team.slipway(["environment", "show", environment, "--output", "json"]);
+    let shown: Value = serde_json::from_str(run.out().trim()).ok()?;
+    Some(shown["state"].as_str()?.to_owned())
+}
+
+/// The output of the section's commands.
+fn said(run: &Run, section: &str) -> String {
+    let logs = run.all("command.log").into_iter().filter(|event| event["section"] == section);
+    logs.filter_map(|event| event["text"].as_str()).collect()
+}
+
+fn error(run: &Run) -> String {
+    run.last("job.done")["error"]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+/// A remote deploy of these commands, after the dependencies.
+fn manifest(app: &Project, dependencies: &str, command: &str) {
+    app.manifest(&format!("dependencies:\n{dependencies}deploy:\n  remote: true\n  commands: ['{command}']\n"));
+}
+
+#[test]
+fn a_dependency_is_deployed_first_and_its_variables_are_there() {
+    let place = Place::new();
+    let team = place.service.team();
+    let url = place.publish(
+        "movies",
+        "name: not-this\nbuild:\n  api:\n    context: .\n    dockerfile: Api\ndeploy:\n- cat mark; echo \"GREETING='hello ${NAME} of ${OKTETO_NAME}, $OKTETO_ORIGIN'\" >>$OKTETO_ENV\n",
+    );
+    let work = place.published.path().join("movies.git-work");
+    slipway_journeys::git::commit(&work, &[("Api", "FROM scratch\nCOPY mark /\n"), ("mark", "of main\n")]);
+    git(&work, &["push", "-q", "origin", "main"]);
+    git(&work, &["checkout", "-q", "-b", "release"]);
+    slipway_journeys::git::commit(&work, &[("mark", "of release\n")]);
+    git(&work, &["tag", "v1"]);
+    git(&work, &["push", "-q", "origin", "release", "v1"]);
+
+    let app = team.project();
+    let dependency = |branch: &str| {
+        format!(
+            "  My movies:\n    repository: {url}\n    wait: true\n    timeout: 2m\n    variables: {{NAME: $WHO}}\n{branch}"
+        )
+    };
+    let command = "echo \"$OKTETO_DEPENDENCY_MY_MOVIES_VARIABLE_GREETING\"; echo \"$OKTETO_DEPENDENCY_MY_MOVIES_BUILD_API_REPOSITORY\"";
+    manifest(&app, &dependency("    branch: release\n"), command);
+    let run = app.events(&["deploy", "--var", "WHO=world"]).ok();
+    let expected = format!("hello world of My movies, okteto-deploy\n{}/my-movies-api\n", team.namespace);
+    assert_eq!(said(&run, "deploy"), expected);
+    assert!(said(&run, "dependencies").contains("of release"), "{}", run.story());
+    let started: Vec<&str> = run.all("command.started").iter().filter_map(|event| event["section"].as_str()).collect();
+    assert_eq!(started, ["dependencies", "deploy"]);
+    assert_eq!(run.all("command.started")[0]["name"], format!("My movies ({url}#release)"));
+    // By a job of its own, which knows whose it is.
+    let list = team.slipway(["job", "list", "--output", "json"]).ok().out();
+    let jobs: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let child = jobs.iter().find(|job| job["environment"] == "My movies").unwrap();
+    assert_eq!((child["kind"].as_str(), child["state"].as_str()), (Some("deploy"), Some("succeeded")));
+    assert_eq!(team.show(child["job"].as_str().unwrap())["parent"], run.job());
+    assert!(team.show(&run.job())["parent"].is_null());
+
+    // What is deployed stays as it is, but where it is asked for; its variables are there all the same.
+    manifest(&app, &dependency("    branch: v1\n"), command);
+    let run = app.events(&["deploy", "--var", "WHO=nobody"]).ok();
+    assert_eq!(said(&run, "deploy"), expected);
+    assert!(said(&run, "dependencies").contains("deployed already"), "{}", run.story());
+    manifest(&app, &dependency(""), command);
+    let run = app.events(&["deploy", "--dependencies", "--var", "WHO=you"]).ok();
+    assert!(said(&run, "deploy").starts_with("hello you"), "{}", run.story());
+    assert!(said(&run, "dependencies").contains("of main"), "{}", run.story());
+
+    // Commands on the caller's machine get the same; their dependencies are the service's all the same.
+    app.manifest(&format!("dependencies:\n{}deploy: ['{command}; pwd']\n", dependency("")));
+    let run = app.slipway(["deploy", "--var", "WHO=nobody"]).ok();
+    assert!(run.out().contains("hello you of My movies"), "{}", run.out());
+    assert!(run.out().contains(&app.path().canonicalize().unwrap().display().to_string()), "{}", run.out());
+}
+
+#[test]
+fn one_that_is_not_waited_for_goes_on_by_itself_and_one_that_is_has_its_time() {
+    let place = Place::new();
+    let team = place.service.team();
+    let seconds = process::unique_seconds();
+    let slow = place.publish("slow", &format!("deploy: [sleep {seconds}]\n"));
+    let app = team.project();
+    manifest(&app, &format!("- {slow}\n"), "echo deployed");
+    let run = app.events(&["deploy"]).ok();
+    assert_eq!(said(&run, "deploy"), "deployed\n");
+    let children = || {
+        let list = team.slipway(["job", "list", "--output", "json"]).ok().out();
+        let jobs = list.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        jobs.filter(|job| job["environment"] == "slow").collect::<Vec<_>>()
+    };
+    let is_running = || (!process::running(&["sleep", &seconds]).is_empty()).then_some(());
+    until("it runs, after its parent has ended", SOON, is_running);
+    let job = children()[0]["job"].as_str().unwrap().to_owned();
+    team.slipway(["job", "cancel", &job]).ok();
+
+    let dependency = format!("  slow: {{repository: {slow}, wait: true, timeout: 8s}}\n");
+    manifest(&app, &dependency, "echo deployed");
+    let run = app.events(&["deploy"]).expect(1);
+    assert!(error(&run).contains("slow was not deployed within 8s"), "{}", error(&run));
+    assert_eq!(said(&run, "deploy"), "");
+    until("the child has ended", SOON, || (children()[0]["state"] == "cancelled").then_some(()));
+    assert_eq!(process::running(&["sleep", &seconds]).len(), 0);
+    // A cancel reaches it, too.
+    manifest(&app, &dependency.replace("8s", "5m"), "echo deployed");
+    let running = app.start_events(&["deploy"]);
+    until("it runs again", SOON, is_running);
+    team.slipway(["job", "cancel", &running.job()]).ok();
+    running.finish().expect(1);
+    until("the child has ended", SOON, || (children()[0]["state"] == "cancelled").then_some(()));
+}
+
+#[test]
+fn what_fails_is_told_and_a_circle_is_refused() {
+    let place = Place::new();
+    let team = place.service.team();
+    let app = team.project();
+    let failing = place.publish("failing", "deploy: [\"echo last words; exit 7\"]\n");
+    manifest(&app, &format!("  failing: {{repository: {failing}, wait: true}}\n"), "echo deployed");
+    let run = app.events(&["deploy"]).expect(1);
+    assert!(error(&run).contains("failing") && error(&run).contains("last words"), "{}", error(&run));
+    assert_eq!(state(&team, "failing").as_deref(), Some("failed"));
+
+    manifest(&app, &format!("- {}/gone.git\n", place.server.url), "echo deployed");
+    let run = app.events(&["deploy"]).expect(1);
+    assert!(error(&run).contains("gone can't be cloned from"), "{}", error(&run));
+
+    // api depends on the application that depends on it.
+    let own = place.publish("own", "deploy: [\"true\"]\n");
+    let api = format!("dependencies:\n  {}: {{repository: {own}, wait: true}}\ndeploy: [\"true\"]\n", app.name);
+    let api = place.publish("api", &api);
+    manifest(&app, &format!("  api: {{repository: {api}, wait: true}}\n"), "echo deployed");
+    let run = app.events(&["deploy"]).expect(1);
+    let path = format!("{} → api → {}", app.name, app.name);
+    assert!(error(&run).contains(&path), "{}", error(&run));
+    // A command that would wait for its own job is refused as well.
+    app.deploy(&["slipway deploy --remote --name $OKTETO_NAME"]);
+    let run = app.events(&["deploy"]).expect(1);
+    assert!(error(&run).contains(&format!("{} → {}", app.name, app.name)), "{}", error(&run));
+}
+
+/// The data directory, as far as it is not encrypted, holds this nowhere.
+fn nowhere(dir: &Path, text: &str) {
+    files::each(dir, &mut |path| {
+        let content = fs::read(path).unwrap_or_default();
+        assert!(!content.windows(text.len()).any(|bytes| bytes == text.as_bytes()), "{}", path.display());
+    });
+}
+
+#[test]
+fn a_private_repository_opens_to_the_callers_git_and_to_the_namespaces_token() {
+    let place = Place::new();
+    let team = place.service.team();
+    let url = place.publish("private/books", "deploy: [\"echo deployed books\"]\n");
+    let app = team.project();
+    let dependency = format!("  books: {{repository: {url}, wait: true}}\n");
+    manifest(&app, &dependency, "echo done");
+    let run = app.events(&["deploy"]).expect(1);
+    let hint = format!("{run:?}");
+    assert!(hint.contains("books can't be cloned") && hint.contains("GIT_AUTH_TOKEN_127_0_0_1"), "{hint}");
+
+    // The caller's git knows a user and a password.
+    let config = app.beside("gitconfig");
+    let helper = format!("!f() {{ echo username={USER}; echo password={PASSWORD}; }}; f");
+    fs::write(&config, format!("[credential]\n\thelper = \"{helper}\"\n")).unwrap();
+    let with_git = [("GIT_CONFIG_GLOBAL", config.to_str().unwrap())];
+    let run = app.events_with(&["deploy"], &with_git).ok();
+    assert!(said(&run, "dependencies").contains("deployed books"), "{}", run.story());
+    assert!(!format!("{run:?}").contains(PASSWORD));
+
+    // The namespace has a token.
+    let host = place.server.url.trim_start_matches("http://").replace(['.', ':'], "_");
+    let variable = format!("GIT_AUTH_TOKEN_{host}={PASSWORD}");
+    team.slipway(["variable", "set", "--scope", "namespace", "--secret", &variable]).ok();
+    let run = app.events(&["deploy", "--dependencies"]).ok();
+    assert!(said(&run, "dependencies").contains("deployed books"), "{}", run.story());
+    assert!(!format!("{run:?}").contains(PASSWORD));
+    nowhere(&place.service.data_dir(), PASSWORD);
+}
