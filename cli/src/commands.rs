@@ -37,7 +37,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::DeployDependency(args) => dependency::run(&args, settings, interrupt).await,
         Command::Destroy(args) => destroy::run(&args, settings, interrupt).await,
         Command::Test(args) => test::run(&args, settings, interrupt).await,
-        Command::Files(args) => files::run(&args, settings),
+        Command::Files(args) => files::run(&args, settings).await,
         Command::Env(args) => env::run(&args, settings).await,
         Command::Environment(command) => environment::run(command, settings).await,
         Command::Validate => validate::run(settings),

@@ -29,6 +29,12 @@ pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
 /// `true`: this is a runner.
 pub(crate) const OKTETO_DEPLOY_REMOTE: &str = "OKTETO_DEPLOY_REMOTE";
+/// The branch of the project.
+pub(crate) const OKTETO_GIT_BRANCH: &str = "OKTETO_GIT_BRANCH";
+/// The commit of the project.
+pub(crate) const OKTETO_GIT_COMMIT: &str = "OKTETO_GIT_COMMIT";
+/// Where the project comes from.
+pub(crate) const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
 /// The folder of Docker's configuration, which holds what the caller is logged in to.
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// Where programs are.

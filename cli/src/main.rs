@@ -25,6 +25,7 @@ mod error;
 mod explain;
 mod exports;
 mod follow;
+mod git;
 mod git_logins;
 mod images;
 mod interrupt;

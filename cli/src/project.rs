@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::environment;
 use crate::error::{BadManifest, Usage};
+use crate::git;
 use crate::output;
 use crate::service_variables::ServiceVariables;
 use crate::settings::Settings;
@@ -117,6 +118,13 @@ impl Project {
         let variables = std::mem::take(&mut self.variables).with_service(service.known.iter().cloned());
         self.variables = variables.with_write_only(service.write_only.iter().cloned());
         self.service = service;
+    }
+
+    /// Adds what git says of it, where nothing else does; only what the manifest names, unless there are `commands`.
+    pub(crate) async fn with_git(mut self, commands: bool) -> Result<Self> {
+        let found = git::variables(&self, commands).await?;
+        self.variables = std::mem::take(&mut self.variables).with_defaults(found);
+        Ok(self)
     }
 
     /// Whether the variable has a value that only the service knows.

@@ -89,6 +89,15 @@ impl GitUrl {
         format!("{}{}:{}@{}{}", self.scheme, encoded(user), encoded(password), self.host, self.path)
     }
 
+    /// Where people find it with a browser: over https, without users and ssh's port.
+    pub fn to_https(&self) -> String {
+        let (host, path) = match self.scheme.as_str() {
+            "https://" | "http://" => (self.host.as_str(), self.path.as_str()),
+            _ => (self.host.split(':').next().unwrap_or_default(), self.path.trim_start_matches([':', '/'])),
+        };
+        format!("https://{host}/{}", path.trim_start_matches('/'))
+    }
+
     /// As it may be seen, and as git gets it: no password in it, and of ssh's users only.
     pub fn without_credentials(&self) -> String {
         let user = self.user_info.as_deref().filter(|_| !self.is_http());
@@ -157,6 +166,14 @@ mod tests {
                 assert_eq!(with.credentials(), Some((user.to_owned(), password.to_owned())));
                 assert_eq!(with.without_credentials(), seen);
             }
+        }
+        for (text, https) in [
+            ("git@git.example:a/b.git", "https://git.example/a/b.git"),
+            ("ssh://git@git.example:2222/a/b", "https://git.example/a/b"),
+            ("http://me:pw@git.example:8080/a", "https://git.example:8080/a"),
+            ("git://git.example/a", "https://git.example/a"),
+        ] {
+            assert_eq!(GitUrl::parse(text).unwrap().to_https(), https);
         }
         for text in [
             "",

@@ -8,6 +8,20 @@ use crate::names::is_variable_name;
 /// Names that only the service gives values to: `--var` can't.
 pub const RESERVED: [&str; 4] = ["OKTETO_CONTEXT", "OKTETO_NAMESPACE", "OKTETO_URL", "OKTETO_TOKEN"];
 
+/// What the process environment says of where a deploy comes from, for commands that may want to know: as in Okteto, and nothing
+/// else of it.
+pub const FORWARDED: [&str; 9] = [
+    "OKTETO_GIT_BRANCH",
+    "OKTETO_GIT_COMMIT",
+    "GITHUB_REPOSITORY",
+    "OKTETO_IS_PREVIEW_ENVIRONMENT",
+    "OKTETO_ORIGIN",
+    "OKTETO_DEPLOY_TYPE",
+    "OKTETO_WORKFLOW_ID",
+    "OKTETO_PARENT_WORKFLOW_ID",
+    "OKTETO_ACTION_NAME",
+];
+
 /// Layers of variables. `--var` beats the process environment, that beats `.env`, that beats the service's.
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
@@ -16,6 +30,7 @@ pub struct Variables {
     dotenv: BTreeMap<String, String>,
     service: Vec<BTreeMap<String, String>>,
     write_only: BTreeSet<String>,
+    defaults: BTreeMap<String, String>,
 }
 
 /// A variable that can't be set.
@@ -75,6 +90,13 @@ impl Variables {
         self
     }
 
+    /// Adds values of names that have none, or an empty one, anywhere else.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.defaults.extend(defaults);
+        self
+    }
+
     /// Whether the variable has a value, and only the service knows it.
     pub fn is_write_only(&self, name: &str) -> bool {
         self.write_only.contains(name) && self.get(name).is_none()
@@ -93,7 +115,8 @@ impl Variables {
 
     /// The value that counts.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.layers().find_map(|layer| layer.get(name)).map(String::as_str)
+        let found = self.layers().find_map(|layer| layer.get(name));
+        found.filter(|value| !value.is_empty()).or_else(|| self.defaults.get(name)).or(found).map(String::as_str)
     }
 
     /// As [`get`](Self::get), for functions that take a lookup.
@@ -131,11 +154,13 @@ impl Variables {
         !self.flags.contains_key(name) && self.environment.contains_key(name)
     }
 
-    /// What goes to the commands: `--var` and `.env`, sorted. The process environment stays where it is, and the service
-    /// knows its own.
+    /// What goes to the commands: `--var` and `.env`, sorted. The process environment stays where it is, but for what is said
+    /// in [`FORWARDED`], and the service knows its own.
     pub fn for_commands(&self) -> Vec<(String, String)> {
         let mut merged = self.dotenv.clone();
         merged.retain(|name, _| is_variable_name(name) && !RESERVED.contains(&name.as_str()));
+        let forwarded = FORWARDED.iter().filter_map(|name| Some(((*name).to_owned(), self.lookup(name)?)));
+        merged.extend(forwarded);
         merged.extend(self.flags.clone());
         merged.into_iter().collect()
     }
@@ -189,6 +214,28 @@ mod tests {
         assert_eq!(variables.get("V"), Some("flag"));
         assert_eq!(variables.for_commands(), one("V", "flag"));
         assert_eq!(variables.get("W"), None);
+    }
+
+    #[test]
+    fn where_a_deploy_comes_from_is_forwarded_and_nothing_else() {
+        let one = |name: &str, value: &str| [(name.to_owned(), value.to_owned())];
+        let environment = ["OKTETO_ORIGIN", "OKTETO_OTHER", "OKTETO_GIT_BRANCH", "GITHUB_REPOSITORY"];
+        let environment = environment.map(|name| (name.to_owned(), "environment".to_owned()));
+        let variables =
+            Variables::default().with_environment(environment).with_environment(one("GITHUB_REPOSITORY", ""));
+        let defaults = ["OKTETO_GIT_COMMIT", "OKTETO_GIT_BRANCH", "GITHUB_REPOSITORY"];
+        let variables = variables.with_defaults(defaults.map(|name| (name.to_owned(), "git".to_owned())));
+        let variables = variables.with_flags(one("OKTETO_ORIGIN", "flag")).unwrap();
+        let found = variables.for_commands();
+        let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let expected = [
+            ("GITHUB_REPOSITORY", "git"),
+            ("OKTETO_GIT_BRANCH", "environment"),
+            ("OKTETO_GIT_COMMIT", "git"),
+            ("OKTETO_ORIGIN", "flag"),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(variables.get("OKTETO_GIT_COMMIT"), Some("git"));
     }
 
     /// All layers, strongest first; which of them have the variable, and which one counts for manifests and for commands. Of

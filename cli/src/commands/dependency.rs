@@ -80,7 +80,7 @@ async fn deploy(dependency: &DependencyPlan, settings: &Settings, interrupt: &In
     let file = dependency.manifest.as_ref().map(PathBuf::from);
     let inner = Settings { file_flag: file.is_some(), file, environment, ..settings.clone() };
     let vars: Vec<String> = dependency.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut project = Project::load(&inner, &vars)?.named(Some(name));
+    let mut project = Project::load(&inner, &vars)?.named(Some(name)).with_git(true).await?;
     let session = Session::for_project(&inner, &mut project).await?;
     let selection = Selection::deploy(project.application.clone(), BuildMode::IfMissing);
     let (place, job) = (PlaceArgs { remote: Some(true) }, JobArgs { detach: !dependency.wait, ..JobArgs::default() });

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 
 /// Runs tests, after a deploy if that is asked for.
 pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let mut project = Project::load(settings, &args.vars.vars)?.named(args.name.name.as_deref());
+    let mut project = Project::load(settings, &args.vars.vars)?.named(args.name.name.as_deref()).with_git(true).await?;
     let place = PlaceArgs::default();
     // Before anything is deployed for them.
     if project.manifest.tests.is_empty() && args.tests.is_empty() {
