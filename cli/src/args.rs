@@ -132,6 +132,9 @@ pub(crate) struct DependencyArgs {
     /// Which one
     #[arg(value_name = "INDEX")]
     pub(crate) index: usize,
+    /// Where it has been cloned
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) clone: Option<PathBuf>,
 }
 
 /// `login`.

@@ -29,6 +29,8 @@ pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
 /// `true`: this is a runner.
 pub(crate) const OKTETO_DEPLOY_REMOTE: &str = "OKTETO_DEPLOY_REMOTE";
+/// The name of the environment.
+pub(crate) const OKTETO_NAME: &str = "OKTETO_NAME";
 /// The branch of the project.
 pub(crate) const OKTETO_GIT_BRANCH: &str = "OKTETO_GIT_BRANCH";
 /// The commit of the project.
@@ -78,6 +80,11 @@ impl Environment {
         let mut vars = self.0.clone();
         vars.retain(|name, _| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
         Self(vars)
+    }
+
+    /// Gives a variable a value.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
     }
 
     /// Whether a terminal can draw over what it shows.

@@ -16,14 +16,17 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The most bytes of an answer.
 const MAX_ANSWER: u64 = 64 << 10;
 
-/// Puts user and password into the URLs over http(s) that have none and that git has some for.
+/// Puts user and password into the URLs that have none and that git has some for; those over ssh become https then.
 pub(crate) async fn add(dependencies: &mut [DependencyPlan], git: &str) {
     let mut known = BTreeMap::new();
     for dependency in dependencies {
         let Ok(url) = GitUrl::parse(&dependency.repository) else { continue };
-        if !url.is_http() || url.credentials().is_some() {
+        if url.protocol() == "git" || url.credentials().is_some() {
             continue;
         }
+        // Over ssh nobody there could get in. Most hosts have their repositories over https, too.
+        let url = if url.is_http() { Some(url) } else { GitUrl::parse(&url.to_https()).ok() };
+        let Some(url) = url else { continue };
         // Helpers may be told the path, too, and answer differently; git asks without it, unless it is configured so.
         let place = (url.protocol().to_owned(), url.host().to_owned());
         let login = match known.get(&place) {
@@ -52,9 +55,10 @@ async fn fill(url: &GitUrl, git: &str) -> Option<(String, String)> {
 
 async fn ask(url: &GitUrl, git: &str) -> std::io::Result<Option<(String, String)>> {
     let mut command = Command::new(git);
-    command.args(["credential", "fill"]);
-    // It asks helpers, and nobody else: an empty name is no program that could ask a person.
+    command.args(["-c", "credential.interactive=false", "credential", "fill"]);
+    // It asks helpers, and nobody else: an empty name is no program that could ask a person. Nor does Git Credential Manager.
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "").env("SSH_ASKPASS", "");
+    command.env("GCM_INTERACTIVE", "never").env("GCM_GUI_PROMPT", "false");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -104,13 +108,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_hosts_over_http_without_a_login_are_asked_for_and_each_once() {
+    async fn hosts_without_a_login_are_asked_for_over_https_and_each_once() {
         let dir = tempfile::tempdir().unwrap();
         let urls = [
             "https://known.example/a",
             "https://known.example/b",
             "https://me:x@known.example/c",
-            "git@known.example:d",
+            "git@known.example:d.git",
+            "ssh://git@other.example:22/f",
+            "git://known.example/g",
             "https://other.example/e",
         ];
         let mut dependencies = urls.map(dependency);
@@ -120,7 +126,9 @@ mod tests {
             "https://me:p%40ss%2Fw@known.example/a",
             "https://me:p%40ss%2Fw@known.example/b",
             "https://me:x@known.example/c",
-            "git@known.example:d",
+            "https://me:p%40ss%2Fw@known.example/d.git",
+            "ssh://git@other.example:22/f",
+            "git://known.example/g",
             "https://other.example/e",
         ];
         assert_eq!(found, expected);

@@ -55,7 +55,9 @@ impl GitUrl {
         if [Some(host), user_info].iter().flatten().any(|part| part.starts_with('-')) {
             return Err(InvalidGitUrl::Character);
         }
-        if host.is_empty() || host.contains('/') || path.len() < 2 {
+        // Git reads hosts in its configuration, where other characters mean something.
+        let good = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
+        if host.is_empty() || !host.chars().all(good) || path.len() < 2 {
             return Err(InvalidGitUrl::Form);
         }
         let (scheme, host, path) = (scheme.to_owned(), host.to_owned(), path.to_owned());
@@ -89,13 +91,14 @@ impl GitUrl {
         format!("{}{}:{}@{}{}", self.scheme, encoded(user), encoded(password), self.host, self.path)
     }
 
-    /// Where people find it with a browser: over https, without users and ssh's port.
+    /// Where it is over https, most likely: without users and ssh's port.
     pub fn to_https(&self) -> String {
-        let (host, path) = match self.scheme.as_str() {
-            "https://" | "http://" => (self.host.as_str(), self.path.as_str()),
-            _ => (self.host.split(':').next().unwrap_or_default(), self.path.trim_start_matches([':', '/'])),
-        };
-        format!("https://{host}/{}", path.trim_start_matches('/'))
+        format!("https://{}/{}", self.https_host(), self.path.trim_start_matches([':', '/']))
+    }
+
+    /// Its host over https, most likely, which has another port than ssh.
+    pub fn https_host(&self) -> &str {
+        if self.is_http() { &self.host } else { self.host.split(':').next().unwrap_or_default() }
     }
 
     /// As it may be seen, and as git gets it: no password in it, and of ssh's users only.
@@ -185,6 +188,8 @@ mod tests {
             "ext::sh",
             "https://git.example",
             "https:///a",
+            "https://x.helper=!id;/a",
+            "https://h\u{f6}/a",
             "git@host:",
         ] {
             assert!(GitUrl::parse(text).is_err(), "{text}");

@@ -9,7 +9,7 @@ use crate::names::{JobId, Namespace};
 use crate::store::db::jobs::JobRow;
 
 /// How many jobs one can be in.
-const MAX_DEPTH: u32 = 8;
+const MAX_DEPTH: u32 = 5;
 
 /// The jobs that a new job is in, the nearest first.
 #[derive(Debug, Default)]

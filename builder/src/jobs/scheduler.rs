@@ -76,11 +76,12 @@ impl Jobs {
         let mut taken: HashSet<_> =
             running.iter().filter(|row| changes_environment(row.kind)).map(environment).collect();
         for row in self.inner.db.jobs_in(JobState::Queued).await? {
-            // Those behind the first one that waits for an environment wait too: the order is the order.
-            if changes_environment(row.kind) && !taken.insert(environment(&row)) {
+            // First, so that it doesn't keep the environment from a job that one of those that run waits for.
+            if !room.has(row.depth) {
                 continue;
             }
-            if !room.has(row.depth) {
+            // Those behind the first one that waits for an environment wait too: the order is the order.
+            if changes_environment(row.kind) && !taken.insert(environment(&row)) {
                 continue;
             }
             match self.start(&row).await {

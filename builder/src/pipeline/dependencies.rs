@@ -13,10 +13,10 @@ use super::Pipeline;
 use super::commands::InRunner;
 use super::failure::Failure;
 
-/// What holds one of them, as JSON, in the command's environment.
-const VARIABLE: &str = "SLIPWAY_DEPENDENCY_";
-/// What begins the names of the service's variables that open repositories, as BuildKit calls them.
-const GIT_AUTH: &str = "GIT_AUTH_TOKEN";
+/// What holds them, as JSON, in the commands' environment.
+const VARIABLE: &str = "SLIPWAY_DEPENDENCIES";
+/// What begins the names of the service's variables that open repositories; the host's name follows.
+const GIT_AUTH: &str = "GIT_AUTH_TOKEN_";
 
 impl Pipeline {
     /// Deploys what the plan depends on, and gives the variables that commands get of it.
@@ -27,10 +27,7 @@ impl Pipeline {
         }
         let plan = commands(dependencies);
         let mut env = self.command_env(&plan, &ImageEnv::default());
-        for (index, dependency) in dependencies.iter().enumerate() {
-            let json = serde_json::to_string(dependency).map_err(Failure::internal)?;
-            env.insert(format!("{VARIABLE}{index}"), json);
-        }
+        env.insert(VARIABLE.to_owned(), serde_json::to_string(dependencies).map_err(Failure::internal)?);
         env.extend(self.service_variables().into_iter().filter(|(name, _)| name.starts_with(GIT_AUTH)));
         let left = Mutex::new(BTreeMap::new());
         let keep = |variables: &BTreeMap<String, String>| {

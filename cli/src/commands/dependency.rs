@@ -1,23 +1,29 @@
 //! `slipway deploy-dependency`: what the service runs in the runner for each of a manifest's `dependencies`.
+//!
+//! It clones the repository, and then becomes another process, in which nothing is left of what opened it: whoever wrote the
+//! repository says there what is read and sent.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use slipway_manifest::dotenv::write_dotenv;
 use slipway_manifest::git_url::GitUrl;
 use slipway_manifest::plan::{BuildMode, DependencyPlan};
 use slipway_manifest::{ImageEnv, Selection};
-use slipway_proto::v1::{EnvironmentState, ShowEnvironmentResponse};
-use tokio::process::Command;
+use slipway_proto::v1::{
+    EnvironmentState, GetJobRequest, Job, JobKind, JobState, ListJobsRequest, ShowEnvironmentResponse,
+};
 
 use super::environment;
 use crate::args::{DependencyArgs, JobArgs, PlaceArgs};
-use crate::environment::Environment;
+use crate::client::{Patience, SHORT_CALL, timed};
+use crate::environment::{Environment, OKTETO_NAME};
 use crate::error::{ExitStatus, Interrupted, Usage};
 use crate::interrupt::Interrupt;
 use crate::output;
@@ -26,61 +32,120 @@ use crate::sections::{self, Request};
 use crate::session::Session;
 use crate::settings::Settings;
 
-/// What begins the names of the variables that hold dependencies, as JSON.
-const DEPENDENCY: &str = "SLIPWAY_DEPENDENCY_";
-/// What begins the names of the variables that hold tokens for repositories.
-const GIT_AUTH: &str = "GIT_AUTH_TOKEN";
-/// The user that goes with such a token, as with BuildKit.
-const TOKEN_USER: &str = "x-access-token";
+mod clone;
+
+/// Holds the dependencies, as a JSON list; in the process without secrets, this one.
+const DEPENDENCIES: &str = "SLIPWAY_DEPENDENCIES";
 /// Where variables for the commands that follow are left.
 const OKTETO_ENV: &str = "OKTETO_ENV";
+/// What begins the names of the variables that other dependencies have left.
+const OF_OTHERS: &str = "OKTETO_DEPENDENCY_";
+/// How often a deploy of somebody else's is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Clones it and deploys it with a job of its own, unless it is deployed; its variables go to `$OKTETO_ENV`.
 pub(crate) async fn run(args: &DependencyArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let name = format!("{DEPENDENCY}{}", args.index);
-    let json = settings.environment.get(&name).ok_or_else(|| Usage::new(format!("{name} is not set")))?;
-    // The parse error could quote a secret.
-    let dependency: DependencyPlan =
-        serde_json::from_str(json).map_err(|_| Usage::new(format!("{name} holds no dependency")))?;
-    let limit = Duration::from_secs(dependency.timeout_s);
     let began = Instant::now();
+    let json = settings.environment.get(DEPENDENCIES);
+    let json = json.ok_or_else(|| Usage::new(format!("{DEPENDENCIES} is not set: the service sets it")))?;
+    // The parse error could quote a secret.
+    let mut all: Vec<DependencyPlan> =
+        serde_json::from_str(json).map_err(|_| Usage::new(format!("{DEPENDENCIES} holds no dependencies")))?;
+    if args.index >= all.len() {
+        bail!("{DEPENDENCIES} holds {} dependencies", all.len());
+    }
+    let dependency = all.swap_remove(args.index);
+    let limit = Duration::from_secs(dependency.timeout_s);
     interrupt.claim();
     let interrupt = interrupt.or_after(limit);
-    let deployed = deploy(&dependency, settings, &interrupt).await;
-    if interrupt.is_received() && began.elapsed() >= limit {
-        let limit = humantime::format_duration(limit);
-        return Err(Usage::new(format!("{} was not deployed within {limit}", dependency.name))
+    let ended = match &args.clone {
+        None => fetch(&dependency, settings, &interrupt, began).await,
+        Some(clone) => deploy(&dependency, clone, settings, &interrupt).await,
+    };
+    let done = matches!(ended, Ok(ExitStatus::Done));
+    if !done && interrupt.is_received() && began.elapsed() >= limit {
+        return Err(Usage::new(format!("{} was not deployed in time", dependency.name))
             .hint(format!("`timeout` in `dependencies.{}` gives it longer", dependency.name))
             .into());
     }
-    deployed
+    ended
 }
 
-async fn deploy(dependency: &DependencyPlan, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+/// Until there is a clone; then this process goes on as one without secrets.
+async fn fetch(
+    dependency: &DependencyPlan,
+    settings: &Settings,
+    interrupt: &Interrupt,
+    began: Instant,
+) -> Result<ExitStatus> {
     let name = &dependency.name;
     let session = Session::open(settings).await?;
-    if !dependency.again
-        && let Some(kept) = environment::find(&session, name).await?
-        && is_deployed(&kept)
-    {
-        output::note(format_args!("{name} is deployed already; `slipway deploy --dependencies` deploys it again"));
-        leave(settings, &variables(name, &kept))?;
-        return Ok(ExitStatus::Done);
+    if !dependency.again {
+        tokio::select! {
+            under_way = settled(&session, dependency) => if under_way? {
+                output::note(format_args!("{name} is being deployed by another job"));
+                return Ok(ExitStatus::Done);
+            },
+            () = interrupt.received() => return Err(Interrupted.into()),
+        }
+        if let Some(kept) = environment::find(&session, name).await?.filter(is_deployed) {
+            output::note(format_args!("{name} is deployed already; `slipway deploy --dependencies` deploys it again"));
+            leave(settings, &variables(name, &kept))?;
+            return Ok(ExitStatus::Done);
+        }
     }
-    let folder = tempfile::tempdir().context("make a folder for the clone")?;
-    let clone = folder.path().join(name.replace('/', "-"));
-    let cloning = clone_into(dependency, &settings.environment, &clone);
+    // The container is its end.
+    let folder = tempfile::tempdir().context("make a folder for the clone")?.keep().join("clone");
     tokio::select! {
-        cloned = cloning => cloned?,
+        cloned = clone::clone(dependency, &settings.environment, &folder) => cloned?,
         () = interrupt.received() => return Err(Interrupted.into()),
     }
+    Err(go_on(dependency, &settings.environment, &folder, began).context("go on with the clone"))
+}
+
+/// Comes back with an error only.
+fn go_on(dependency: &DependencyPlan, environment: &Environment, clone: &Path, began: Instant) -> anyhow::Error {
+    let without_secrets = || {
+        let url = GitUrl::parse(&dependency.repository)?.without_credentials();
+        let left = dependency.timeout_s.saturating_sub(began.elapsed().as_secs()).max(1);
+        let dependency = DependencyPlan { repository: url, timeout_s: left, ..dependency.clone() };
+        let mut environment = environment.without(&[DEPENDENCIES, OF_OTHERS, clone::GIT_AUTH]);
+        environment.set(DEPENDENCIES, &serde_json::to_string(&[&dependency])?);
+        environment.set(OKTETO_NAME, &dependency.name);
+        Ok::<_, anyhow::Error>(environment)
+    };
+    let environment = match without_secrets() {
+        Ok(environment) => environment,
+        Err(error) => return error,
+    };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error.into(),
+    };
+    let mut command = std::process::Command::new(program);
+    command.args(["deploy-dependency", "0", "--clone"]).arg(clone).env_clear().envs(environment.vars());
+    command.exec().into()
+}
+
+/// Deploys what was cloned.
+async fn deploy(
+    dependency: &DependencyPlan,
+    clone: &Path,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<ExitStatus> {
+    let name = &dependency.name;
     // Paths of its manifest are relative to it, and so is where that is looked for.
-    std::env::set_current_dir(&clone).context("enter the clone")?;
-    let environment = settings.environment.without(&[DEPENDENCY, GIT_AUTH]);
+    std::env::set_current_dir(clone).context("enter the clone")?;
+    let environment = settings.environment.without(&[DEPENDENCIES]);
     let file = dependency.manifest.as_ref().map(PathBuf::from);
     let inner = Settings { file_flag: file.is_some(), file, environment, ..settings.clone() };
     let vars: Vec<String> = dependency.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut project = Project::load(&inner, &vars)?.named(Some(name)).with_git(true).await?;
+    if let Some(deploy) = &mut project.manifest.deploy {
+        // Here is no place for its commands, whatever it says.
+        deploy.run.remote = Some(true);
+    }
     let session = Session::for_project(&inner, &mut project).await?;
     let selection = Selection::deploy(project.application.clone(), BuildMode::IfMissing);
     let (place, job) = (PlaceArgs { remote: Some(true) }, JobArgs { detach: !dependency.wait, ..JobArgs::default() });
@@ -94,6 +159,38 @@ async fn deploy(dependency: &DependencyPlan, settings: &Settings, interrupt: &In
         leave(settings, &variables(name, &kept))?;
     }
     Ok(status)
+}
+
+/// Waits for another job that deploys it; `true`: there is one, and it need not be waited for.
+async fn settled(session: &Session, dependency: &DependencyPlan) -> Result<bool> {
+    let client = &session.client;
+    let request = ListJobsRequest { namespace: session.namespace.clone(), limit: 500 };
+    let call = || {
+        let (mut jobs, request) = (client.jobs(), timed(request.clone(), SHORT_CALL));
+        async move { jobs.list(request).await }
+    };
+    let jobs = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?.jobs;
+    let deploys = |job: &&Job| job.environment == dependency.name && job.kind() == JobKind::Deploy;
+    let Some(other) = jobs.iter().filter(deploys).find(|job| !is_over(job)) else { return Ok(false) };
+    if !dependency.wait {
+        return Ok(true);
+    }
+    output::note(format_args!("{} is being deployed by job {}: waiting for that", dependency.name, other.id));
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let call = || {
+            let request = GetJobRequest { job: other.id.clone() };
+            let (mut jobs, request) = (client.jobs(), timed(request, SHORT_CALL));
+            async move { jobs.get(request).await }
+        };
+        if is_over(&Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?) {
+            return Ok(false);
+        }
+    }
+}
+
+fn is_over(job: &Job) -> bool {
+    matches!(job.state(), JobState::Succeeded | JobState::Failed | JobState::Cancelled)
 }
 
 /// Whether its last deploy went well.
@@ -125,59 +222,6 @@ fn leave(settings: &Settings, variables: &BTreeMap<String, String>) -> Result<()
     file.write_all(text.as_bytes()).context("write $OKTETO_ENV")
 }
 
-/// `git clone`. What opens the repository is in git's environment: on no command line, and in no file.
-async fn clone_into(dependency: &DependencyPlan, environment: &Environment, folder: &Path) -> Result<()> {
-    let url = GitUrl::parse(&dependency.repository).map_err(|error| Usage::new(error.to_string()))?;
-    let mut command = Command::new("git");
-    if let Some((user, password)) = url.credentials().or_else(|| token(&url, environment)) {
-        // Only for that host, and instead of all other helpers.
-        let host = format!("credential.{}://{}.helper", url.protocol(), url.host());
-        let helper = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"$SLIPWAY_GIT_USER\" \"$SLIPWAY_GIT_PASSWORD\"; }; f";
-        command.args(["-c", "credential.helper=", "-c", &format!("{host}={helper}")]);
-        // A token may stand where a user does.
-        let (user, password) = if password.is_empty() { (TOKEN_USER.to_owned(), user) } else { (user, password) };
-        command.env("SLIPWAY_GIT_USER", user).env("SLIPWAY_GIT_PASSWORD", password);
-    }
-    command.args(["clone", "--quiet", "--depth=1", "--recurse-submodules", "--shallow-submodules"]);
-    if let Some(branch) = &dependency.branch {
-        command.arg(format!("--branch={branch}"));
-    }
-    command.arg("--").arg(url.without_credentials()).arg(folder);
-    // Submodules and redirects get nowhere else either.
-    command.env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git").env("GIT_TERMINAL_PROMPT", "0");
-    for (name, _) in environment.vars().iter().filter(|(name, _)| name.starts_with(DEPENDENCY)) {
-        command.env_remove(name);
-    }
-    let cloned = command.kill_on_drop(true).status().await.context("run git")?;
-    if cloned.success() {
-        return Ok(());
-    }
-    let error = Usage::new(format!("{} can't be cloned from {}", dependency.name, url.without_credentials()));
-    Err(error
-        .hint(format!(
-            "for a private repository, log in with git where you call slipway, or set a token for the namespace: \
-             `slipway variable set --scope namespace --secret {}=-`",
-            token_name(url.host())
-        ))
-        .into())
-}
-
-/// The namespace's token for the host, or for any. Only where nobody can listen.
-fn token(url: &GitUrl, environment: &Environment) -> Option<(String, String)> {
-    let host = url.host().split(':').next().unwrap_or_default();
-    if url.protocol() != "https" && !["localhost", "127.0.0.1"].contains(&host) {
-        return None;
-    }
-    let token = environment.get(&token_name(url.host())).or_else(|| environment.get(GIT_AUTH))?;
-    Some((TOKEN_USER.to_owned(), token.to_owned()))
-}
-
-/// The variable for one host, such as `GIT_AUTH_TOKEN_GITHUB_COM`.
-fn token_name(host: &str) -> String {
-    let part = |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_uppercase() } else { '_' };
-    format!("{GIT_AUTH}_{}", host.chars().map(part).collect::<String>())
-}
-
 #[cfg(test)]
 mod tests {
     use slipway_proto::v1::{EnvironmentImage, EnvironmentVariable};
@@ -207,16 +251,5 @@ mod tests {
                 "OKTETO_DEPENDENCY_MY_MOVIES_2_VARIABLE_Url=\"a\\nb\"",
             ]
         );
-    }
-
-    #[test]
-    fn a_token_of_the_host_counts_more_and_goes_nowhere_in_the_clear() {
-        let environment =
-            Environment::from([("GIT_AUTH_TOKEN", "any"), ("GIT_AUTH_TOKEN_GIT_EXAMPLE_8443", "its own")]);
-        let token = |url: &str| token(&GitUrl::parse(url).unwrap(), &environment).map(|(_, token)| token);
-        assert_eq!(token("https://git.example:8443/a").as_deref(), Some("its own"));
-        assert_eq!(token("https://git.example/a").as_deref(), Some("any"));
-        assert_eq!(token("http://127.0.0.1:80/a").as_deref(), Some("any"));
-        assert_eq!(token("http://git.example/a"), None);
     }
 }

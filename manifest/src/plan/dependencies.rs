@@ -10,7 +10,7 @@ use super::{
 use crate::{
     git_url::GitUrl,
     manifest::{BuildArg, External, Manifest, ManifestDependency, Text},
-    names::is_variable_name,
+    names::{is_variable_name, sanitise_application},
     shape,
     variables::RESERVED,
 };
@@ -35,8 +35,15 @@ impl Planner<'_> {
         }
         let timeout = self.variables.get(OKTETO_TIMEOUT).and_then(shape::duration).filter(|timeout| !timeout.is_zero());
         let timeout = timeout.unwrap_or(TIMEOUT);
-        let of = |dependency| self.dependency(dependency, timeout, selection, application);
-        manifest.dependencies.iter().map(of).collect()
+        let mut names = BTreeMap::from([(sanitise_application(application), "the application itself".to_owned())]);
+        for dependency in &manifest.dependencies {
+            let (name, same) = (sanitise_application(&dependency.name), format!("dependency `{}`", dependency.name));
+            if let Some(other) = names.insert(name, same) {
+                let message = format!("dependency `{}` is named as {other}", dependency.name.trim());
+                self.report.error_with(dependency.place, message, Some("give it another name"));
+            }
+        }
+        manifest.dependencies.iter().map(|dependency| self.dependency(dependency, timeout, selection)).collect()
     }
 
     fn dependency(
@@ -44,15 +51,9 @@ impl Planner<'_> {
         dependency: &ManifestDependency,
         timeout: Duration,
         selection: &Selection,
-        application: &str,
     ) -> DependencyPlan {
         let name = dependency.name.trim().to_owned();
         let field = |key: &str| format!("dependencies.{name}.{key}");
-        if name == application {
-            let message =
-                format!("dependency `{name}` is named as the application itself, which would wait for itself");
-            self.report.error_with(dependency.place, message, Some("give it another name"));
-        }
         let repository = self.path(Some(&dependency.repository), &field("repository"), "");
         if !repository.is_empty()
             && let Err(error) = GitUrl::parse(&repository)

@@ -1279,7 +1279,7 @@ pub struct DependencyPlan {
     /// The path of its manifest; absent: found as everywhere.
     #[prost(string, optional, tag = "4")]
     pub manifest: ::core::option::Option<::prost::alloc::string::String>,
-    /// `--var` for it. At most 64 KiB.
+    /// `--var` for it. At most 96 KiB in all dependencies, as JSON.
     #[prost(message, repeated, tag = "5")]
     pub variables: ::prost::alloc::vec::Vec<KeyValue>,
     /// Its deploy has to succeed before anything else happens; else it goes on by itself.

@@ -138,7 +138,7 @@ fn one_that_is_not_waited_for_goes_on_by_itself_and_one_that_is_has_its_time() {
     let dependency = format!("  slow: {{repository: {slow}, wait: true, timeout: 8s}}\n");
     manifest(&app, &dependency, "echo deployed");
     let run = app.events(&["deploy"]).expect(1);
-    assert!(error(&run).contains("slow was not deployed within 8s"), "{}", error(&run));
+    assert!(error(&run).contains("slow was not deployed in time"), "{}", error(&run));
     assert_eq!(said(&run, "deploy"), "");
     until("the child has ended", SOON, || (children()[0]["state"] == "cancelled").then_some(()));
     assert_eq!(process::running(&["sleep", &seconds]).len(), 0);

@@ -1,0 +1,124 @@
+//! `git clone`, with what opens the repository.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use slipway_manifest::git_url::GitUrl;
+use slipway_manifest::plan::DependencyPlan;
+use tokio::process::Command;
+
+use crate::environment::Environment;
+use crate::error::Usage;
+
+/// What begins the names of the variables that hold tokens for repositories.
+pub(super) const GIT_AUTH: &str = "GIT_AUTH_TOKEN_";
+/// The user that goes with such a token, as with BuildKit.
+const TOKEN_USER: &str = "x-access-token";
+/// Answers git's question with what is in its environment.
+const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"$SLIPWAY_GIT_USER\" \
+                      \"$SLIPWAY_GIT_PASSWORD\"; }; f";
+
+/// Clones a repository and its submodules. What opens it is in git's environment: on no command line, and in no file. Submodules
+/// get nothing of it: whoever wrote the repository says where they are, and could have them brought who may not read them.
+pub(super) async fn clone(dependency: &DependencyPlan, environment: &Environment, folder: &Path) -> Result<()> {
+    let url = GitUrl::parse(&dependency.repository).map_err(|error| Usage::new(error.to_string()))?;
+    let login = login(&url, environment);
+    let address = if login.is_some() && !url.is_http() { url.to_https() } else { url.without_credentials() };
+    let mut command = git(environment);
+    if let Some((user, password)) = login {
+        // Only for that host, and instead of all other helpers.
+        let protocol = if url.is_http() { url.protocol() } else { "https" };
+        let helper = format!("credential.{protocol}://{}.helper", url.https_host());
+        for (index, (key, value)) in [("credential.helper", ""), (helper.as_str(), HELPER)].into_iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{index}"), key).env(format!("GIT_CONFIG_VALUE_{index}"), value);
+        }
+        command.env("GIT_CONFIG_COUNT", "2");
+        command.env("SLIPWAY_GIT_USER", user).env("SLIPWAY_GIT_PASSWORD", password);
+    }
+    command.args(["clone", "--quiet", "--depth=1"]);
+    if let Some(branch) = &dependency.branch {
+        command.arg(format!("--branch={branch}"));
+    }
+    command.arg("--").arg(&address).arg(folder);
+    if !command.status().await.context("run git")?.success() {
+        let name = format!("{GIT_AUTH}{}", part(url.https_host()));
+        let error = Usage::new(format!("{} can't be cloned from {address}", dependency.name));
+        let hint = format!(
+            "for a private repository, log in with git where you call slipway, or set a token for the namespace: `slipway \
+             variable set --scope namespace --secret {name}=-`"
+        );
+        return Err(error.hint(hint).into());
+    }
+    if folder.join(".gitmodules").exists() {
+        let mut command = git(environment);
+        command.arg("-C").arg(folder).args(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
+        if !command.status().await.context("run git")?.success() {
+            let error = Usage::new(format!("the submodules of {} can't be cloned", dependency.name));
+            return Err(error.hint("they are fetched without credentials, so they have to be public").into());
+        }
+    }
+    Ok(())
+}
+
+/// Git without secrets, and without anybody to ask.
+fn git(environment: &Environment) -> Command {
+    let mut command = Command::new("git");
+    command.env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git").env("GIT_TERMINAL_PROMPT", "0").kill_on_drop(true);
+    for name in environment.vars().keys().filter(|name| name.starts_with(GIT_AUTH)) {
+        command.env_remove(name);
+    }
+    command.env_remove(super::DEPENDENCIES);
+    command
+}
+
+/// What opens it over https: what its URL holds, or the namespace's token for the host. Only where nobody can listen.
+fn login(url: &GitUrl, environment: &Environment) -> Option<(String, String)> {
+    if let Some((user, password)) = url.credentials() {
+        // A token may stand where a user does.
+        return Some(if password.is_empty() { (TOKEN_USER.to_owned(), user) } else { (user, password) });
+    }
+    let host = url.https_host();
+    let here = ["localhost", "127.0.0.1"].contains(&host.split(':').next().unwrap_or_default());
+    if matches!(url.protocol(), "http" | "git") && !here {
+        return None;
+    }
+    let token = environment.get(&format!("{GIT_AUTH}{}", part(host)))?;
+    Some((TOKEN_USER.to_owned(), token.to_owned()))
+}
+
+/// A host in a variable's name: `GITHUB_COM`. No two hosts share one, but for their ports.
+fn part(host: &str) -> String {
+    let mut part = String::new();
+    for character in host.chars() {
+        match character {
+            '-' => part.push_str("__"),
+            character if character.is_ascii_alphanumeric() => part.push(character.to_ascii_uppercase()),
+            _ => part.push('_'),
+        }
+    }
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_for_its_host_and_goes_nowhere_in_the_clear() {
+        let names = ["GIT_AUTH_TOKEN_GIT_EXAMPLE_8443", "GIT_AUTH_TOKEN_GIT_EXAMPLE", "GIT_AUTH_TOKEN_127_0_0_1_80"];
+        let environment = Environment::from(names.map(|name| (name, name)));
+        let login = |url: &str| login(&GitUrl::parse(url).unwrap(), &environment);
+        let token = |name: &str| Some((TOKEN_USER.to_owned(), name.to_owned()));
+        assert_eq!(login("https://git.example:8443/a"), token(names[0]));
+        assert_eq!(login("https://git.example/a"), token(names[1]));
+        assert_eq!(login("git@git.example:a"), token(names[1]), "over https then");
+        assert_eq!(login("ssh://git@git.example:2222/a"), token(names[1]));
+        assert_eq!(login("http://127.0.0.1:80/a"), token(names[2]));
+        for url in ["https://other.example/a", "https://git-example/a", "http://git.example/a", "git://git.example/a"] {
+            assert_eq!(login(url), None, "{url}");
+        }
+        assert_eq!(login("https://me:pw@git.example/a"), Some(("me".to_owned(), "pw".to_owned())));
+        assert_eq!(login("https://token@git.example/a"), token("token"));
+        assert_ne!(part("git-corp.com"), part("git.corp.com"));
+    }
+}
