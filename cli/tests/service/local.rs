@@ -94,7 +94,7 @@ async fn a_service_that_keeps_nothing_is_enough_for_commands_here() {
 async fn a_plan_is_printed_for_the_namespace_that_the_service_settles() {
     let namespaces = vec!["team-a".to_owned()];
     let service_variables = vec![("FLAVOUR", "sour", VariableKind::Plain)];
-    let fake = Fake::start(Script { namespaces, service_variables, ..Script::default() }).await;
+    let fake = Fake::start(Script { service_variables, namespaces, ..Script::default() }).await;
     let dir = project_of(
         "name: ex-${OKTETO_NAMESPACE}-${FLAVOUR}\nbuild: {app: {image: 'x/$OKTETO_NAMESPACE'}}\ndeploy: [x]\n",
     );
@@ -105,4 +105,38 @@ async fn a_plan_is_printed_for_the_namespace_that_the_service_settles() {
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(plan["services"][0]["image"], "x/team-a");
     assert_eq!(fake.told().resolved, ["team-a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_without_builds_writes_its_env_file_too() {
+    let fake = Fake::start(Script::default()).await;
+    let dir = project_of("name: ex\ndeploy: ['cat out.env; echo deployed']\n");
+    for args in [&["deploy", "--env-file", "out.env"][..], &["deploy", "--no-build", "--env-file", "out.env"]] {
+        fs::write(dir.path().join("out.env"), "OLD=1\n").unwrap();
+        let output = run_here(&fake, dir.path(), args, &[]).await;
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        assert!(!text(&output.stdout).contains("OLD") && text(&output.stdout).contains("deployed"));
+        assert_eq!(fs::read_to_string(dir.path().join("out.env")).unwrap(), "", "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_deployed_for_tests_that_cannot_be_planned() {
+    let service_variables = vec![("HIDDEN", "hidden-sesame", VariableKind::Secret)];
+    let fake = Fake::start(Script { service_variables, ..Script::default() }).await;
+    for (test, said) in [
+        ("{image: 'x/${HIDDEN}', commands: [x]}", "`HIDDEN` is write-only"),
+        ("{context: gone, commands: [x]}", "the context of test `unit`, `gone`, does not exist"),
+    ] {
+        let dir = project_of(&format!("name: ex\ndeploy: [touch deployed]\ntest: {{unit: {test}}}\n"));
+        let output = run_here(&fake, dir.path(), &["test", "--deploy"], &[]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+        assert!(!dir.path().join("deployed").exists(), "{test}");
+    }
+    // Nor where the service can't run them.
+    let old = Fake::start(Script { old: true, ..Script::default() }).await;
+    let dir = project_of("name: ex\ndeploy: [touch deployed]\ntest: {unit: {commands: [x]}}\n");
+    let output = run_here(&old, dir.path(), &["test", "--deploy"], &[]).await;
+    assert_eq!((output.status.code(), dir.path().join("deployed").exists()), (Some(3), false));
 }
