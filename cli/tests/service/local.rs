@@ -140,3 +140,25 @@ async fn nothing_is_deployed_for_tests_that_cannot_be_planned() {
     let output = run_here(&old, dir.path(), &["test", "--deploy"], &[]).await;
     assert_eq!((output.status.code(), dir.path().join("deployed").exists()), (Some(3), false));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_here_is_called_is_no_secret_and_what_a_command_leaves_may_be_one() {
+    let large: &'static str = "v".repeat(128 << 10).leak();
+    let service_variables = vec![
+        ("NAME", "my-application", VariableKind::Masked),
+        ("OTHER", "other-sesame", VariableKind::Masked),
+        ("LARGE", large, VariableKind::Masked),
+    ];
+    let fake = Fake::start(Script { service_variables, ..Script::default() }).await;
+    let dir = project_of(
+        "name: my-application\ndeploy:\n- 'echo \"my-application $OTHER [$LARGE]\"'\n- 'echo \"NEW_TOKEN=new-$OTHER\" >>$OKTETO_ENV'\n\
+         - 'printf \"%s\" \"$NEW_TOKEN\" >got; echo \"<$NEW_TOKEN>\"'\n",
+    );
+    let output = run_here(&fake, dir.path(), &["deploy"], &[]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    assert!(told.contains("my-application *** []\n") && told.contains("<***>\n"), "{told}");
+    assert_eq!(fs::read_to_string(dir.path().join("got")).unwrap(), "new-other-sesame");
+    let warned = text(&output.stderr);
+    assert!(warned.contains("service's variable `LARGE`: it is too large"), "{warned}");
+}
