@@ -85,11 +85,26 @@ impl JobVariables {
         self.masked.extend(masked.filter_map(|given| given.text().map(SecretString::from)));
     }
 
-    /// Adds what nobody is to see of another job, whose command this one is of.
-    pub fn mask_as(&mut self, other: &Self) {
+    /// Adds what another job has, whose command this one is of: what nobody is to see of it, and the service's variables, which
+    /// that command has in its environment.
+    pub fn inherit(&mut self, other: &Self, has_commands: bool) {
+        if has_commands {
+            self.commands.extend(other.commands.clone());
+        }
         self.masked.extend(other.masked.iter().cloned());
         let hidden = other.commands.values().filter(|given| given.kind != VariableKind::Plain);
         self.masked.extend(hidden.filter_map(|given| given.text().map(SecretString::from)));
+    }
+
+    /// Adds values that nobody is to see.
+    pub fn mask(&mut self, values: impl IntoIterator<Item = SecretString>) {
+        self.masked.extend(values);
+    }
+
+    /// The names of those that commands get.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.commands.keys().cloned().collect()
     }
 
     /// Whether there is nothing.
@@ -246,8 +261,12 @@ mod tests {
         assert_eq!(masked(&build), ["masked value"]);
         let mut deploy = JobVariables::masking(vec!["of --var".to_owned()]).unwrap();
         deploy.add(some(), true);
-        inner.mask_as(&deploy);
+        inner.inherit(&deploy, false);
         assert_eq!(masked(&inner), ["of --var", "masked value", "secret value"]);
+        assert!(inner.commands.is_empty());
+        let mut inner = JobVariables::default();
+        inner.inherit(&deploy, true);
+        assert_eq!(inner.for_commands(), deploy.for_commands());
         assert_eq!(JobVariables::masking(vec![String::new(); MAX_MASKED + 1]).unwrap_err(), TooMuchMasked::Values);
         assert_eq!(JobVariables::masking(vec!["x".repeat(MAX_MASKED_BYTES + 1)]).unwrap_err(), TooMuchMasked::Bytes);
     }
