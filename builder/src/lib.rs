@@ -19,6 +19,7 @@
 //! | [`auth`] | tokens and callers |
 //! | [`jobs`] | accept, queue, run, watch, cancel, recover; the event log |
 //! | [`run_job`] | a job's own process |
+//! | [`process_log`] | what a process says of itself |
 //! | [`pipeline`] | THE flow: builds, image variables, commands |
 //! | [`store`] | blobs, trees, facts |
 //! | [`buildkit`] | engines, sessions, solves |
@@ -42,6 +43,7 @@ mod lock_file;
 pub mod names;
 pub mod pipeline;
 mod private_file;
+pub mod process_log;
 pub mod registry;
 pub mod run_job;
 pub mod runner;

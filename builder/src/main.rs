@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use slipway_builder::config::Config;
+use slipway_builder::process_log::ProcessLog;
 use slipway_builder::{run_job, server, stop, store};
 use tracing_subscriber::EnvFilter;
 
@@ -61,9 +62,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     let config = Config::load(args.config.as_deref(), args.dev)?;
     let filter = EnvFilter::try_new(&config.log)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let log = ProcessLog::default();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone()).with_ansi(false).init();
     if let Some(Command::RunJob { dir }) = &args.command {
-        return Box::pin(run_job::run(&config, run_job::job_dir(dir)?)).await;
+        return Box::pin(run_job::run(&config, run_job::job_dir(dir)?, &log)).await;
     }
     if let Some(Command::Verify) = &args.command {
         // What it writes is as private as what the service writes.

@@ -24,12 +24,14 @@ use crate::pipeline::logins;
 use crate::pipeline::looking::Looking;
 use crate::pipeline::secrets::Secrets;
 use crate::pipeline::variables::{Hidden, JobVariables};
+use crate::process_log::ProcessLog;
 use crate::registry::{Logins, Registry};
 use crate::seal::Key;
 use crate::store::Blobs;
+use crate::store::db::jobs::JobFailure;
 
 /// Runs the job of this folder, whose lock is our standard input, and writes down how it ended.
-pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
+pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Result<()> {
     // First of all, so that a request to end that comes from now on is heard.
     let mut terminate = signal(SignalKind::terminate())?;
     process::register(&dir)?;
@@ -69,7 +71,15 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
         token: Some(&token),
         keeping: Some(&keeping),
     };
-    let events = events.masking(hidden.masks(&spec.plan, &spec.namespace, &spec.owner));
+    let masks = hidden.masks(&spec.plan, &spec.namespace, &spec.owner);
+    if masks.is_blind() {
+        let message = "secret values can't be masked in what the job prints: nothing was run".to_owned();
+        let failure = JobFailure { code: "internal".to_owned(), message, hint: None };
+        events.emit(Kind::JobDone(job_done(JobState::Failed, Some(failure))));
+        return Ok(());
+    }
+    let events = events.masking(masks);
+    log.mask_as(&events);
     if events.masks().gaps().plain > 0 {
         events.warn("there are too many secret values, or too large ones, for all of them to be masked".to_owned());
     }
@@ -106,9 +116,7 @@ pub async fn run(config: &Config, dir: JobDir) -> anyhow::Result<()> {
     let (state, failure) = match result {
         Ok(()) => (JobState::Succeeded, None),
         Err(failure) => {
-            let error = failure.to_string();
-            let error = events.masks().text(&error);
-            tracing::info!(job.id = %pipeline.spec.job, %error, "job {} did not succeed", pipeline.spec.job);
+            tracing::info!(job.id = %pipeline.spec.job, error = %failure, "job {} did not succeed", pipeline.spec.job);
             failure.end()
         }
     };

@@ -2,6 +2,7 @@
 //! user.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use crate::names::Namespace;
 use crate::seal::{Key, SealError};
 use crate::store::Db;
 use crate::store::db::DbError;
-use crate::store::db::variables::VariableRow;
+use crate::store::db::variables::{Limits, SetVariable, VariableRow};
 
-/// Variables of one owner.
-const MAX_VARIABLES: u32 = 1000;
+/// Variables of one owner, and bytes of their values: what a job gets of all scopes can never be too much for it, so that nobody's
+/// variables keep others from working.
+const LIMITS: Limits = Limits { count: 1000, bytes: 2 << 20 };
 /// The longest name and the largest value, in bytes.
 const MAX_NAME: usize = 256;
 /// As large as a build's secret.
@@ -23,8 +25,6 @@ const MAX_VALUE: usize = slipway_manifest::options::MAX_SECRET;
 /// What only the service may say (Okteto, `pkg/env`).
 const RESERVED: [&str; 4] = ["OKTETO_CONTEXT", "OKTETO_NAMESPACE", "OKTETO_URL", "OKTETO_TOKEN"];
 
-/// Bytes of all values that a job or a manifest can have.
-const MAX_RESOLVED: usize = 8 << 20;
 /// What makes commands run here, in whichever scope it is true.
 const FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
 
@@ -101,15 +101,25 @@ pub enum VariableError {
     #[error("the value of `{0}` is not UTF-8, which only a secret one need not be")]
     NotText(String),
     /// There are too many.
-    #[error("there are {MAX_VARIABLES} variables already")]
-    TooMany,
-    /// All that a job would get is.
+    #[error("`{name}`: there are {most} variables of {scope} already", most = LIMITS.count)]
+    TooMany {
+        /// The one that is one too many.
+        name: String,
+        /// Whose they are.
+        scope: Scope,
+    },
+    /// Together they are too large.
     #[error(
-        "the variables of yours, of namespace {0} and of the admins are larger than {mib} MiB in all: unset some \
-         (`slipway variable list --scope namespace` shows the namespace's)",
-        mib = MAX_RESOLVED >> 20
+        "`{name}`: the values of all variables of {scope} together may have {mib} MiB: unset some (`slipway variable list --scope {word}`)",
+        mib = LIMITS.bytes >> 20,
+        word = scope.row().0
     )]
-    AllTooLarge(Namespace),
+    AllTooLarge {
+        /// The one that doesn't fit.
+        name: String,
+        /// Whose they are.
+        scope: Scope,
+    },
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -154,8 +164,12 @@ impl Variables {
         }
         let sealed = self.key.seal(value, &belongs(scope, name));
         let sealed = sealed.map_err(|source| VariableError::Seal { name: name.to_owned(), source })?;
-        let set = self.db.set_variable(scope.row(), name, &sealed, kind.as_str(), MAX_VARIABLES).await?;
-        if set { Ok(()) } else { Err(VariableError::TooMany) }
+        let (name, scope) = (name.to_owned(), scope.clone());
+        match self.db.set_variable(scope.row(), &name, &sealed, kind.as_str(), LIMITS).await? {
+            SetVariable::Done => Ok(()),
+            SetVariable::TooMany => Err(VariableError::TooMany { name, scope }),
+            SetVariable::TooManyBytes => Err(VariableError::AllTooLarge { name, scope }),
+        }
     }
 
     /// Removes one; whether it was there.
@@ -165,7 +179,7 @@ impl Variables {
 
     /// Those of a scope, by name.
     pub async fn list(&self, scope: &Scope) -> Result<Vec<Variable>, VariableError> {
-        let rows = self.db.variables(scope.row()).await?;
+        let rows = self.db.variables(scope.row(), LIMITS).await?;
         rows.into_iter().map(|row| self.shown(scope, row)).collect()
     }
 
@@ -186,13 +200,9 @@ impl Variables {
 
     /// All that a job of this user in this namespace gets, and whether `OKTETO_FORCE_REMOTE` is true in any scope.
     pub async fn resolve(&self, user: &str, namespace: &Namespace) -> Result<Resolved, VariableError> {
-        let (mut resolved, mut bytes) = (Resolved::default(), 0);
+        let mut resolved = Resolved::default();
         for scope in [Scope::Admin, Scope::Namespace(namespace.clone()), Scope::User(user.to_owned())] {
-            for row in self.db.variables(scope.row()).await? {
-                bytes += row.sealed.len();
-                if bytes > MAX_RESOLVED {
-                    return Err(VariableError::AllTooLarge(namespace.clone()));
-                }
+            for row in self.db.variables(scope.row(), LIMITS).await? {
                 let (kind, value) = (VariableKind::of(&row)?, self.value_of(&scope, &row)?);
                 resolved.force_remote |= row.name == FORCE_REMOTE && is_true(value.expose_secret());
                 let variable = ResolvedVariable { scope: scope.clone(), kind, value, updated: row.updated };
@@ -254,6 +264,16 @@ impl Scope {
             Self::Admin => ("admin", ""),
             Self::Namespace(namespace) => ("namespace", namespace.as_str()),
             Self::User(user) => ("user", user),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Admin => f.write_str("the admins"),
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+            Self::User(user) => write!(f, "user {user}"),
         }
     }
 }
@@ -367,7 +387,7 @@ mod tests {
         assert!(!format!("{variables:?}").contains("sesame"));
         // A value belongs to its name and owner: one that was moved in the database opens nowhere.
         let row = variables.db.variable(scope.row(), "S").await.unwrap().unwrap();
-        variables.db.set_variable(scope.row(), "T", &row.sealed, "secret", 10).await.unwrap();
+        variables.db.set_variable(scope.row(), "T", &row.sealed, "secret", LIMITS).await.unwrap();
         assert!(variables.value("ann", &dev(), "T").await.is_err());
     }
 
@@ -382,10 +402,40 @@ mod tests {
         assert!(set("OKTETO_TOKEN", b"", VariableKind::Plain).await.contains("set by the service"));
         assert!(set("A", &vec![0; MAX_VALUE + 1], VariableKind::Secret).await.contains("is larger than"));
         assert!(set("A", &[0xff], VariableKind::Masked).await.contains("not UTF-8"));
-        for n in 0..MAX_VARIABLES {
-            variables.db.set_variable(("admin", ""), &format!("V{n}"), b"", "secret", MAX_VARIABLES).await.unwrap();
+        for n in 0..LIMITS.count {
+            variables.db.set_variable(("admin", ""), &format!("V{n}"), b"", "secret", LIMITS).await.unwrap();
         }
-        assert!(set("A", b"", VariableKind::Secret).await.contains("1000 variables already"));
+        let said = set("A", b"", VariableKind::Secret).await;
+        assert_eq!(said, "`A`: there are 1000 variables of the admins already");
         variables.set(&Scope::Admin, "V1", b"again", VariableKind::Secret).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_all_may_have_together_is_never_too_much_for_a_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let variables = variables(dir.path()).await;
+        let scopes = [Scope::Admin, Scope::Namespace(dev()), Scope::User("ann".to_owned())];
+        let large = vec![b'x'; MAX_VALUE];
+        for (scope, name) in scopes.iter().zip(["A", "N", "U"]) {
+            for n in 0..4 {
+                variables.set(scope, &format!("{name}{n}"), &large, VariableKind::Masked).await.unwrap();
+            }
+            let refused = variables.set(scope, "LAST", &large, VariableKind::Masked).await.unwrap_err();
+            assert!(matches!(refused, VariableError::AllTooLarge { .. }), "{refused}");
+            // One in the place of another has its room.
+            variables.set(scope, &format!("{name}0"), &large, VariableKind::Masked).await.unwrap();
+        }
+        assert_eq!(variables.resolve("ann", &dev()).await.unwrap().variables.len(), 12);
+        let [_, namespace, _] = &scopes;
+        let refused = variables.set(namespace, "LAST", &large, VariableKind::Masked).await.unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "`LAST`: the values of all variables of namespace dev together may have 2 MiB: unset some (`slipway variable list \
+             --scope namespace`)"
+        );
+        // Of more than that, which nobody can set, no more is read.
+        let none = Limits { count: u32::MAX, bytes: u32::MAX };
+        variables.db.set_variable(namespace.row(), "N9", &large, "masked", none).await.unwrap();
+        assert_eq!(variables.db.variables(namespace.row(), LIMITS).await.unwrap().len(), 4);
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
-use slipway_commands::{Failed, Place, RunError, Service, Sink, Story, hello};
+use slipway_commands::{Failed, Place, RunError, Service, Sink, Story, hello, room, sparing};
 use slipway_manifest::plan::CommandsPlan;
 use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan};
@@ -49,6 +49,10 @@ pub(crate) struct Local {
     variables: BTreeMap<String, String>,
     /// What is not to be seen of what they write.
     hidden: Vec<String>,
+    /// What is no secret, whatever its value: the services of the manifest.
+    services: Vec<String>,
+    /// Variables of the service's that they can't have.
+    left_out: Vec<String>,
     /// Variables that they name and only the service knows.
     missing: Vec<String>,
     /// Why here.
@@ -88,8 +92,11 @@ impl Local {
         missing.retain(|name| {
             texts().any(|text| text.contains(&format!("${name}")) || text.contains(&format!("${{{name}")))
         });
-        let (variables, hidden) = (project.service_variables(), project.hidden());
-        Ok(Self { name: plan.name.clone(), commands, variables, hidden, missing, reason, in_runner })
+        let known = project.service_variables();
+        let (variables, left_out) = room::fitting(known.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let services = project.manifest.build.iter().map(|build| build.service.to_string()).collect();
+        let (name, hidden) = (plan.name.clone(), project.hidden());
+        Ok(Self { name, commands, variables, hidden, services, left_out, missing, reason, in_runner })
     }
 
     /// Adds what their environment keeps, below everything else.
@@ -111,7 +118,10 @@ impl Local {
     ) -> Result<ExitStatus> {
         interrupt.claim();
         let token = service.as_ref().map(|service| service.token.expose_secret());
-        let masks = Masks::of(self.hidden.iter().map(String::as_str).chain(token));
+        let place = service.iter().flat_map(|service| [service.namespace.as_str(), &service.user]);
+        let masks = sparing(&self.name, self.services.iter().map(String::as_str).chain(place));
+        let masks = masks.and(self.hidden.iter().map(String::as_str).chain(token));
+        anyhow::ensure!(!masks.is_blind(), "secret values can't be masked in what commands print: none was started");
         let events = Events::new(Screen::new(settings.show), masks);
         events.emit(Kind::JobStarted(JobStarted { engine: LOCAL.to_owned() }));
         let running = self.run_all(images, service.as_ref(), &settings.environment, &events);
@@ -153,6 +163,7 @@ impl Local {
                     self.reason
                 ));
             }
+            self.left_out.iter().filter(|_| number == 0).for_each(|message| story.warn(message.clone()));
             for name in self.missing.iter().filter(|_| number == 0) {
                 story.warn(format!(
                     "commands on this machine don't get `{name}`: it is write-only, and never leaves the service"
@@ -253,7 +264,7 @@ struct Events {
     shown: Mutex<Shown>,
     seq: AtomicU64,
     cancel: CancellationToken,
-    masks: Masks,
+    masks: Mutex<Masks>,
 }
 
 struct Shown {
@@ -264,7 +275,7 @@ struct Shown {
 impl Events {
     fn new(screen: Screen, masks: Masks) -> Self {
         let shown = Mutex::new(Shown { screen, lost: None });
-        Self { shown, seq: AtomicU64::new(1), cancel: CancellationToken::new(), masks }
+        Self { shown, seq: AtomicU64::new(1), cancel: CancellationToken::new(), masks: Mutex::new(masks) }
     }
 
     fn lost(&self) -> Option<io::Error> {
@@ -283,7 +294,7 @@ impl Sink for Events {
     }
 
     fn try_emit(&self, kind: Kind) -> io::Result<()> {
-        let kind = slipway_commands::masked(kind, &self.masks);
+        let kind = slipway_commands::masked(kind, &self.masks());
         let seq = self.seq.fetch_add(1, Ordering::Relaxed);
         let event = Event { seq, time: Some(SystemTime::now().into()), job: LOCAL.to_owned(), kind: Some(kind) };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,7 +306,12 @@ impl Sink for Events {
         Err(told)
     }
 
-    fn masks(&self) -> &Masks {
-        &self.masks
+    fn masks(&self) -> Masks {
+        self.masks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hide(&self, values: &[&str]) {
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        *masks = masks.and(values);
     }
 }

@@ -188,6 +188,13 @@ impl Project {
 
     /// The plan for a selection, expanded. Warnings are printed.
     pub(crate) fn plan(&self, selection: &Selection, namespace: Option<&str>) -> Result<Plan> {
+        let (plan, warnings) = self.plan_quietly(selection, namespace)?;
+        print_warnings(&warnings);
+        Ok(plan)
+    }
+
+    /// The same with its warnings, of which nobody has heard.
+    pub(crate) fn plan_quietly(&self, selection: &Selection, namespace: Option<&str>) -> Result<(Plan, Vec<Problem>)> {
         let own = namespace
             .or(self.namespace.as_deref())
             .map(|namespace| (environment::OKTETO_NAMESPACE.to_owned(), namespace.to_owned()));
@@ -198,9 +205,8 @@ impl Project {
             }
             error => anyhow::Error::from(Usage::new(error.to_string())),
         })?;
-        print_warnings(&warnings);
         plan.validate().map_err(|error| Usage::new(format!("{}: {error}", self.manifest.file)))?;
-        Ok(plan)
+        Ok((plan, warnings))
     }
 
     /// The application's name, as a plan has it.

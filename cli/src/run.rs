@@ -49,6 +49,13 @@ pub(crate) struct Ending<'a> {
     pub(crate) goes_on: bool,
 }
 
+impl Ending<'_> {
+    /// Writes the images' variables, if that is asked for.
+    pub(crate) fn write_env_file(&self, env: &ImageEnv) -> Result<()> {
+        self.env_file.map_or(Ok(()), |path| write_env_file(path, env))
+    }
+}
+
 /// Finds and scans everything that a plan reads. Blocks, on a thread of the runtime's that may.
 pub(crate) fn prepare(project: &Project, mut plan: Plan) -> Result<Prepared> {
     let runtime = tokio::runtime::Handle::current();
@@ -218,9 +225,7 @@ pub(crate) async fn images(
     }
     let env = image_env(&followed, &order)?;
     if status == ExitStatus::Done {
-        if let Some(path) = ending.env_file {
-            write_env_file(path, &env)?;
-        }
+        ending.write_env_file(&env)?;
         if let Some(path) = ending.metadata_file {
             let text = metadata::text(&followed.images)?;
             whole_file::write(path, text.as_bytes()).with_context(|| format!("write {}", path.display()))?;

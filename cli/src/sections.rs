@@ -19,6 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::local::{self, Local};
 use crate::output;
 use crate::project::Project;
+use crate::roots;
 use crate::run::{self, Ending};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -74,9 +75,11 @@ pub(crate) async fn run(
             && builds.is_empty()
             && dependencies.is_empty()
         {
+            ending.write_env_file(&ImageEnv::default())?;
             return local.run(&ImageEnv::default(), None, settings, interrupt).await;
         }
-        return session.and(Err(anyhow::anyhow!("there is no service")));
+        session?;
+        anyhow::bail!("there is no service");
     }
     let mut local = None;
     let mut take = |plan: Plan| {
@@ -120,6 +123,22 @@ pub(crate) async fn run(
         environment_command::is_destroyed(&session, &local.name).await?;
     }
     Ok(status)
+}
+
+/// Finds what is wrong with what comes later, before anything is done for it.
+pub(crate) fn check(
+    project: &Project,
+    selection: &Selection,
+    session: Option<&Session>,
+    settings: &Settings,
+) -> Result<()> {
+    let namespace = session.map(|session| session.namespace.as_str()).or(settings.namespace.as_deref());
+    let plan = project.plan_quietly(selection, namespace)?.0;
+    for commands in &plan.commands {
+        let what = format_args!("the context of {}", commands.label());
+        roots::directory(&project.root, &commands.context, what)?;
+    }
+    session.map_or(Ok(()), |session| check_service(session, &plan))
 }
 
 /// The test of that name.
@@ -188,6 +207,7 @@ async fn built(
     interrupt: &Interrupt,
 ) -> Result<Option<ImageEnv>> {
     if prepared.plan.builds.is_empty() && prepared.plan.dependencies.is_empty() {
+        ending.write_env_file(&ImageEnv::default())?;
         return Ok(Some(ImageEnv::default()));
     }
     let (status, images) = run::images(settings, session, prepared, ending, interrupt).await?;

@@ -132,6 +132,14 @@ fn what_needs_a_service_says_so() {
 }
 
 #[test]
+fn without_a_service_there_is_an_env_file_all_the_same() {
+    let dir = project("deploy: [echo]\n");
+    let output = slipway(dir.path(), &["deploy", "--env-file", "out.env"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(dir.path().join("out.env")).unwrap(), "");
+}
+
+#[test]
 fn an_interrupt_ends_what_runs_here() {
     let marker = format!("{}.25", std::process::id());
     let dir = project(&format!("deploy:\n- trap 'echo cleaned up' TERM; echo ready; sleep {marker} & wait\n"));

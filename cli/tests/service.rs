@@ -20,6 +20,8 @@ mod environments;
 mod fake;
 #[path = "service/interrupt.rs"]
 mod interrupt;
+#[path = "service/local.rs"]
+mod local;
 #[path = "service/logins.rs"]
 mod logins;
 #[path = "service/sections.rs"]

@@ -6,13 +6,13 @@ use std::{fmt, io};
 use slipway_manifest::dotenv;
 use slipway_manifest::variables::RESERVED;
 
+use crate::room::MAX_ENTRY;
+
 /// Variables of one environment, and bytes of all their names and values.
 const MAX_VARIABLES: usize = 1000;
 const MAX_BYTES: usize = 1 << 20;
 /// The longest name.
 const MAX_NAME: usize = 256;
-/// Linux starts no program with a longer `NAME=value` (`execve(2)`: `MAX_ARG_STRLEN`, with the NUL at its end).
-const MAX_ENTRY: usize = (128 << 10) - 1;
 
 /// Keeps all that was left so far; called before a command is said to be done.
 pub type Keep<'a> = Box<dyn FnMut(&BTreeMap<String, String>) -> io::Result<()> + Send + 'a>;
@@ -77,8 +77,8 @@ impl<'a> Left<'a> {
         if name.len() > MAX_NAME {
             return Err("a name may have 256 bytes");
         }
-        // The `=` between them.
-        if name.len() + 1 + value.len() > MAX_ENTRY {
+        // The `=` between them, and the NUL at their end.
+        if name.len() + value.len() + 2 > MAX_ENTRY {
             return Err("no program can be started with a variable of more than 128 KiB");
         }
         let before = self.variables.get(name).map(|before| name.len() + before.len());

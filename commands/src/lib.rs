@@ -9,12 +9,14 @@
 //! |---|---|
 //! | [`environment`](mod@environment) | the variables of commands |
 //! | [`left`] | what they leave in `$OKTETO_ENV` |
+//! | [`room`] | what fits into the start of a program |
 //! | [`run`](mod@run) | one command after another, over the channel to an agent |
 //! | [`story`] | what they do, as events |
 //! | [`text`] | output in pieces that cut no character apart, and its end |
 
 pub mod environment;
 pub mod left;
+pub mod room;
 pub mod run;
 pub mod story;
 pub mod text;
@@ -22,4 +24,4 @@ pub mod text;
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
 pub use run::{Channel, GRACE, Place, RunError, hello, required, run};
-pub use story::{Failed, Sink, Story, masked};
+pub use story::{Failed, Sink, Story, masked, sparing};

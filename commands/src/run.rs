@@ -5,10 +5,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use slipway_manifest::plan::CommandsPlan;
+use slipway_manifest::plan::{Command, CommandsPlan};
 use slipway_runner_agent::{Exit, FromAgent, Hello, OutputStream, PROTOCOL, Ready, Run, ToAgent};
 use tokio_util::sync::CancellationToken;
 
+use crate::room;
 use crate::story::{Failed, Sink, Story};
 
 #[cfg(test)]
@@ -90,21 +91,27 @@ pub async fn hello<C: Channel>(
 pub async fn run<C: Channel, S: Sink + Sync>(
     channel: &mut C,
     plan: &CommandsPlan,
-    mut place: Place,
+    place: Place,
     story: &mut Story<'_, S>,
     cancel: &CancellationToken,
 ) -> Result<Option<Failed>, RunError<C::Error>> {
+    let argv = |command: &Command| place.shell.iter().chain([&command.command]).cloned().collect::<Vec<_>>();
+    let mut env = place.env.clone();
+    let fits = |command: &Command, env: &_| room::check(&argv(command), env).map_err(RunError::NotStarted);
+    // What one of them can't be started with is told before the first one does anything.
+    plan.commands.iter().try_for_each(|command| fits(command, &env))?;
     let mut failed = None;
     for (index, command) in (0u32..).zip(&plan.commands) {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        fits(command, &env)?;
         story.started(index, command).map_err(|error| RunError::NotStarted(error.to_string()))?;
         let run = Run {
             index,
-            argv: place.shell.iter().chain([&command.command]).cloned().collect(),
+            argv: argv(command),
             cwd: place.cwd.clone(),
-            env: place.env.clone().into_iter().collect(),
+            env: env.clone().into_iter().collect(),
             env_file: true,
         };
         channel.send(ToAgent::Run(run)).await?;
@@ -126,7 +133,7 @@ pub async fn run<C: Channel, S: Sink + Sync>(
                 break;
             }
         }
-        place.env.extend(left);
+        env.extend(left);
     }
     match required(plan, &place.env).filter(|_| failed.is_none()) {
         Some(variable) => Err(RunError::Required(variable.to_owned())),

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::io;
 
+use slipway_manifest::names::sanitise_application;
 use slipway_manifest::plan::{Command, CommandsPlan};
+use slipway_manifest::variables::looks_secret;
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, JobDone, OutputStream, Warning};
@@ -20,7 +22,17 @@ pub trait Sink {
     fn try_emit(&self, kind: Kind) -> io::Result<()>;
 
     /// What is not to be seen of output. The rest is masked where it is taken down ([`masked`]).
-    fn masks(&self) -> &Masks;
+    fn masks(&self) -> Masks;
+
+    /// These values are not to be seen either, from now on.
+    fn hide(&self, values: &[&str]);
+}
+
+/// Nothing to mask yet, and never what a job is called: its application, its services, its namespace and its owner are
+/// everywhere, and no secret.
+pub fn sparing<'n>(application: &'n str, others: impl IntoIterator<Item = &'n str>) -> Masks {
+    let names = [application.to_owned(), sanitise_application(application)];
+    Masks::sparing(names.into_iter().chain(others.into_iter().map(str::to_owned)))
 }
 
 /// The event as people may read it. Output has been masked by its streams ([`Pieces`]), which know what came before; references,
@@ -88,15 +100,17 @@ pub struct Story<'a, S> {
     current: (u32, String),
     tail: Tail,
     left: Left<'a>,
+    /// More is to be masked than `pieces` know of.
+    hides_more: bool,
 }
 
 impl<'a, S: Sink> Story<'a, S> {
     /// Of these commands.
     pub fn new(sink: &'a S, commands: &CommandsPlan) -> Self {
         let (section, test) = (commands.section.as_str(), commands.test.clone());
-        let pieces = Pieces::new(sink.masks());
+        let pieces = Pieces::new(&sink.masks());
         let (current, tail, left) = ((0, String::new()), Tail::default(), Left::default());
-        Self { sink, section, test, pieces, current, tail, left }
+        Self { sink, section, test, pieces, current, tail, left, hides_more: false }
     }
 
     /// The same; this becomes of what they leave in `$OKTETO_ENV`.
@@ -136,6 +150,14 @@ impl<'a, S: Sink> Story<'a, S> {
     /// It ended.
     pub(crate) fn done(&mut self, index: u32, exit_code: i32, duration_ms: u64) {
         self.end_output();
+        if std::mem::take(&mut self.hides_more) {
+            // What commands left behind may still say something.
+            for (index, stderr) in self.pieces.open() {
+                let text = self.pieces.end(&(index, stderr));
+                self.log(index, stderr, text);
+            }
+            self.pieces = Pieces::new(&self.sink.masks());
+        }
         let (section, test) = (self.section.to_owned(), self.test.clone());
         self.sink.emit(Kind::CommandDone(CommandDone { section, test, index, exit_code, duration_ms }));
     }
@@ -151,10 +173,18 @@ impl<'a, S: Sink> Story<'a, S> {
         self.sink.emit(Kind::Warning(Warning { message, place: None }));
     }
 
-    /// The variables that a command has left in `$OKTETO_ENV`, for those after it. They are kept when this returns.
+    /// The variables that a command has left in `$OKTETO_ENV`, for those after it. They are kept when this returns, and what
+    /// their names say is secret is not seen of those after it.
     pub(crate) fn variables(&mut self, content: &[u8]) -> Vec<(String, String)> {
         let sink = self.sink;
-        self.left.take(content, &mut |message| sink.emit(Kind::Warning(Warning { message, place: None })))
+        let taken = self.left.take(content, &mut |message| sink.emit(Kind::Warning(Warning { message, place: None })));
+        let secret: Vec<_> =
+            taken.iter().filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.as_str()).collect();
+        if !secret.is_empty() {
+            sink.hide(&secret);
+            self.hides_more = true;
+        }
+        taken
     }
 
     fn log(&mut self, index: u32, stderr: bool, text: Vec<u8>) {

@@ -14,7 +14,8 @@
 //!
 //! Bounded: [`MAX_PATTERN`] bytes are looked for at once (longer values are masked line by line, and longer lines piece by
 //! piece), and [`MAX_PATTERNS`] bytes in all, besides as many in other forms and twice as many in base64. [`Masks::gaps`]
-//! counts the values that went beyond that; short ones come first.
+//! counts the values that went beyond that; short ones come first. Should it fail to look for them at all, it masks everything
+//! ([`Masks::is_blind`]).
 //!
 //! ```
 //! use slipway_mask::Masks;
@@ -40,7 +41,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-use patterns::Patterns;
+use patterns::{Patterns, Unbuildable};
 use scan::Scan;
 
 /// What stands for a value.
@@ -56,10 +57,16 @@ pub const MAX_PATTERNS: usize = 512 << 10;
 #[derive(Clone, Default)]
 pub struct Masks(Option<Arc<Inner>>);
 
+#[derive(Default)]
 struct Inner {
     plain: Option<Patterns>,
     base64: Option<Patterns>,
     gaps: Gaps,
+    /// What each value is looked for as.
+    values: Vec<BTreeSet<Vec<u8>>>,
+    /// Values that are not looked for.
+    spared: Vec<String>,
+    blind: bool,
 }
 
 /// How many values there was no room for.
@@ -79,6 +86,8 @@ pub struct Masker {
     base64: Scan,
     /// Between the two.
     between: Vec<u8>,
+    /// Something was taken of which nothing may be told.
+    swallowed: bool,
 }
 
 // === impl Masks ===
@@ -86,15 +95,36 @@ pub struct Masker {
 impl Masks {
     /// Of these values. Too short ones are left out.
     pub fn of<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> Self {
-        let mut parts: Vec<BTreeSet<Vec<u8>>> = values.into_iter().map(|value| forms::parts(value.as_ref())).collect();
-        parts.retain(|parts| !parts.is_empty());
+        Self::default().and(values)
+    }
+
+    /// Of none, but what are added to them and are one of these texts are left out.
+    pub fn sparing(texts: impl IntoIterator<Item = String>) -> Self {
+        Self(Some(Arc::new(Inner { spared: texts.into_iter().collect(), ..Inner::default() })))
+    }
+
+    /// Of these values, too.
+    #[must_use]
+    pub fn and<V: AsRef<[u8]>>(&self, values: impl IntoIterator<Item = V>) -> Self {
+        let (known, spared, blind) = match self.0.as_deref() {
+            Some(inner) => (inner.values.as_slice(), inner.spared.as_slice(), inner.blind),
+            None => (&[][..], &[][..], false),
+        };
+        let is_spared = |value: &[u8]| spared.iter().any(|text| text.as_bytes() == value.trim_ascii());
+        let values = values.into_iter().filter(|value| !is_spared(value.as_ref()));
+        let mut added: Vec<_> = values.map(|value| forms::parts(value.as_ref())).collect();
+        added.retain(|parts| !parts.is_empty() && !known.contains(parts));
+        if added.is_empty() || blind {
+            return self.clone();
+        }
+        let mut all = [known, &added].concat();
         // One large value is not to take the room of all others.
-        parts.sort_by_key(|parts| parts.iter().map(Vec::len).sum::<usize>());
-        parts.dedup();
+        all.sort_by_key(|parts| parts.iter().map(Vec::len).sum::<usize>());
+        all.dedup();
         let (mut plain, mut other) = (Room::new(MAX_PATTERNS), Room::new(MAX_PATTERNS));
         let mut base64 = Room::new(2 * MAX_PATTERNS);
         let mut gaps = Gaps::default();
-        for parts in &parts {
+        for parts in &all {
             gaps.plain += usize::from(!plain.take(parts.iter().cloned()));
             let escaped = other.take(parts.iter().flat_map(|part| forms::escaped(part)));
             let encoded = base64.take(parts.iter().flat_map(|part| forms::base64(part)));
@@ -102,15 +132,18 @@ impl Masks {
         }
         plain.taken.append(&mut other.taken);
         let (plain, base64) = (Patterns::new(&plain.taken, false), Patterns::new(&base64.taken, true));
-        if plain.is_none() && base64.is_none() && gaps == Gaps::default() {
-            return Self::default();
-        }
-        Self(Some(Arc::new(Inner { plain, base64, gaps })))
+        let inner = Inner { gaps, values: all, spared: spared.to_vec(), ..Inner::default() };
+        Self(Some(Arc::new(inner.looking_for(plain, base64))))
     }
 
     /// Whether nothing is masked.
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.as_ref().is_none_or(|inner| inner.plain.is_none() && inner.base64.is_none() && !inner.blind)
+    }
+
+    /// Whether everything is masked, because the values can't be looked for.
+    pub fn is_blind(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.blind)
     }
 
     /// The values that there was no room for.
@@ -120,7 +153,8 @@ impl Masks {
 
     /// What goes over a stream.
     pub fn masker(&self) -> Masker {
-        Masker { masks: self.clone(), plain: Scan::default(), base64: Scan::default(), between: Vec::new() }
+        let (plain, base64) = Default::default();
+        Masker { masks: self.clone(), plain, base64, between: Vec::new(), swallowed: false }
     }
 
     /// A whole text, masked; the same where nothing was to be masked.
@@ -146,11 +180,31 @@ impl fmt::Debug for Masks {
     }
 }
 
+// === impl Inner ===
+
+impl Inner {
+    fn looking_for(
+        self,
+        plain: Result<Option<Patterns>, Unbuildable>,
+        base64: Result<Option<Patterns>, Unbuildable>,
+    ) -> Self {
+        match (plain, base64) {
+            (Ok(plain), Ok(base64)) => Self { plain, base64, ..self },
+            // Better nothing is seen than a secret.
+            (Err(Unbuildable), _) | (_, Err(Unbuildable)) => Self { blind: true, ..self },
+        }
+    }
+}
+
 // === impl Masker ===
 
 impl Masker {
     /// Adds to `out` what can be told now of a stream that goes on with these bytes.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.masks.is_blind() {
+            self.swallowed |= !bytes.is_empty();
+            return;
+        }
         let inner = self.masks.0.as_deref();
         let (plain, base64) =
             (inner.and_then(|inner| inner.plain.as_ref()), inner.and_then(|inner| inner.base64.as_ref()));
@@ -168,6 +222,9 @@ impl Masker {
 
     /// Adds what was held back of a stream that has ended. The next one may begin.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.swallowed) {
+            out.extend_from_slice(MASK.as_bytes());
+        }
         self.between.clear();
         self.plain.finish(&mut self.between);
         if let Some(base64) = self.masks.0.as_deref().and_then(|inner| inner.base64.as_ref()) {

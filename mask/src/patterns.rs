@@ -22,14 +22,18 @@ pub(crate) struct Patterns {
     over_lines: bool,
 }
 
+/// They can't be looked for.
+#[derive(Debug)]
+pub(crate) struct Unbuildable;
+
 impl Patterns {
     /// None for none.
-    pub(crate) fn new(patterns: &BTreeSet<Vec<u8>>, over_lines: bool) -> Option<Self> {
+    pub(crate) fn new(patterns: &BTreeSet<Vec<u8>>, over_lines: bool) -> Result<Option<Self>, Unbuildable> {
         if patterns.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let automaton = NFA::new(patterns).ok()?;
-        let start = automaton.start_state(Anchored::No).ok()?;
+        let automaton = NFA::new(patterns).map_err(|_| Unbuildable)?;
+        let start = automaton.start_state(Anchored::No).map_err(|_| Unbuildable)?;
         let mut depths = vec![(start, 0)];
         let (mut begins, mut pairs) = ([false; 256], vec![0_u64; 1 << 10].into_boxed_slice());
         for pattern in patterns {
@@ -48,7 +52,7 @@ impl Patterns {
         }
         depths.sort_unstable();
         depths.dedup();
-        Some(Self { automaton, start, depths, begins, pairs, over_lines })
+        Ok(Some(Self { automaton, start, depths, begins, pairs, over_lines }))
     }
 
     pub(crate) fn start(&self) -> StateID {

@@ -207,7 +207,7 @@ proptest! {
     fn plain_forms_are_found_as_by_hand(values in words(), text in "[ab\n\"%]{0,80}", cut in 0..80_usize) {
         let parts = values.iter().flat_map(|value| forms::parts(value.as_bytes()));
         let patterns: BTreeSet<_> = parts.flat_map(|part| [forms::escaped(&part), [part].into()]).flatten().collect();
-        let found = Patterns::new(&patterns, false);
+        let found = Patterns::new(&patterns, false).unwrap();
         prop_assume!(found.is_some());
         let (found, longest) = (found.unwrap(), patterns.iter().map(Vec::len).max().unwrap_or(0));
         let (mut scan, mut told) = (Scan::default(), Vec::new());
@@ -242,4 +242,32 @@ proptest! {
             prop_assert!(!told.windows(form.len()).any(|window| window == form), "{}", String::from_utf8_lossy(&told));
         }
     }
+}
+
+#[test]
+fn what_cannot_be_looked_for_lets_nothing_through() {
+    let masks = Masks(Some(Arc::new(Inner::default().looking_for(Err(Unbuildable), Ok(None)))));
+    assert!(masks.is_blind() && !masks.is_empty());
+    assert_eq!((masks.text("say open sesame"), masks.text("")), (MASK.into(), "".into()));
+    let (mut masker, mut told) = (masks.masker(), Vec::new());
+    for piece in ["say open ", "sesame\n", "and more"] {
+        masker.push(piece.as_bytes(), &mut told);
+    }
+    masker.finish(&mut told);
+    masker.finish(&mut told);
+    assert_eq!(told, MASK.as_bytes());
+    assert!(masks.and(["more values"]).is_blind());
+    assert!(!Masks::of(["open sesame"]).is_blind());
+}
+
+#[test]
+fn values_are_added_to_those_before_but_not_what_is_spared() {
+    let spared = Masks::sparing(["my-application".to_owned()]);
+    assert!(spared.is_empty());
+    let some = spared.and(["open sesame", " my-application\n"]);
+    assert_eq!(some.text("my-application: open sesame, second"), "my-application: ***, second");
+    let more = some.and(["second", "my-application"]);
+    assert_eq!(more.text("my-application: open sesame, second"), "my-application: ***, ***");
+    assert_eq!(some.text("second"), "second");
+    assert!(Arc::ptr_eq(more.0.as_ref().unwrap(), more.and(["second", "x"]).0.as_ref().unwrap()), "nothing is new");
 }

@@ -51,7 +51,9 @@ pub(super) fn from_variables(error: &VariableError) -> Status {
         | VariableError::Reserved(_)
         | VariableError::TooLarge(_)
         | VariableError::NotText(_) => Status::invalid_argument(error.to_string()),
-        VariableError::TooMany | VariableError::AllTooLarge(_) => Status::resource_exhausted(error.to_string()),
+        VariableError::TooMany { .. } | VariableError::AllTooLarge { .. } => {
+            Status::resource_exhausted(error.to_string())
+        }
         VariableError::Db(error) => from_db(error),
         VariableError::Seal { .. } => internal(error),
     }

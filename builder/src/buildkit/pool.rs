@@ -535,4 +535,18 @@ mod tests {
             assert!(!lease.lacks(Feature::Cache("s3")));
         }
     }
+
+    #[tokio::test]
+    async fn an_unclear_answer_is_asked_for_once_and_held_against_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let fake = Fake::saying(&dir.path().join("a"), "out of sorts");
+        let pool = pool(dir.path(), &["a"], 1);
+        for needs in [Needs { features: s3(), ..Needs::default() }, Needs { welcome: s3(), ..Needs::default() }] {
+            for _ in 0..2 {
+                let lease = pool.lease("x", &needs).await.unwrap().unwrap();
+                assert!(!lease.lacks(Feature::Cache("s3")));
+            }
+        }
+        assert_eq!(fake.asked(), 1);
+    }
 }

@@ -9,6 +9,7 @@ use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::git_url::GitUrl;
 use slipway_manifest::plan::{Command, CommandsPlan};
+use slipway_manifest::variables::looks_secret;
 use zeroize::Zeroizing;
 
 use crate::names::Namespace;
@@ -66,6 +67,12 @@ impl Kept {
     pub fn seal(&self, key: &Key, namespace: &Namespace, name: &str) -> io::Result<Vec<u8>> {
         let plain = Zeroizing::new(serde_json::to_vec(self)?);
         Ok(key.seal(&plain, &belongs(namespace, name))?)
+    }
+
+    /// Values that were left under names that look secret.
+    pub fn secret_by_name(&self) -> impl Iterator<Item = &str> {
+        let secret = self.variables.iter().filter(|(name, _)| looks_secret(name));
+        secret.map(|(_, value)| value.as_str())
     }
 
     /// What was sealed for the same environment.

@@ -110,32 +110,51 @@ impl Jobs {
         if !self.inner.db.move_job(row.id, JobState::Queued, JobState::Running).await? {
             return Ok(false);
         }
+        let running = JobRow { state: JobState::Running, attempt: row.attempt + 1, ..row.clone() };
         // From now on nobody else changes the environment.
-        let given = self.give_environment(row, &dir).await;
-        let starting = given.and_then(|()| {
-            let started = process::start(&dir, &self.inner.data_dir, &self.inner.process_args, lock);
-            started.map_err(io("start the job's process"))
-        });
-        match starting {
+        if let Err(error) = self.give_environment(row, &dir).await {
+            if !matches!(error, JobsError::Db(_)) {
+                self.not_started(&running, lock, &error, "could not give the job what its environment keeps").await?;
+                return Ok(false);
+            }
+            // That is the service's trouble, and no end for a job of which nothing has run.
+            tracing::error!(job.id = %row.id, %error, "can't read what the environment of job {} keeps: it waits", row.id);
+            if let Err(error) = self.inner.db.unstart_job(row.id).await {
+                tracing::error!(job.id = %row.id, %error, "can't queue job {} again", row.id);
+                // Nobody has the lock: who follows the job finds that out, and queues it.
+                drop(lock);
+                self.supervise(running, None);
+            }
+            return Ok(false);
+        }
+        match process::start(&dir, &self.inner.data_dir, &self.inner.process_args, lock) {
             Ok(child) => {
-                let row = JobRow { state: JobState::Running, attempt: row.attempt + 1, ..row.clone() };
-                self.supervise(row, Some(child));
+                self.supervise(running, Some(child));
                 Ok(true)
             }
             Err(error) => {
-                tracing::error!(job.id = %row.id, %error, "can't start the process of job {}", row.id);
                 let lock = process::JobLock::try_take(&dir).map_err(io("lock the job"))?;
                 if let Some(lock) = lock {
-                    let failure = JobFailure {
-                        code: "internal".to_owned(),
-                        message: "the service could not start a process for the job".to_owned(),
-                        hint: None,
-                    };
-                    self.end(row, JobState::Failed, Some(failure), lock).await?;
+                    self.not_started(&running, lock, &error, "could not start a process for the job").await?;
                 }
                 Ok(false)
             }
         }
+    }
+
+    /// Ends a job whose process did not begin. The cause is for the service's log.
+    async fn not_started(
+        &self,
+        running: &JobRow,
+        lock: process::JobLock,
+        error: &(dyn std::error::Error + Sync),
+        what: &str,
+    ) -> Result<(), JobsError> {
+        tracing::error!(job.id = %running.id, %error, "{what} {}", running.id);
+        let message = format!("the service {what}");
+        let hint = Some("the service's log says why".to_owned());
+        let failure = JobFailure { code: "internal".to_owned(), message, hint };
+        self.end(running, JobState::Failed, Some(failure), lock).await
     }
 
     /// Gives a job what its environment keeps.
@@ -213,6 +232,26 @@ mod tests {
 
     use super::*;
     use crate::jobs::cleaning::tests::Service;
+
+    #[tokio::test]
+    async fn a_job_waits_while_the_database_does_not_say_what_its_environment_keeps() {
+        let service = Service::start().await;
+        let job = service.job(Digest::of(b"tree"), JobState::Queued).await;
+        let db = &service.jobs.inner.db;
+        let row = async || db.job(job).await.unwrap().unwrap();
+        db.execute("alter table environments rename to away").await;
+        for _ in 0..4 {
+            assert!(!service.jobs.start(&row().await).await.unwrap());
+            assert_eq!((row().await.state, row().await.attempt), (JobState::Queued, 0));
+        }
+        db.execute("alter table away rename to environments").await;
+        // Where its own folder can't take it, it never will.
+        std::fs::create_dir(service.jobs.dir(job).path().join("environment.sealed")).unwrap();
+        assert!(!service.jobs.start(&row().await).await.unwrap());
+        let (state, failure) = (row().await.state, row().await.failure.unwrap());
+        assert_eq!((state, failure.code.as_str()), (JobState::Failed, "internal"));
+        assert_eq!(failure.message, "the service could not give the job what its environment keeps");
+    }
 
     #[tokio::test]
     async fn a_client_that_has_come_back_meanwhile_is_not_gone() {

@@ -294,3 +294,62 @@ impl JobDir {
         Ok(serde_json::from_slice(&fs::read(self.0.join(name))?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it was written before plans were encrypted, and had one section of commands at most.
+    const OLD: &str = r#"{
+        "job": "01900000-0000-7000-8000-000000000001", "namespace": "dev", "owner": "ann", "admin": false,
+        "plan": {
+            "kind": "deploy", "name": "shop",
+            "builds": [{
+                "service": "web", "context": ".", "dockerfile": "Dockerfile", "target": null, "args": [], "image": null,
+                "depends_on": [], "platforms": [], "no_cache": false
+            }],
+            "commands": {
+                "section": "deploy", "image": null, "context": ".", "remote": true,
+                "commands": [{"name": "Go", "command": "go"}], "env": [["A", "b"]]
+            }
+        },
+        "builds": {"web": {"context": "CONTEXT", "dockerfile": "DOCKERFILE"}},
+        "commands": "TREE"
+    }"#;
+
+    #[test]
+    fn a_job_of_an_older_service_is_read_whole() {
+        let data = tempfile::tempdir().unwrap();
+        let key = Key::open(data.path()).unwrap();
+        let job: JobId = "01900000-0000-7000-8000-000000000001".parse().unwrap();
+        let dir = JobDir::new(data.path(), job);
+        create_private_dir(dir.path()).unwrap();
+        let [context, dockerfile, tree] = [b"context".as_slice(), b"dockerfile", b"tree"].map(Digest::of);
+        let old = OLD.replace("CONTEXT", &context.to_string()).replace("DOCKERFILE", &dockerfile.to_string());
+        let old = old.replace("TREE", &tree.to_string());
+        for (commands, texts) in [(old.as_str(), vec!["go"]), (without_commands(&old).as_str(), Vec::new())] {
+            fs::write(dir.path().join(SPEC), commands).unwrap();
+            let spec = dir.spec(&key).unwrap();
+            assert_eq!((spec.job, spec.plan.kind, spec.plan.name.as_str()), (job, JobKind::Deploy, "shop"));
+            assert_eq!(spec.plan.builds[0].service.as_str(), "web");
+            assert_eq!(spec.builds.values().next().map(|roots| roots.context), Some(context));
+            let found = spec.plan.commands.iter().flat_map(|section| &section.commands);
+            assert_eq!(found.map(|command| command.command.as_str()).collect::<Vec<_>>(), texts);
+            assert_eq!(spec.commands.len(), texts.len());
+        }
+        // What is written now tells nobody what the plan builds and runs.
+        fs::write(dir.path().join(SPEC), &old).unwrap();
+        let spec = dir.spec(&key).unwrap();
+        dir.create(&spec, &key, None).unwrap();
+        let outline = dir.outline().unwrap().plan;
+        assert!(outline.builds.is_empty() && outline.commands.is_empty());
+        assert_eq!(dir.spec(&key).unwrap().plan, spec.plan);
+    }
+
+    fn without_commands(old: &str) -> String {
+        let mut old: serde_json::Value = serde_json::from_str(old).unwrap();
+        old["commands"] = serde_json::Value::Null;
+        old["plan"]["commands"] = serde_json::Value::Null;
+        old.to_string()
+    }
+}

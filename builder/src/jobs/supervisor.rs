@@ -116,12 +116,8 @@ impl Jobs {
             return Ok(());
         }
         let left = self.dir(row.id).left().map_err(io("read what the job left"))?;
-        db.set_environment(&EnvironmentRow::of(row, state, left)).await?;
-        // The job's own copy is gone soon: by then this one has to outlive a power cut.
-        if !db.checkpoint().await? {
-            tracing::debug!(job.id = %row.id, "somebody was in the way of a checkpoint");
-        }
-        Ok(())
+        // The job's own copy is gone soon: by then this one outlives a power cut.
+        Ok(db.set_environment(&EnvironmentRow::of(row, state, left)).await?)
     }
 
     /// The job's process is gone without a word.

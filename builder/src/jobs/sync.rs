@@ -15,6 +15,7 @@ use std::sync::Mutex as SyncMutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use secrecy::SecretString;
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::Plan;
@@ -30,6 +31,7 @@ use super::spec::{BuildRoots, JobSpec};
 use super::state::JobState;
 use super::{Jobs, JobsError, io};
 use crate::auth::{Caller, JOB_USER};
+use crate::environments::kept::Kept;
 use crate::names::{JobId, Namespace};
 use crate::pipeline::caches::ExternalCaches;
 use crate::pipeline::logins;
@@ -179,19 +181,30 @@ impl Jobs {
         if let Some(outer) = caller.user.strip_prefix(JOB_USER) {
             // Its environment has them, and what it passes on is masked as there.
             let Ok(outer) = outer.parse::<JobId>() else { return Ok(variables) };
-            let read = || {
-                let Some(sealed) = self.dir(outer).variables()? else { return Ok(None) };
-                JobVariables::unseal(&sealed, &Key::open(&self.inner.data_dir)?, outer).map(Some)
-            };
-            if let Some(outer) = read().map_err(io("read the variables of the job that submits this one"))? {
-                variables.mask_as(&outer);
-            }
+            let outer = self.of_running(outer).map_err(io("read the variables of the job that submits this one"))?;
+            variables.inherit(&outer, has_commands);
             return Ok(variables);
         }
         let resolved = self.variables()?.resolve(&caller.user, namespace).await?.variables.into_iter();
         let given = resolved.map(|(name, found)| (name, Given { kind: found.kind, value: found.value }));
         variables.add(given.collect(), has_commands);
         Ok(variables)
+    }
+
+    /// What a job that runs has of variables, with all else that its commands have and nobody is to see. Nothing of one that has
+    /// ended.
+    fn of_running(&self, job: JobId) -> std::io::Result<JobVariables> {
+        let (dir, key) = (self.dir(job), Key::open(&self.inner.data_dir)?);
+        let of = dir.variables()?.map(|sealed| JobVariables::unseal(&sealed, &key, job)).transpose();
+        let mut of = of?.unwrap_or_default();
+        of.mask(if_there(dir.token())?);
+        let Some(spec) = if_there(dir.outline())? else { return Ok(of) };
+        // As it was before the job, and as the job leaves it.
+        for sealed in [dir.environment()?, dir.left()?].into_iter().flatten() {
+            let kept = Kept::unseal(&sealed, &key, &spec.namespace, &spec.plan.name)?;
+            of.mask(kept.secret_by_name().map(SecretString::from));
+        }
+        Ok(of)
     }
 
     fn variables(&self) -> Result<Variables, JobsError> {
@@ -457,6 +470,13 @@ impl Jobs {
 
     pub(super) fn blobs(&self, namespace: &Namespace) -> Result<Blobs, JobsError> {
         Blobs::open(&self.inner.data_dir, namespace).map_err(io("open the blob store"))
+    }
+}
+
+fn if_there<T>(read: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
     }
 }
 

@@ -142,7 +142,11 @@ impl Sink for Events {
         Self::try_emit(self, kind)
     }
 
-    fn masks(&self) -> &Masks {
+    fn masks(&self) -> Masks {
         Self::masks(self)
+    }
+
+    fn hide(&self, values: &[&str]) {
+        Self::hide(self, values);
     }
 }

@@ -27,7 +27,7 @@ pub struct Events {
     output: Arc<AtomicU64>,
     /// What need not be said again.
     said: Arc<Mutex<HashSet<Digest>>>,
-    masks: Masks,
+    masks: Arc<Mutex<Masks>>,
 }
 
 impl Events {
@@ -40,19 +40,25 @@ impl Events {
             lost: Arc::default(),
             output: Arc::default(),
             said: Arc::default(),
-            masks: Masks::default(),
+            masks: Arc::default(),
         })
     }
 
     /// The same, where these are not to be seen in what people read.
     #[must_use]
     pub fn masking(self, masks: Masks) -> Self {
-        Self { masks, ..self }
+        Self { masks: Arc::new(Mutex::new(masks)), ..self }
     }
 
     /// What is not to be seen.
-    pub fn masks(&self) -> &Masks {
-        &self.masks
+    pub fn masks(&self) -> Masks {
+        self.masks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These values are not to be seen either, from now on.
+    pub fn hide(&self, values: &[&str]) {
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        *masks = masks.and(values);
     }
 
     /// Writes one event down before it returns.
@@ -64,7 +70,7 @@ impl Events {
     /// The same for who must not go on without it.
     pub fn try_emit(&self, kind: Kind) -> std::io::Result<()> {
         let Some(kind) = self.bounded(kind) else { return Ok(()) };
-        let kind = slipway_commands::masked(kind, &self.masks);
+        let kind = slipway_commands::masked(kind, &self.masks());
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let Err(error) = log.append(kind) else { return Ok(()) };
         tracing::error!(%error, "can't write an event");

@@ -374,7 +374,7 @@ impl Pipeline {
 
     /// Turns steps into events; gives the end of what the first one said that failed.
     async fn tell(&self, service: &str, mut steps: mpsc::Receiver<StepEvent>) -> String {
-        let (mut pieces, mut failed) = (Pieces::new(self.events.masks()), String::new());
+        let (mut pieces, mut failed) = (Pieces::new(&self.events.masks()), String::new());
         let mut tails = HashMap::<u32, Tail>::new();
         let service = || service.to_owned();
         let log = |tail: &mut Tail, step, stderr, text: Vec<u8>| {

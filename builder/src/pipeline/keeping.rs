@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 use slipway_commands::Left;
 use slipway_context::Digest;
 use slipway_manifest::plan::{CommandsPlan, JobKind};
-use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, ServiceName};
 
 use crate::environments::kept::{Deployed, Kept};
@@ -86,8 +85,7 @@ impl Keeping {
 
     /// Values that it was given whose names look secret.
     pub(super) fn secret_by_name(&self) -> impl Iterator<Item = &str> {
-        let secret = self.given.variables.iter().filter(|(name, _)| looks_secret(name));
-        secret.map(|(_, value)| value.as_str())
+        self.given.secret_by_name()
     }
 
     /// A deploy has these images, and is about to run these commands, if there are any.

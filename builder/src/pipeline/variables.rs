@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
-use slipway_manifest::names::sanitise_application;
+use slipway_commands::{room, sparing};
 use slipway_manifest::plan::{DependencyPlan, Plan};
 use slipway_mask::Masks;
 use zeroize::Zeroizing;
@@ -24,10 +24,6 @@ use crate::variables::VariableKind;
 /// Values that a client wants masked, and the bytes of all of them.
 const MAX_MASKED: usize = 2000;
 const MAX_MASKED_BYTES: usize = 1 << 20;
-/// The longest `NAME=value` that Linux starts a program with (`MAX_ARG_STRLEN`, its end included).
-const MAX_ENTRY: usize = 128 << 10;
-/// Of all of them: half of what it takes of a program's environment and arguments with usual limits.
-const MAX_ENTRIES: usize = 1 << 20;
 
 /// What a job has of variables besides what its plan says.
 #[derive(Debug, Clone, Default)]
@@ -89,11 +85,26 @@ impl JobVariables {
         self.masked.extend(masked.filter_map(|given| given.text().map(SecretString::from)));
     }
 
-    /// Adds what nobody is to see of another job, whose command this one is of.
-    pub fn mask_as(&mut self, other: &Self) {
+    /// Adds what another job has, whose command this one is of: what nobody is to see of it, and the service's variables, which
+    /// that command has in its environment.
+    pub fn inherit(&mut self, other: &Self, has_commands: bool) {
+        if has_commands {
+            self.commands.extend(other.commands.clone());
+        }
         self.masked.extend(other.masked.iter().cloned());
         let hidden = other.commands.values().filter(|given| given.kind != VariableKind::Plain);
         self.masked.extend(hidden.filter_map(|given| given.text().map(SecretString::from)));
+    }
+
+    /// Adds values that nobody is to see.
+    pub fn mask(&mut self, values: impl IntoIterator<Item = SecretString>) {
+        self.masked.extend(values);
+    }
+
+    /// The names of those that commands get.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.commands.keys().cloned().collect()
     }
 
     /// Whether there is nothing.
@@ -130,24 +141,9 @@ impl JobVariables {
 
     /// What commands find in their environment, and what is wrong with those that they can't.
     fn for_commands(&self) -> (BTreeMap<String, String>, Vec<String>) {
-        let (mut env, mut left_out, mut bytes) = (BTreeMap::new(), Vec::new(), 0);
-        for (name, given) in &self.commands {
-            let text = given.text().filter(|text| !text.contains('\0'));
-            let Some(text) = text else {
-                left_out.push(format!("commands don't get the service's variable `{name}`: it is no text"));
-                continue;
-            };
-            let entry = name.len() + text.len() + 2;
-            if entry > MAX_ENTRY || bytes + entry > MAX_ENTRIES {
-                left_out.push(format!(
-                    "commands don't get the service's variable `{name}`: it is too large for an environment"
-                ));
-                continue;
-            }
-            bytes += entry;
-            env.insert(name.clone(), text.to_owned());
-        }
-        (env, left_out)
+        // What is no text is told as what holds a NUL.
+        let text = |given| Given::text(given).unwrap_or("\0");
+        room::fitting(self.commands.iter().map(|(name, given)| (name.as_str(), text(given))))
     }
 }
 
@@ -191,10 +187,10 @@ pub struct Hidden<'a> {
 impl Hidden<'_> {
     /// The masks for a job of this plan. What the job itself is called is everywhere, and no secret.
     pub fn masks(&self, plan: &Plan, namespace: &Namespace, owner: &str) -> Masks {
-        let names = [plan.name.clone(), sanitise_application(&plan.name), namespace.to_string(), owner.to_owned()];
-        let services = plan.builds.iter().map(|build| build.service.to_string());
-        let dependencies = plan.dependencies.iter().map(|dependency| dependency.name.clone());
-        let names: Vec<String> = names.into_iter().chain(services).chain(dependencies).collect();
+        let others = [namespace.as_str(), owner].into_iter();
+        let others = others.chain(plan.builds.iter().map(|build| build.service.as_str()));
+        let others = others.chain(plan.dependencies.iter().map(|dependency| dependency.name.as_str()));
+        let masks = sparing(&plan.name, others);
         let Self { secrets, logins, variables, token, keeping } = *self;
         let given = variables.commands.values().filter(|given| given.kind != VariableKind::Plain);
         let logins = logins.iter().map(|(_, login)| match login {
@@ -206,8 +202,7 @@ impl Hidden<'_> {
         let kept = keeping.into_iter().flat_map(Keeping::secret_by_name);
         let values = values.chain(kept.map(str::as_bytes));
         let of_dependencies: Vec<String> = plan.dependencies.iter().flat_map(DependencyPlan::secrets).collect();
-        let values = values.chain(of_dependencies.iter().map(String::as_bytes));
-        Masks::of(values.filter(|value| names.iter().all(|name| name.as_bytes() != value.trim_ascii())))
+        masks.and(values.chain(of_dependencies.iter().map(String::as_bytes)))
     }
 }
 
@@ -250,17 +245,13 @@ mod tests {
     #[test]
     fn commands_get_what_fits_into_an_environment() {
         let mut variables = JobVariables::default();
-        let large = vec![b'x'; MAX_ENTRY - 5];
-        let more = [("A", vec![0xff]), ("B", b"a\0b".to_vec()), ("LARGE", large.clone()), ("D", large)];
+        let more = [("A", vec![0xff]), ("LARGE", vec![b'x'; 128 << 10])];
         let more = more.map(|(name, value)| (name.to_owned(), given(VariableKind::Secret, &value)));
         variables.add(some().into_iter().chain(more).collect(), true);
         let (env, left_out) = variables.for_commands();
-        assert_eq!(env.keys().collect::<Vec<_>>(), ["D", "M", "P", "S"]);
-        assert_eq!(left_out.len(), 3, "{left_out:?}");
-        let value = vec![b'x'; 100 << 10];
-        let many = (0..20).map(|n| (format!("V{n}"), given(VariableKind::Plain, &value)));
-        variables.add(many.collect(), true);
-        assert!(variables.for_commands().0.values().map(String::len).sum::<usize>() <= MAX_ENTRIES);
+        assert_eq!(env.keys().collect::<Vec<_>>(), ["M", "P", "S"]);
+        assert_eq!(left_out.len(), 2, "{left_out:?}");
+        assert!(left_out[0].contains("`A`: it is no text"), "{left_out:?}");
     }
 
     #[test]
@@ -273,8 +264,12 @@ mod tests {
         assert_eq!(masked(&build), ["masked value"]);
         let mut deploy = JobVariables::masking(vec!["of --var".to_owned()]).unwrap();
         deploy.add(some(), true);
-        inner.mask_as(&deploy);
+        inner.inherit(&deploy, false);
         assert_eq!(masked(&inner), ["of --var", "masked value", "secret value"]);
+        assert!(inner.commands.is_empty());
+        let mut inner = JobVariables::default();
+        inner.inherit(&deploy, true);
+        assert_eq!(inner.for_commands(), deploy.for_commands());
         assert_eq!(JobVariables::masking(vec![String::new(); MAX_MASKED + 1]).unwrap_err(), TooMuchMasked::Values);
         assert_eq!(JobVariables::masking(vec!["x".repeat(MAX_MASKED_BYTES + 1)]).unwrap_err(), TooMuchMasked::Bytes);
     }

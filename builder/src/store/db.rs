@@ -32,6 +32,9 @@ pub enum DbError {
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: SqlitePool,
+    /// What is written through it outlives a power cut as soon as it is written, and with it all that was written before. That
+    /// takes the disk's time.
+    durable: SqlitePool,
 }
 
 impl Db {
@@ -49,13 +52,15 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(busy);
+        let durable = options.clone().synchronous(SqliteSynchronous::Full);
+        let durable = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(durable);
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(10))
             .connect_with(options)
             .await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, durable })
     }
 }
 
@@ -91,6 +96,38 @@ pub(crate) mod tests {
             sqlx::query("select count(*) from jobs").fetch_one(&mut *transaction).await.unwrap();
             transaction
         }
+
+        /// Does this, whatever comes of it.
+        pub(crate) async fn execute(&self, sql: &'static str) {
+            sqlx::query(sql).execute(&self.pool).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_with_an_environment_is_on_the_disk_when_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(dir.path()).await.unwrap();
+        let synced = async |pool: &SqlitePool| {
+            sqlx::query_scalar::<_, i64>("select synchronous from pragma_synchronous").fetch_one(pool).await.unwrap()
+        };
+        // `pragma synchronous`: 1 leaves the log of changes to the system, 2 has it on the disk.
+        assert_eq!((synced(&db.pool).await, synced(&db.durable).await), (1, 2));
+        let row = environments::EnvironmentRow {
+            namespace: "dev".parse().unwrap(),
+            name: "shop".to_owned(),
+            state: environments::EnvironmentState::Deployed,
+            job: crate::names::JobId::new(),
+            kind: crate::jobs::state::JobKind::Deploy,
+            owner: "ann".to_owned(),
+            updated: now_ms(),
+            sealed: Some(b"kept".to_vec()),
+        };
+        db.create_namespace(&row.namespace).await.unwrap();
+        // It goes through the connection that has it on the disk, not through one of these.
+        let others: Vec<_> = futures::future::try_join_all((0..8).map(|_| db.pool.acquire())).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), db.set_environment(&row)).await.unwrap().unwrap();
+        drop(others);
+        assert!(db.environment(&row.namespace, "shop").await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -25,7 +25,10 @@ pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interr
     args.tests.iter().try_for_each(|name| sections::test_of(&project, name).map(drop))?;
     let mut session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
+    let selection = Selection::test(project.application.clone(), args.tests.clone());
     if args.deploy {
+        let known = session.as_ref().and_then(|session| session.as_ref().ok());
+        sections::check(&project, &selection, known, settings)?;
         let deploy = Selection::deploy(project.application.clone(), BuildMode::IfMissing);
         let again = match &session {
             Some(Ok(session)) => Some(Ok(session.clone())),
@@ -40,6 +43,5 @@ pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interr
             return Ok(deployed);
         }
     }
-    let selection = Selection::test(project.application.clone(), args.tests.clone());
     sections::run(&project, session, Request::new(selection, &place, &args.job), settings, interrupt).await
 }

@@ -12,16 +12,18 @@ use slipway_proto::v1::environment_service_server::{EnvironmentService, Environm
 use slipway_proto::v1::image_service_server::{ImageService, ImageServiceServer};
 use slipway_proto::v1::job_service_server::{JobService, JobServiceServer};
 use slipway_proto::v1::server_service_server::{ServerService, ServerServiceServer};
+use slipway_proto::v1::variable_service_server::{VariableService, VariableServiceServer};
 use slipway_proto::v1::{
     AgentConnection, AgentData, AttachAgentsRequest, CancelJobRequest, DeleteEnvironmentRequest,
     DeleteEnvironmentResponse, DeleteImageRequest, DeleteImageResponse, Environment, EnvironmentVariable, Event,
     ForgetExportRequest, ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus,
     ListEnvironmentsRequest, ListEnvironmentsResponse, ListImagesRequest, ListImagesResponse, ListJobsRequest,
-    ListJobsResponse, ReadExportRequest, ReadExportResponse, ResolveImagesRequest, ResolveImagesResponse,
-    ResolvedImage, ServerInfo, ShowEnvironmentRequest, ShowEnvironmentResponse, ShowImageRequest, ShowImageResponse,
-    SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse, SyncStored, WatchRequest,
-    WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said,
-    sync_response::Kind as Answer,
+    ListJobsResponse, ListVariablesRequest, ListVariablesResponse, ReadExportRequest, ReadExportResponse,
+    ResolveImagesRequest, ResolveImagesResponse, ResolveVariablesRequest, ResolveVariablesResponse, ResolvedImage,
+    ServerInfo, SetVariableRequest, ShowEnvironmentRequest, ShowEnvironmentResponse, ShowImageRequest,
+    ShowImageResponse, SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse,
+    SyncStored, UnsetVariableRequest, UnsetVariableResponse, Variable, VariableKind, WatchRequest, WatchResponse,
+    WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said, sync_response::Kind as Answer,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
@@ -30,7 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 use zstd::zstd_safe::DCtx;
 
 pub(crate) const JOB: &str = "01900000-0000-7000-8000-000000000001";
-pub(crate) const TOKEN: &str = "right";
+pub(crate) const TOKEN: &str = "right-sesame";
 /// Where it pushes.
 pub(crate) const REGISTRY: &str = "registry.example";
 
@@ -58,7 +60,9 @@ pub(crate) struct Script {
     pub(crate) archive: Vec<u8>,
     /// What deploys left.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
-    /// It knows none of the abilities that came later.
+    /// What the service keeps for whoever may use the namespace.
+    pub(crate) service_variables: Vec<(&'static str, &'static str, VariableKind)>,
+    /// It knows none of the abilities and services that came later.
     pub(crate) old: bool,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
@@ -83,6 +87,10 @@ pub(crate) struct Told {
     /// The offsets at which the archive was read.
     pub(crate) reads: Vec<u64>,
     pub(crate) forgotten: usize,
+    /// Environments that were forgotten.
+    pub(crate) destroyed: Vec<String>,
+    /// Namespaces whose variables were asked for.
+    pub(crate) resolved: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -98,11 +106,13 @@ impl Fake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let fake = Self { url, script: Arc::new(script), told: Arc::default() };
+        let later = !fake.script.old;
         let router = Server::builder()
             .add_service(ServerServiceServer::new(fake.clone()))
             .add_service(JobServiceServer::new(fake.clone()))
             .add_service(ImageServiceServer::new(fake.clone()))
-            .add_service(EnvironmentServiceServer::new(fake.clone()))
+            .add_optional_service(later.then(|| EnvironmentServiceServer::new(fake.clone())))
+            .add_optional_service(later.then(|| VariableServiceServer::new(fake.clone())))
             .add_service(ContextServiceServer::new(fake.clone()).max_decoding_message_size(16 << 20));
         tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
         fake
@@ -151,9 +161,47 @@ impl EnvironmentService for Fake {
 
     async fn delete_environment(
         &self,
-        _: Request<DeleteEnvironmentRequest>,
+        request: Request<DeleteEnvironmentRequest>,
     ) -> Result<Response<DeleteEnvironmentResponse>, Status> {
+        let DeleteEnvironmentRequest { namespace, name } = request.into_inner();
+        self.told().destroyed.push(format!("{namespace}/{name}"));
         Ok(Response::new(DeleteEnvironmentResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl VariableService for Fake {
+    async fn list_variables(
+        &self,
+        _: Request<ListVariablesRequest>,
+    ) -> Result<Response<ListVariablesResponse>, Status> {
+        Err(Status::unimplemented("list"))
+    }
+
+    async fn set_variable(&self, _: Request<SetVariableRequest>) -> Result<Response<Variable>, Status> {
+        Err(Status::unimplemented("set"))
+    }
+
+    async fn unset_variable(
+        &self,
+        _: Request<UnsetVariableRequest>,
+    ) -> Result<Response<UnsetVariableResponse>, Status> {
+        Err(Status::unimplemented("unset"))
+    }
+
+    async fn resolve_variables(
+        &self,
+        request: Request<ResolveVariablesRequest>,
+    ) -> Result<Response<ResolveVariablesResponse>, Status> {
+        authorize(&request)?;
+        self.told().resolved.push(request.into_inner().namespace);
+        let variables = self.script.service_variables.iter().map(|(name, value, kind)| Variable {
+            name: (*name).to_owned(),
+            kind: (*kind).into(),
+            value: (*kind != VariableKind::Secret).then(|| (*value).to_owned()),
+            ..Variable::default()
+        });
+        Ok(Response::new(ResolveVariablesResponse { variables: variables.collect(), force_remote: false }))
     }
 }
 

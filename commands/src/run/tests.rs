@@ -12,6 +12,7 @@ use super::*;
 /// Says what a command does: exits with the number that its text is, after printing and leaving a variable.
 #[derive(Default)]
 struct Agent {
+    leaves: &'static str,
     runs: Vec<Run>,
     answers: VecDeque<FromAgent>,
 }
@@ -22,9 +23,11 @@ impl Channel for Agent {
     async fn send(&mut self, frame: ToAgent) -> io::Result<()> {
         if let ToAgent::Run(run) = frame {
             let (index, text) = (run.index, run.argv.last().unwrap().clone());
-            let bytes = format!("command {text}\n").into_bytes();
+            let password = run.env.iter().find(|(name, _)| name == "DB_PASSWORD");
+            let password = password.map(|(_, value)| format!(" {value}")).unwrap_or_default();
+            let bytes = format!("command {text}{password}\n").into_bytes();
             self.answers.push_back(FromAgent::Output(Output { index, stream: OutputStream::Stdout, bytes }));
-            let env_file = Some(format!("LAST={text}\n").into_bytes());
+            let env_file = Some(format!("LAST={text}\n{}", self.leaves).into_bytes());
             let exit = Exit { index, exit_code: text.parse().ok(), signal: Some(9), env_file, ..Exit::default() };
             self.answers.push_back(FromAgent::Exit(exit));
             self.runs.push(run);
@@ -40,7 +43,7 @@ impl Channel for Agent {
 }
 
 #[derive(Default)]
-struct Events(Mutex<Vec<String>>, Masks);
+struct Events(Mutex<Vec<String>>, Mutex<Masks>);
 
 impl Sink for Events {
     fn emit(&self, kind: Kind) {
@@ -58,8 +61,13 @@ impl Sink for Events {
         Ok(())
     }
 
-    fn masks(&self) -> &Masks {
-        &self.1
+    fn masks(&self) -> Masks {
+        self.1.lock().unwrap().clone()
+    }
+
+    fn hide(&self, values: &[&str]) {
+        let mut masks = self.1.lock().unwrap();
+        *masks = masks.and(values);
     }
 }
 
@@ -79,14 +87,22 @@ fn plan(commands: &[&str], keep_going: bool) -> CommandsPlan {
 }
 
 async fn ran(plan: &CommandsPlan) -> (Option<Failed>, Agent, Vec<String>) {
-    let (mut agent, events) = (Agent::default(), Events::default());
+    let (failed, agent, events) = ran_leaving("", plan).await;
+    (failed.unwrap(), agent, events)
+}
+
+async fn ran_leaving(
+    leaves: &'static str,
+    plan: &CommandsPlan,
+) -> (Result<Option<Failed>, RunError<io::Error>>, Agent, Vec<String>) {
+    let (mut agent, events) = (Agent { leaves, ..Agent::default() }, Events::default());
     let place = Place {
         shell: ["sh", "-c"].map(str::to_owned).to_vec(),
         cwd: "/w".into(),
         env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
     };
     let mut story = Story::new(&events, plan);
-    let failed = run(&mut agent, plan, place, &mut story, &CancellationToken::new()).await.unwrap();
+    let failed = run(&mut agent, plan, place, &mut story, &CancellationToken::new()).await;
     drop(story);
     (failed, agent, events.0.into_inner().unwrap())
 }
@@ -115,4 +131,21 @@ async fn who_keeps_going_hears_of_the_last_failure() {
     let failed = failed.unwrap();
     assert_eq!((failed.index, failed.exit_code, failed.name.as_str()), (1, 137, "cx"));
     assert!(ran(&plan(&["0", "0"], true)).await.0.is_none());
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_as_a_secret_is_not_seen_of_those_after_it() {
+    let (failed, agent, events) = ran_leaving("DB_PASSWORD=sesame\n", &plan(&["0", "3"], false)).await;
+    assert_eq!(agent.runs[1].env[1], ("DB_PASSWORD".to_owned(), "sesame".to_owned()));
+    assert_eq!(failed.unwrap().unwrap().tail, "command 3 ***\n");
+    assert_eq!(events[4], "command 3 ***");
+}
+
+#[tokio::test]
+async fn what_no_program_can_be_started_with_is_told_before_the_first_one() {
+    let long = "x".repeat(128 << 10);
+    let (failed, agent, events) = ran_leaving("", &plan(&["0", &long], false)).await;
+    let Err(RunError::NotStarted(message)) = failed else { panic!("{failed:?}") };
+    assert!(message.contains("has 131072 bytes") && message.len() < 200, "{message}");
+    assert_eq!((agent.runs.len(), events.len()), (0, 0));
 }

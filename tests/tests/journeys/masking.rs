@@ -224,3 +224,32 @@ deploy:
     assert!(refused.stderr.contains("okteto.yaml:5:30: `LONG` is write-only"), "{}", refused.stderr);
     assert!(refused.stderr.contains("{variable: LONG}"), "{}", refused.stderr);
 }
+
+#[test]
+fn what_a_command_submits_has_its_jobs_variables_and_shows_no_more_of_them() {
+    let service = Service::shared();
+    let team = service.team();
+    let value = value("kept");
+    set(&team, "namespace", &["--secret"], &format!("KEPT={value}"));
+    let app = team.project();
+    app.manifest(
+        "deploy:
+  remote: true
+  commands:
+  - printf %s \"$OKTETO_TOKEN\" >token; echo \"LEFT_TOKEN=left-$KEPT\" >>$OKTETO_ENV
+  - printf %s \"$LEFT_TOKEN\" >left; echo \"of the deploy <$LEFT_TOKEN>\"; slipway test
+test:
+  unit:
+    commands:
+    - '[ -n \"$KEPT\" ] && echo \"of the test <$KEPT> <$(cat token)> <$(cat left)>\"'
+",
+    );
+    let run = app.events(&["deploy"]).ok();
+    assert!(run.said().contains("of the deploy <***>\n"), "{}", run.said());
+    let listed = team.slipway(["job", "list", "--output", "json"]).ok();
+    let test = listed.events.iter().find(|job| job["kind"] == "test").unwrap();
+    // Its own log, which nobody masks a second time.
+    let log = team.slipway(["job", "logs", test["job"].as_str().unwrap()]).ok();
+    assert!(log.out().contains("of the test <***> <***> <***>\n"), "{}", log.out());
+    assert!(!has_any(&run.stdout, &value), "{}", run.story());
+}

@@ -27,6 +27,8 @@ pub(crate) struct Fake {
     minor: u32,
     caches: &'static [&'static str],
     exporters: &'static [&'static str],
+    /// What it says to everything, whatever it knows.
+    says: Option<&'static str>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -36,17 +38,29 @@ impl Fake {
         Self::exporting(socket, minor, caches, &["image", "oci", "docker", "tar"])
     }
 
+    /// One whose answers say nothing of what it knows.
+    pub(crate) fn saying(socket: &Path, says: &'static str) -> Self {
+        Self { says: Some(says), ..Self::new(socket, 13) }.listen()
+    }
+
     fn exporting(
         socket: &Path,
         minor: u32,
         caches: &'static [&'static str],
         exporters: &'static [&'static str],
     ) -> Self {
-        let fake = Self { socket: socket.to_owned(), minor, caches, exporters, asked: Arc::default() };
-        let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-        let server = tonic::transport::Server::builder().add_service(ControlServer::new(fake.clone()));
+        Self { caches, exporters, ..Self::new(socket, minor) }.listen()
+    }
+
+    fn new(socket: &Path, minor: u32) -> Self {
+        Self { socket: socket.to_owned(), minor, caches: &[], exporters: &[], says: None, asked: Arc::default() }
+    }
+
+    fn listen(self) -> Self {
+        let incoming = UnixListenerStream::new(UnixListener::bind(&self.socket).unwrap());
+        let server = tonic::transport::Server::builder().add_service(ControlServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(incoming));
-        fake
+        self
     }
 
     pub(crate) async fn connect(&self) -> Engine {
@@ -59,6 +73,9 @@ impl Fake {
     }
 
     fn refusal(&self, request: &SolveRequest) -> String {
+        if let Some(says) = self.says {
+            return says.to_owned();
+        }
         let read = if self.minor < 13 { &[] } else { request.exporters.as_slice() };
         let mut exporters: Vec<_> = read.iter().map(|exporter| exporter.r#type.as_str()).collect();
         if exporters.is_empty() && !request.exporter_deprecated.is_empty() {

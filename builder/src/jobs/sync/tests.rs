@@ -12,8 +12,10 @@ use crate::jobs::Config;
 use crate::jobs::event_log::EventLogReader;
 use crate::jobs::process::{self, JobLock};
 use crate::pipeline::looking::Looking;
+use crate::pipeline::variables::Hidden;
 use crate::stop::Stop;
 use crate::store::{self, Db};
+use crate::variables::VariableKind;
 
 struct Scene {
     _dir: tempfile::TempDir,
@@ -395,4 +397,44 @@ async fn a_small_root_that_comes_with_the_request_needs_no_sync() {
     let wrong = vec![root("c", &context, Vec::new()), root("d", &other, vec![inline(dockerfile)])];
     let (_, missing_roots) = scene.submitted(wrong).await;
     assert_eq!(missing_roots, ["d"]);
+}
+
+#[tokio::test]
+async fn what_a_command_submits_hides_and_has_what_its_own_job_does() {
+    let service = crate::jobs::cleaning::tests::Service::start().await;
+    let job = service.job(Digest::of(b"tree"), JobState::Running).await;
+    let (jobs, dir) = (&service.jobs, service.jobs.dir(job));
+    let key = Key::open(&jobs.inner.data_dir).unwrap();
+    let namespace: Namespace = "dev".parse().unwrap();
+    let mut variables = JobVariables::masking(vec!["of --var".to_owned()]).unwrap();
+    let given = Given { kind: VariableKind::Secret, value: b"of the service".to_vec().into() };
+    variables.add(BTreeMap::from([("KEPT".to_owned(), given)]), true);
+    dir.keep_variables(&variables.seal(&key, job).unwrap()).unwrap();
+    dir.write_token("its own token").unwrap();
+    let kept = |value: &str| {
+        let variables = [("DB_PASSWORD", value), ("OTHER", "no secret")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Kept { variables, ..Kept::default() }.seal(&key, &namespace, "app").unwrap()
+    };
+    dir.give_environment(Some(&kept("of the environment"))).unwrap();
+    dir.leave(&kept("of a command")).unwrap();
+
+    let caller = Caller { user: format!("{JOB_USER}{job}"), admin: false, namespaces: vec![namespace.clone()] };
+    let secrets = ["of --var", "of the service", "its own token", "of the environment", "of a command"];
+    let told = async |has_commands: bool| {
+        let inner = jobs.resolved(&caller, &namespace, has_commands, JobVariables::default()).await.unwrap();
+        let (secrets, logins) = (Secrets::default(), Logins::default());
+        let hidden = Hidden { secrets: &secrets, logins: &logins, variables: &inner, token: None, keeping: None };
+        let plan = serde_json::json!({"kind": "build", "name": "app", "builds": [], "commands": []});
+        let masks = hidden.masks(&serde_json::from_value(plan).unwrap(), &namespace, "ann");
+        let text = masks.text("of --var, of the service, its own token, of the environment, of a command, no secret");
+        (text.into_owned(), inner.names())
+    };
+    for (has_commands, names) in [(false, Vec::new()), (true, vec!["KEPT".to_owned()])] {
+        assert_eq!(told(has_commands).await, (format!("{}no secret", "***, ".repeat(secrets.len())), names));
+    }
+    // Of a job that has ended there is nothing.
+    dir.forget_spec();
+    let (text, names) = told(true).await;
+    assert!(secrets.iter().all(|secret| text.contains(secret)) && names.is_empty(), "{text}");
 }

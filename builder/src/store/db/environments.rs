@@ -57,7 +57,7 @@ const COLUMNS: &str = "namespace, name, state, job, kind, owner, updated";
 
 impl Db {
     /// Notes what a job made of an environment. Without anything sealed, what was kept before stays; of one that is destroyed,
-    /// nothing does.
+    /// nothing does. It outlives a power cut when this returns.
     pub async fn set_environment(&self, row: &EnvironmentRow) -> Result<(), DbError> {
         sqlx::query(
             "insert into environments (namespace, name, state, job, kind, owner, updated, sealed)
@@ -74,7 +74,7 @@ impl Db {
         .bind(&row.owner)
         .bind(row.updated)
         .bind(row.sealed.as_deref())
-        .execute(&self.pool)
+        .execute(&self.durable)
         .await?;
         Ok(())
     }

@@ -156,6 +156,13 @@ impl Db {
         Ok(done.rows_affected() > 0)
     }
 
+    /// Takes the start of a job back: nothing came of it, and it is none of its attempts.
+    pub async fn unstart_job(&self, id: JobId) -> Result<(), DbError> {
+        let query = "update jobs set state = 'queued', attempt = attempt - 1 where id = ? and state = 'running'";
+        sqlx::query(query).bind(id.to_string()).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// Ends a job; `false` when it had ended before.
     pub async fn finish_job(&self, id: JobId, state: JobState, failure: Option<&JobFailure>) -> Result<bool, DbError> {
         let mut transaction = self.pool.begin().await?;
