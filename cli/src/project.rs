@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
+use slipway_manifest::plan::JobKind;
 use slipway_manifest::print::PrintedPlan;
 use slipway_manifest::variables::{looks_secret, parse_assignment, write_only_problem};
 use slipway_manifest::{Manifest, Parsed, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
@@ -47,9 +48,10 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Reads the manifest that the settings name, or the one of the working directory, and `.env`. `vars` are `--var`.
-    pub(crate) fn load(settings: &Settings, vars: &[String]) -> Result<Self> {
-        let (manifest, root) = read(settings)?;
+    /// Reads the manifest that the settings name, or the one of the working directory, and `.env`. `vars` are `--var`, `kinds`
+    /// the jobs that it is read for.
+    pub(crate) fn load(settings: &Settings, vars: &[String], kinds: &[JobKind]) -> Result<Self> {
+        let (manifest, root) = read(settings, kinds)?;
         let application = directory_name(&root);
         Self::with(manifest, root, application, settings, vars)
     }
@@ -243,12 +245,13 @@ impl Project {
     }
 }
 
-/// Reads and parses the manifest; its warnings are printed.
-pub(crate) fn read(settings: &Settings) -> Result<(Manifest, PathBuf)> {
+/// Reads and parses the manifest for jobs of these kinds; its warnings are printed.
+pub(crate) fn read(settings: &Settings, kinds: &[JobKind]) -> Result<(Manifest, PathBuf)> {
     let file = ManifestFile::open(settings)?;
-    let parsed = file.parse().map_err(|problems| bad_manifest(&problems, &file.text))?;
-    print_warnings(&parsed.warnings);
-    Ok((parsed.manifest, file.root))
+    let parsed = file.parse().and_then(|parsed| parsed.for_jobs(kinds));
+    let (manifest, warnings) = parsed.map_err(|problems| bad_manifest(&problems, &file.text))?;
+    print_warnings(&warnings);
+    Ok((manifest, file.root))
 }
 
 /// A manifest that has been read and not parsed.

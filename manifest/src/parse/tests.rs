@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 
-use crate::{Manifest, Parsed};
+use crate::{Manifest, Parsed, plan::JobKind};
 
 fn good(text: &str) -> Parsed {
     Manifest::parse(text, "okteto.yaml").unwrap_or_else(|problems| panic!("{problems}"))
@@ -316,7 +316,7 @@ fn bombs_end_quickly() {
     let bombs = [laughs, chain, flow, block, text, anchors, wide, large, unknown, services];
     for bomb in bombs.into_iter().chain([merges, named, line, graph, tests, repositories, again, depends, many]) {
         let start = std::time::Instant::now();
-        let problems = Manifest::parse(&bomb, "okteto.yaml").expect_err(&bomb[..40]);
+        let problems = Manifest::parse(&bomb, "okteto.yaml").and_then(Parsed::for_everybody).expect_err(&bomb[..40]);
         assert!(problems.render(&bomb).len() < 200_000, "{}", &bomb[..40]);
         assert!(start.elapsed().as_secs() < 10, "{} took {:?}", &bomb[..40], start.elapsed());
     }
@@ -350,4 +350,43 @@ proptest! {
             }
         }
     }
+}
+
+/// What is wrong in a section stops those who use it, and no others.
+#[test]
+fn sections_stop_only_their_own_jobs() {
+    let text = "build: {web: .}
+deploy: {commands: [make], divert: {}}
+destroy: [make]
+test: {a: {commands: [make], depends_on: b}, b: {commands: [make], depends_on: [a, c]}}
+dependencies: {api: {repository: -x}}
+dev: {api: {imagePullPolicy: always, replicas: 2, secrets: [a], remote: 70000, persistentVolume: {size: big},
+  initContainer: {resources: {limits: {cpu: lots}}}}}
+forward: [70000:api:80]
+";
+    let found = |kinds: &[JobKind]| match good(text).for_jobs(kinds) {
+        Ok((manifest, warnings)) => {
+            assert!(manifest.build_of("web").is_some());
+            let warnings: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+            warnings.join("\n")
+        }
+        Err(problems) => problems.to_string(),
+    };
+    let all = [&[][..], &[JobKind::Deploy], &[JobKind::Test], &[JobKind::Test, JobKind::Deploy]];
+    let all: Vec<String> = all.iter().map(|kinds| format!("{kinds:?}\n{}\n", found(kinds))).collect();
+    insta::assert_snapshot!(all.join("\n"));
+    assert_eq!(found(&[JobKind::Build, JobKind::Destroy]), found(&[]));
+    assert_eq!(good(text).for_everybody().unwrap_err().iter().count(), good(text).problems.len());
+}
+
+/// A key that is unknown or of the wrong kind stops everybody, and then all that is wrong is said.
+#[test]
+fn a_wrong_shape_stops_everybody() {
+    insta::assert_snapshot!(messages("build: {web: .}\ntest: {a: {commands: [make], depends_on: a}}\ndev: {api: {mode: fast, imge: x}}\n"), @"");
+}
+
+#[test]
+fn what_stops_nobody_hides_nothing() {
+    let text = format!("dev:\n{}\nbuild:\n  web: {{contxt: .}}\n", lines(500, |n| format!("  d{n}: {{mode: fast}}")));
+    assert!(messages(&text).contains("unknown key `contxt`"));
 }
