@@ -70,10 +70,13 @@ pub(crate) async fn run(
     if settings.server.is_none() {
         // What needs nobody else needs no service either.
         let plan = project.plan(&request.selection, None)?;
-        if let (Plan { builds, .. }, Some(local)) = split(project, plan, asked, request.detach)?
-            && builds.is_empty()
-        {
+        let (plan, local) = split(project, plan, asked, request.detach)?;
+        if let Some(local) = local.filter(|_| plan.builds.is_empty()) {
             return local.run(&ImageEnv::default(), None, settings, interrupt).await;
+        }
+        if plan.kind == JobKind::Destroy && plan.commands.is_empty() && plan.builds.is_empty() {
+            output::note("there is no command to run, and no service that could know of the environment");
+            return Ok(ExitStatus::Done);
         }
         return session.and(Err(anyhow::anyhow!("there is no service")));
     }

@@ -103,6 +103,12 @@ pub(crate) fn plans(manifest: &Manifest, variables: &Variables) -> Result<String
         if kind != JobKind::Build {
             selection.build = BuildMode::IfMissing;
         }
+        // Without the section it is what `build` does, or nothing.
+        if (kind == JobKind::Deploy && manifest.deploy.is_none())
+            || (kind == JobKind::Destroy && manifest.destroy.is_none())
+        {
+            continue;
+        }
         let (plan, warnings) = match Plan::new(manifest, &selection, variables) {
             Ok(planned) => planned,
             Err(PlanError::Problems(problems)) => return Err(problems),

@@ -74,8 +74,16 @@ pub enum PlanError {
         /// The manifest.
         file: String,
     },
-    /// `deploy`, `destroy` or `test` without that section.
-    #[error("{file}: there is no `{section}` section")]
+    /// `deploy` of a manifest that builds nothing, and has nothing that could be deployed.
+    #[error(
+        "{file}: there is nothing to deploy: it has neither images (`build`) nor commands (`deploy`), and no `dependencies` or `external`"
+    )]
+    NothingToDeploy {
+        /// The manifest.
+        file: String,
+    },
+    /// `test` without that section.
+    #[error("{file}: there is no `{section}` section, so there is nothing to {section}")]
     NoSection {
         /// The manifest.
         file: String,

@@ -107,7 +107,9 @@ impl Plan {
             (JobKind::Build, [_, ..]) => return wrong("commands"),
             (JobKind::Build, []) if self.builds.is_empty() => return wrong("no builds"),
             (JobKind::Build, []) => return Ok(()),
-            (_, []) => return wrong("no commands"),
+            // What is deployed may be images alone, and an environment ends without a command, too.
+            (JobKind::Deploy | JobKind::Destroy, []) => return Ok(()),
+            (JobKind::Test, []) => return wrong("no commands"),
             (JobKind::Deploy, [_]) => Section::Deploy,
             (JobKind::Destroy, [_]) => Section::Destroy,
             (JobKind::Deploy | JobKind::Destroy, _) => return wrong("commands of several sections"),
