@@ -271,9 +271,8 @@ impl ManifestFile {
         let (path, root) = if let Some(file) = &settings.file {
             (file.clone(), discover::root_of(file).to_owned())
         } else {
-            let found = discover::require(Path::new(".")).map_err(|error| {
-                Usage::new(error.to_string()).hint("run it where the okteto.yaml is, or name the file with -f")
-            })?;
+            let found = discover::require(Path::new("."));
+            let found = found.map_err(|error| Usage::new(error.to_string()).hint(error.hint()))?;
             (tidy(&found.path), PathBuf::new())
         };
         let failed = |error| Usage::new(format!("read manifest {}: {error}", path.display()));

@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+pub(crate) mod compose;
 mod dependencies;
 mod deploy;
 mod external;
@@ -76,6 +77,9 @@ impl Manifest {
 }
 
 fn read(root: &yaml::Node, manifest: &mut Manifest, report: &mut Report) {
+    if compose::refuse(root, &manifest.file, report) {
+        return;
+    }
     // Everything of the wrong kind is reported here; what follows takes what there is, and looks at what it means.
     shape::check(root, &shape::MANIFEST, report);
     let Some(fields) = Fields::of(root, &shape::MANIFEST) else { return };

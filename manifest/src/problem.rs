@@ -212,6 +212,11 @@ impl Report {
         result
     }
 
+    /// Forgets what was found, for a file that is read another way.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(&self.file);
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }

@@ -244,6 +244,35 @@ fn why_there_is_no_plan() {
     assert_eq!(Plan::new(&circle, &asked(&[]), &Variables::default()), Err(PlanError::Cycle { section: "build" }));
 }
 
+/// Nothing looks at all for each.
+#[test]
+fn long_lists_have_plans_quickly() {
+    let list = |item: &dyn Fn(usize) -> String| (0..10_000).map(item).collect::<Vec<_>>().join(", ");
+    let different = list(&|n| format!("linux/a{n}"));
+    let same = list(&|_| "linux/amd64".to_owned());
+    let stages = list(&|n| format!("s{n}"));
+    let args = list(&|n| format!("A{n}=$A{n}"));
+    let commands = list(&|n| format!("echo {n}"));
+    for text in [
+        format!("build: {{a: {{platforms: [{different}]}}}}"),
+        format!("build: {{a: {{platforms: [{same}], labels: [{args}]}}}}"),
+        format!("build: {{a: {{no_cache_filter: [{stages}], args: [{args}]}}}}"),
+        format!("build: {{a: {{cache_from: [{stages}], annotations: [{args}], depends_on: []}}}}"),
+        format!("deploy: [{commands}]"),
+        format!("test: {{a: {{commands: [{commands}], caches: [{stages}], artifacts: [{stages}]}}}}"),
+    ] {
+        let start = std::time::Instant::now();
+        if let Ok(parsed) = Manifest::parse(&text, "okteto.yaml") {
+            let selection = Selection::build("dir", Vec::new());
+            for kind in [JobKind::Build, JobKind::Deploy, JobKind::Test] {
+                let plan = Plan::new(&parsed.manifest, &Selection { kind, ..selection.clone() }, &Variables::default());
+                let _ = plan.map(|(plan, _)| plan.validate());
+            }
+        }
+        assert!(start.elapsed().as_secs() < 10, "{} took {:?}", &text[..40], start.elapsed());
+    }
+}
+
 /// As in Okteto: what is deployed may be images alone, and what ends an environment may be nothing at all.
 #[test]
 fn sections_may_be_left_out() {

@@ -106,9 +106,8 @@ impl Plan {
         let section = match (self.kind, self.commands.as_slice()) {
             (JobKind::Build, [_, ..]) => return wrong("commands"),
             (JobKind::Build, []) if self.builds.is_empty() => return wrong("no builds"),
-            (JobKind::Build, []) => return Ok(()),
             // What is deployed may be images alone, and an environment ends without a command, too.
-            (JobKind::Deploy | JobKind::Destroy, []) => return Ok(()),
+            (JobKind::Build | JobKind::Deploy | JobKind::Destroy, []) => return Ok(()),
             (JobKind::Test, []) => return wrong("no commands"),
             (JobKind::Deploy, [_]) => Section::Deploy,
             (JobKind::Destroy, [_]) => Section::Destroy,

@@ -44,7 +44,8 @@ fn value(node: &Node, kind: &Kind, at: &At<'_>, report: &mut Report) {
         Kind::Text => scalar(node, "a string", at, report),
         Kind::Filled(what) => match text(node) {
             Some(text) if text.trim().is_empty() => {
-                report.error_with(node.place, format!("{at} has no {what}"), at.hint);
+                let hint = at.hint.unwrap_or("write it, or leave the entry out");
+                report.error_with(node.place, format!("{at} has no {what}"), Some(hint));
             }
             _ => scalar(node, "a string", at, report),
         },
