@@ -129,8 +129,8 @@ fn flags_come_on_top_of_the_manifests_options() {
     insta::assert_snapshot!(wrong("build:\n  a:\n    platforms: [linux/amd64, $V]\n"), @"okteto.yaml:3:30: `build.a.platforms`: `x y` is no platform");
     insta::assert_snapshot!(wrong("build:\n  a:\n    annotations: [index:b=c]\n"), @"okteto.yaml:2:3: service `a`: `index:b=c`: an image of one platform has no index");
     insta::assert_snapshot!(wrong("build:\n  a:\n    export: type=oci\n"), @"
-    okteto.yaml:3:13: `build.a.export` is about the image itself: `type=image`
-      hint: `slipway build --export type=oci a` brings another form of it
+    okteto.yaml:3:13: `build.a.export` is about the image that is pushed: `type=image`, not `type=oci`
+      hint: `slipway build --export type=oci a` brings that form of it
     ");
     let unset =
         "build:\n  a: {sbom: $NONE, provenance: $NONE, network: $NONE, pull: $NONE, export: '${NONE}', labels: }\n";

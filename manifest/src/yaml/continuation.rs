@@ -48,6 +48,11 @@ pub(super) fn moved(text: &str) -> Option<(String, Moved)> {
         let changed = moved.applied_to(text);
         left = left.checked_sub(changed.len())?;
         let Some(line) = next(&changed) else { return Some((changed.into_owned(), moved)) };
+        // The text ends within the quotes: without what is behind the last word the parser says so.
+        let words = changed.trim_end();
+        if line > words.lines().count() {
+            return Some((words.to_owned(), moved));
+        }
         let width = moved.0.entry(line).or_default();
         *width = WIDTHS.into_iter().find(|wider| wider > width)?;
     }
