@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::Text;
+use slipway_manifest::plan::JobKind;
 use slipway_manifest::print::PrintedPlan;
 use slipway_manifest::variables::{looks_secret, parse_assignment, write_only_problem};
 use slipway_manifest::{Manifest, Parsed, Place, Plan, Problem, Problems, Selection, Variables, discover, dotenv};
@@ -48,9 +49,10 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Reads the manifest that the settings name, or the one of the working directory, and `.env`. `vars` are `--var`.
-    pub(crate) fn load(settings: &Settings, vars: &[String]) -> Result<Self> {
-        let (manifest, root) = read(settings)?;
+    /// Reads the manifest that the settings name, or the one of the working directory, and `.env`. `vars` are `--var`, `kinds`
+    /// the jobs that it is read for.
+    pub(crate) fn load(settings: &Settings, vars: &[String], kinds: &[JobKind]) -> Result<Self> {
+        let (manifest, root) = read(settings, kinds)?;
         let application = directory_name(&root);
         Self::with(manifest, root, application, settings, vars)
     }
@@ -267,12 +269,13 @@ impl Project {
     }
 }
 
-/// Reads and parses the manifest; its warnings are printed.
-pub(crate) fn read(settings: &Settings) -> Result<(Manifest, PathBuf)> {
+/// Reads and parses the manifest for jobs of these kinds; its warnings are printed.
+pub(crate) fn read(settings: &Settings, kinds: &[JobKind]) -> Result<(Manifest, PathBuf)> {
     let file = ManifestFile::open(settings)?;
-    let parsed = file.parse().map_err(|problems| bad_manifest(&problems, &file.text))?;
-    print_warnings(&parsed.warnings);
-    Ok((parsed.manifest, file.root))
+    let parsed = file.parse().and_then(|parsed| parsed.for_jobs(kinds));
+    let (manifest, warnings) = parsed.map_err(|problems| bad_manifest(&problems, &file.text))?;
+    print_warnings(&warnings);
+    Ok((manifest, file.root))
 }
 
 /// A manifest that has been read and not parsed.
@@ -292,9 +295,8 @@ impl ManifestFile {
         let (path, root) = if let Some(file) = &settings.file {
             (file.clone(), discover::root_of(file).to_owned())
         } else {
-            let found = discover::require(Path::new(".")).map_err(|error| {
-                Usage::new(error.to_string()).hint("run it where the okteto.yaml is, or name the file with -f")
-            })?;
+            let found = discover::require(Path::new("."));
+            let found = found.map_err(|error| Usage::new(error.to_string()).hint(error.hint()))?;
             (tidy(&found.path), PathBuf::new())
         };
         let failed = |error| Usage::new(format!("read manifest {}: {error}", path.display()));

@@ -71,12 +71,15 @@ pub(crate) async fn run(
     if settings.server.is_none() {
         // What needs nobody else needs no service either.
         let plan = project.plan(&request.selection, None)?;
-        if let (Plan { builds, dependencies, .. }, Some(local)) = split(project, plan, asked, request.detach)?
-            && builds.is_empty()
-            && dependencies.is_empty()
-        {
+        let (plan, local) = split(project, plan, asked, request.detach)?;
+        let nothing = plan.builds.is_empty() && plan.dependencies.is_empty();
+        if let Some(local) = local.filter(|_| nothing) {
             ending.write_env_file(&ImageEnv::default())?;
             return local.run(&ImageEnv::default(), None, settings, interrupt).await;
+        }
+        if plan.kind == JobKind::Destroy && plan.commands.is_empty() && nothing {
+            output::note("there is no command to run, and no service that could know of the environment");
+            return Ok(ExitStatus::Done);
         }
         session?;
         anyhow::bail!("there is no service");

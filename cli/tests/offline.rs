@@ -298,7 +298,6 @@ fn what_is_wrong_here_is_status_2() {
         (&["build", "-n", "x", "nope"], "there is no service `nope`"),
         (&["deploy", "--remote=false", "-n", "x"], "the Dockerfile of `app`, `docker/D`, does not exist"),
         (&["deploy", "--detach", "-n", "x"], "the commands run on this machine, since nothing asks for a remote run"),
-        (&["destroy", "-n", "x"], "there is no `destroy` section"),
         (&["test", "unti"], "there is no test `unti` in okteto.yaml"),
         (&["deploy", "--var", "OKTETO_TOKEN=x"], "`OKTETO_TOKEN` is set by the service"),
         (&["deploy", "--var", "x"], "not of the form NAME=value"),

@@ -218,3 +218,35 @@ fn the_printed_plan_says_where_commands_run_and_no_secret() {
         insta::assert_snapshot!(printed);
     });
 }
+
+#[test]
+fn a_destroy_without_a_section_has_nothing_to_do() {
+    let dir = project("name: ex\nbuild: {app: .}\n");
+    let output = slipway(dir.path(), &["destroy"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = "slipway: there is no command to run, and no service that could know of the environment\n";
+    assert_eq!(text(&output.stderr), said);
+}
+
+/// What is wrong in the tests is the tests' affair, and what only `okteto up` refuses nobody's.
+#[test]
+fn sections_stop_only_those_who_use_them() {
+    let dir = project(
+        "name: ex\ndeploy: [echo deployed]\ntest: {a: {commands: [x], depends_on: a}}\ndev: {api: {imagePullPolicy: no}}\n",
+    );
+    let output = slipway(dir.path(), &["deploy"]);
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), said.matches("warning: ").count()), (Some(0), 3), "{said}");
+    assert!(
+        said.starts_with("okteto.yaml:3:43: warning: `a` depends on itself: `slipway test` will refuse it\n"),
+        "{said}"
+    );
+    let output = slipway(dir.path(), &["test"]);
+    let said = text(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().next()), (Some(2), Some("okteto.yaml:3:43: `a` depends on itself")));
+    assert!(!said.contains("imagePullPolicy"), "{said}");
+    let output = slipway(dir.path(), &["validate"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("depends on itself") && said.contains("`dev.api.imagePullPolicy` must be"), "{said}");
+}

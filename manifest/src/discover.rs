@@ -21,11 +21,21 @@ pub enum DiscoverError {
         dir: PathBuf,
     },
     /// Only a compose file, which Okteto accepts and Slipway does not yet.
-    #[error("`{}` is a compose file: not supported yet, write an okteto.yaml with a build section instead", path.display())]
+    #[error("`{}` looks like a compose file, which is not a manifest here: compose files are not deployed yet", path.display())]
     Compose {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl DiscoverError {
+    /// What to do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "run it where the okteto.yaml is, or name the file with -f",
+            Self::Compose { .. } => crate::parse::compose::HINT,
+        }
+    }
 }
 
 const MANIFESTS: [&str; 12] = [
@@ -64,6 +74,13 @@ pub fn require(dir: &Path) -> Result<Found, DiscoverError> {
         return Err(DiscoverError::Compose { path });
     }
     Err(DiscoverError::Missing { dir: dir.to_path_buf() })
+}
+
+/// Whether a file is named as compose files are.
+pub(crate) fn is_compose_name(path: &Path) -> bool {
+    let extension = path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml");
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    extension && stem.is_some_and(|stem| COMPOSE.concat().contains(&stem))
 }
 
 /// Where a compose file may be, in Okteto's order.
@@ -121,6 +138,19 @@ mod tests {
             fs::write(file, "").unwrap();
             let Err(DiscoverError::Compose { path }) = require(dir.path()) else { panic!("{file:?}") };
             assert_eq!(&path, file);
+        }
+    }
+
+    #[test]
+    fn names_of_compose_files() {
+        for (path, is) in [
+            ("docker-compose.yml", true),
+            ("a/.okteto/okteto-stack.yaml", true),
+            ("okteto.yaml", false),
+            ("compose", false),
+            ("compose.json", false),
+        ] {
+            assert_eq!(is_compose_name(Path::new(path)), is, "{path}");
         }
     }
 

@@ -213,6 +213,12 @@ impl Manifest {
         self.build.iter().find(|build| build.service.as_str() == service)
     }
 
+    /// Whether `deploy` would do anything: a section that says nothing counts.
+    pub(crate) fn has_anything_to_deploy(&self) -> bool {
+        let (deploy, others) = (self.deploy.is_some(), !self.dependencies.is_empty() || !self.external.is_empty());
+        deploy || others || !self.build.is_empty()
+    }
+
     /// The test of this name; else what may have been meant.
     pub fn test_of(&self, name: &str) -> Result<&Test, Option<String>> {
         let names = self.tests.iter().map(|test| test.name.as_str());

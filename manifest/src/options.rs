@@ -129,6 +129,10 @@ impl BuildOptions {
         if text.len() > MAX_TEXT {
             return Err(InvalidOption(format!("it is longer than {MAX_TEXT} bytes")));
         }
+        // Looking at all that there are for each of too many more would take long.
+        if self.count(key) > MAX_OF_ONE {
+            return Err(InvalidOption(format!("more than {MAX_OF_ONE} of them")));
+        }
         match key {
             OptionKey::Label => {
                 let (name, value) = text.split_once('=').unwrap_or((text, ""));
@@ -157,7 +161,7 @@ impl BuildOptions {
             OptionKey::NoCacheFilter => {
                 for stage in text.split(',').map(str::trim).filter(|stage| !stage.is_empty()) {
                     stage_name(stage)?;
-                    if self.no_cache_filter.len() > MAX_OF_ONE {
+                    if self.count(key) > MAX_OF_ONE {
                         break;
                     }
                     if !self.no_cache_filter.iter().any(|known| known == stage) {
@@ -193,21 +197,26 @@ impl BuildOptions {
         if self.outputs.len() + local.count() > MAX_OUTPUTS {
             return Err(InvalidOption(format!("more than {MAX_OUTPUTS} results for the caller")));
         }
-        let most = [
-            self.labels.len(),
-            self.annotations.len(),
-            self.extra_hosts.len(),
-            self.no_cache_filter.len(),
-            self.secrets.len(),
-            self.contexts.len(),
-            self.ssh.len(),
-            self.cache_from.len(),
-            self.cache_to.len(),
-        ];
-        if most.into_iter().any(|count| count > MAX_OF_ONE) {
+        if self.count(key) > MAX_OF_ONE {
             return Err(InvalidOption(format!("more than {MAX_OF_ONE} of them")));
         }
         Ok(())
+    }
+
+    /// How many of it there are, where there can be many.
+    fn count(&self, key: OptionKey) -> usize {
+        match key {
+            OptionKey::Label => self.labels.len(),
+            OptionKey::Annotation => self.annotations.len(),
+            OptionKey::ExtraHost => self.extra_hosts.len(),
+            OptionKey::NoCacheFilter => self.no_cache_filter.len(),
+            OptionKey::Secret => self.secrets.len(),
+            OptionKey::Context => self.contexts.len(),
+            OptionKey::Ssh => self.ssh.len(),
+            OptionKey::CacheFrom => self.cache_from.len(),
+            OptionKey::CacheTo => self.cache_to.len(),
+            _ => 0,
+        }
     }
 
     /// The options that are set, each in the form that [`BuildOptions::set`] reads: always the same for the same options.
@@ -397,7 +406,7 @@ fn stage_name(name: &str) -> Result<(), InvalidOption> {
 }
 
 /// `key=value` fields of a comma list, in order.
-fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let fields = text.split(',').map(str::trim).filter(|field| !field.is_empty());
     fields.map(|field| field.split_once('=').unwrap_or((field, "")))
 }

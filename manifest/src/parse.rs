@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+pub(crate) mod compose;
 mod dependencies;
 mod deploy;
 mod external;
@@ -17,7 +18,8 @@ mod up;
 
 use crate::{
     manifest::Manifest,
-    problem::{Place, Problem, Problems, Report},
+    plan::JobKind,
+    problem::{Concern, Concerned, Place, Problem, Problems, Report, concern},
     shape, yaml,
 };
 pub(crate) use build::{MAX_BUILDS, is_arg_name};
@@ -30,6 +32,24 @@ pub struct Parsed {
     pub manifest: Manifest,
     /// What is not supported yet or was changed, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// What is wrong in sections that not everybody uses, in the order of the file: see [`Parsed::for_jobs`].
+    pub problems: Vec<Concerned>,
+}
+
+impl Parsed {
+    /// The manifest and its warnings for jobs of these kinds, which what is wrong in sections of others does not stop.
+    pub fn for_jobs(self, kinds: &[JobKind]) -> Result<(Manifest, Vec<Problem>), Problems> {
+        let mut warnings = self.warnings;
+        warnings.extend(concern::for_jobs(self.problems, kinds)?);
+        warnings.sort_by_key(Problem::place);
+        Ok((self.manifest, warnings))
+    }
+
+    /// The same, where whatever is wrong is an error.
+    pub fn for_everybody(self) -> Result<(Manifest, Vec<Problem>), Problems> {
+        concern::all(self.problems)?;
+        Ok((self.manifest, self.warnings))
+    }
 }
 
 impl Manifest {
@@ -51,12 +71,15 @@ impl Manifest {
             _ if report.has_errors() => {}
             _ => report.error(Place::new(1, 1), "the manifest is empty"),
         }
-        let warnings = report.finish()?;
-        Ok(Parsed { manifest, warnings })
+        let (warnings, problems) = report.finish_for_some()?;
+        Ok(Parsed { manifest, warnings, problems })
     }
 }
 
 fn read(root: &yaml::Node, manifest: &mut Manifest, report: &mut Report) {
+    if compose::refuse(root, &manifest.file, report) {
+        return;
+    }
     // Everything of the wrong kind is reported here; what follows takes what there is, and looks at what it means.
     shape::check(root, &shape::MANIFEST, report);
     let Some(fields) = Fields::of(root, &shape::MANIFEST) else { return };
@@ -66,23 +89,26 @@ fn read(root: &yaml::Node, manifest: &mut Manifest, report: &mut Report) {
     if let Some(build) = fields.get("build") {
         manifest.build = build::read(build, report);
     }
-    manifest.deploy = section("deploy").map(|entry| deploy::read(entry, report));
+    manifest.deploy =
+        report.concerning(Concern::Deploy, |report| section("deploy").map(|entry| deploy::read(entry, report)));
     manifest.destroy = section("destroy").map(commands::read_destroy);
     if let Some(test) = fields.get("test") {
-        manifest.tests = test::read(test, report);
+        manifest.tests = report.concerning(Concern::Test, |report| test::read(test, report));
     }
     if let Some(dependencies) = fields.get("dependencies") {
-        manifest.dependencies = dependencies::read(dependencies, report);
+        manifest.dependencies = report.concerning(Concern::Deploy, |report| dependencies::read(dependencies, report));
     }
     if let Some(external) = fields.get("external") {
-        manifest.external = external::read(external, report);
+        manifest.external = report.concerning(Concern::Deploy, |report| external::read(external, report));
     }
-    if let Some(dev) = fields.get("dev") {
-        manifest.dev = up::devs(dev, report);
-    }
-    if let Some(forward) = fields.get("forward") {
-        manifest.forward = up::forwards(forward, report);
-    }
+    report.concerning(Concern::Up, |report| {
+        if let Some(dev) = fields.get("dev") {
+            manifest.dev = up::devs(dev, report);
+        }
+        if let Some(forward) = fields.get("forward") {
+            manifest.forward = up::forwards(forward, report);
+        }
+    });
     graph::check_builds(&manifest.build, report);
-    graph::check_tests(&manifest.tests, report);
+    report.concerning(Concern::Test, |report| graph::check_tests(&manifest.tests, report));
 }

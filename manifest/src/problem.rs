@@ -1,8 +1,11 @@
 //! What is wrong with a file, and where.
 
+pub(crate) mod concern;
 mod mark;
 
 use std::fmt;
+
+pub use concern::{Concern, Concerned};
 
 /// A position in a file: both from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -36,8 +39,12 @@ pub struct Problems(Vec<Problem>);
 #[derive(Debug)]
 pub(crate) struct Report {
     file: String,
-    errors: Vec<Problem>,
+    errors: Vec<Concerned>,
     warnings: Vec<Problem>,
+    /// Whom errors stop that are found now.
+    concern: Concern,
+    /// How many there are, by whom they stop.
+    found: [usize; Concern::COUNT],
 }
 
 /// More than anybody reads; keeps a hostile file from making a huge report.
@@ -176,7 +183,13 @@ fn cut(mut text: String) -> String {
 
 impl Report {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            file: file.to_owned(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            concern: Concern::Everybody,
+            found: [0; Concern::COUNT],
+        }
     }
 
     pub(crate) fn error(&mut self, place: Place, message: impl Into<String>) {
@@ -185,17 +198,33 @@ impl Report {
 
     pub(crate) fn error_with(&mut self, place: Place, message: impl Into<String>, hint: Option<impl Into<String>>) {
         if !self.is_full() {
-            self.errors.push(self.problem(place, message.into(), hint.map(Into::into)));
+            let problem = self.problem(place, message.into(), hint.map(Into::into));
+            self.errors.push(Concerned { problem, concern: self.concern });
+            self.found[self.concern as usize] += 1;
         }
+    }
+
+    /// Does something whose errors stop only these.
+    pub(crate) fn concerning<T>(&mut self, concern: Concern, check: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.concern, concern);
+        let result = check(self);
+        self.concern = before;
+        result
+    }
+
+    /// Forgets what was found, for a file that is read another way.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(&self.file);
     }
 
     pub(crate) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }
 
-    /// Whether another error would be left out; saves making up hints for it.
+    /// Whether another error would be left out; saves making up hints for it. Each concern has room of its own: what stops
+    /// nobody must not hide what does.
     pub(crate) fn is_full(&self) -> bool {
-        self.errors.len() >= MAX_PROBLEMS
+        self.found[self.concern as usize] >= MAX_PROBLEMS
     }
 
     pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) {
@@ -214,14 +243,33 @@ impl Report {
     }
 
     /// The warnings of a file without errors, or its errors.
-    pub(crate) fn finish(mut self) -> Result<Vec<Problem>, Problems> {
-        if self.errors.is_empty() {
-            self.warnings.sort_by_key(Problem::place);
-            return Ok(self.warnings);
-        }
-        // Stable: two errors at one place stay in the order they were found in. An alias repeats its anchor's errors.
-        self.errors.sort_by_key(Problem::place);
-        self.errors.dedup();
-        Err(Problems(self.errors))
+    pub(crate) fn finish(self) -> Result<Vec<Problem>, Problems> {
+        let (warnings, errors) = self.sorted();
+        if errors.is_empty() { Ok(warnings) } else { Err(problems(errors)) }
     }
+
+    /// The same, but that errors which don't concern everybody are beside the warnings; where there are others, all are errors.
+    pub(crate) fn finish_for_some(self) -> Result<(Vec<Problem>, Vec<Concerned>), Problems> {
+        let (warnings, errors) = self.sorted();
+        if errors.iter().any(|error| error.concern == Concern::Everybody) {
+            return Err(problems(errors));
+        }
+        Ok((warnings, errors))
+    }
+
+    fn sorted(mut self) -> (Vec<Problem>, Vec<Concerned>) {
+        self.warnings.sort_by_key(Problem::place);
+        // Stable: two errors at one place stay in the order they were found in. An alias repeats its anchor's errors.
+        self.errors.sort_by_key(|error| error.problem.place());
+        self.errors.dedup();
+        (self.warnings, self.errors)
+    }
+}
+
+/// There are some. Of too many, those that stop everybody come before the others.
+fn problems(mut errors: Vec<Concerned>) -> Problems {
+    errors.sort_by_key(|error| error.concern != Concern::Everybody);
+    errors.truncate(MAX_PROBLEMS);
+    errors.sort_by_key(|error| error.problem.place());
+    Problems(errors.into_iter().map(|error| error.problem).collect())
 }

@@ -35,6 +35,8 @@ pub(crate) use manifest::MANIFEST;
 pub use schema::json_schema;
 pub(crate) use test::{ARTIFACT, HOST, TEST};
 
+use crate::problem::Concern;
+
 /// A mapping with keys of its own.
 #[derive(Debug)]
 pub(crate) struct Object {
@@ -70,6 +72,8 @@ pub(crate) struct Field {
     pub(crate) doc: &'static str,
     /// How to write it, for messages about a value of the wrong kind.
     pub(crate) hint: Option<&'static str>,
+    /// Whom a text or a number in it stops that is of the right kind and means nothing; `Everybody`: as around it.
+    pub(crate) concern: Concern,
 }
 
 /// What a value may be. Null is as if nothing were there, unless said otherwise.
@@ -138,13 +142,19 @@ pub(crate) const PORT: Kind = Kind::Int(1, 65535);
 
 /// A key that may be left out.
 pub(crate) const fn field(key: &'static str, kind: Kind, doc: &'static str) -> Field {
-    Field { key, kind, required: false, doc, hint: None }
+    Field { key, kind, required: false, doc, hint: None, concern: Concern::Everybody }
 }
 
 impl Field {
     /// The same key, which has to be there.
     const fn required(mut self) -> Self {
         self.required = true;
+        self
+    }
+
+    /// The same key, whose texts and numbers only `okteto up` looks at.
+    const fn for_up(mut self) -> Self {
+        self.concern = Concern::Up;
         self
     }
 

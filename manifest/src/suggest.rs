@@ -12,13 +12,24 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         return None;
     }
     let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let distance = |candidate: &str| {
+        if joined(word) == joined(candidate) {
+            return 0;
+        }
+        strsim::osa_distance(&word.to_lowercase(), &candidate.to_lowercase())
+    };
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= MAX_WORD)
-        .map(|candidate| (strsim::osa_distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| (distance(candidate), candidate))
         .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// A word however it was put together: `skip_if`, `skip-if` and `skipIf` are one.
+fn joined(word: &str) -> String {
+    word.chars().filter(|character| !matches!(character, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
 /// The hint for an unknown word: the nearest candidate, or all of them when they are few.
@@ -38,7 +49,7 @@ mod tests {
 
     #[test]
     fn near_misses_are_found_and_far_ones_are_not() {
-        let keys = ["context", "dockerfile", "image", "target", "args", "depends_on"];
+        let keys = ["context", "dockerfile", "image", "target", "args", "depends_on", "skipIfNoFileChanges"];
         for (word, expected) in [
             ("contxt", Some("context")),
             ("Context", Some("context")),
@@ -46,6 +57,10 @@ mod tests {
             ("dependson", Some("depends_on")),
             ("agrs", Some("args")),
             ("imgae", Some("image")),
+            ("skip_if_no_file_changes", Some("skipIfNoFileChanges")),
+            ("skip-If-No-File-Changes", Some("skipIfNoFileChanges")),
+            ("dependsOn", Some("depends_on")),
+            ("___", None),
             ("volumes", None),
             ("x", None),
             ("", None),

@@ -103,6 +103,12 @@ pub(crate) fn plans(manifest: &Manifest, variables: &Variables) -> Result<String
         if kind != JobKind::Build {
             selection.build = BuildMode::IfMissing;
         }
+        // Without the section it is what `build` does, or nothing.
+        if (kind == JobKind::Deploy && manifest.deploy.is_none())
+            || (kind == JobKind::Destroy && manifest.destroy.is_none())
+        {
+            continue;
+        }
         let (plan, warnings) = match Plan::new(manifest, &selection, variables) {
             Ok(planned) => planned,
             Err(PlanError::Problems(problems)) => return Err(problems),
@@ -169,8 +175,8 @@ fn good_ones_have_plans() {
     for (file, cases) in files("good") {
         let mut found = String::new();
         for Case { name, text, variables, .. } in cases {
-            let Parsed { manifest, warnings } =
-                Manifest::parse(&text, "okteto.yaml").unwrap_or_else(|problems| panic!("{name}: {problems}"));
+            let parsed = Manifest::parse(&text, "okteto.yaml").and_then(Parsed::for_everybody);
+            let (manifest, warnings) = parsed.unwrap_or_else(|problems| panic!("{name}: {problems}"));
             let json = to_json(&text).unwrap();
             assert!(schema.is_valid(&json), "{name}: {:?}", schema.iter_errors(&json).collect::<Vec<_>>());
             let _ = writeln!(found, "=== {name}");
@@ -190,9 +196,9 @@ fn bad_ones_are_explained() {
     for (file, cases) in files("bad") {
         let mut found = String::new();
         for Case { name, text, variables, only_parser } in cases {
-            let messages = match Manifest::parse(&text, "okteto.yaml") {
+            let messages = match Manifest::parse(&text, "okteto.yaml").and_then(Parsed::for_everybody) {
                 Err(problems) => problems.render(&text),
-                Ok(parsed) => match plans(&parsed.manifest, &variables) {
+                Ok((manifest, _)) => match plans(&manifest, &variables) {
                     Err(problems) => problems.render(&text),
                     Ok(plans) if plans.contains("error: ") => plans,
                     Ok(plans) => panic!("{name} has a plan: {plans}"),

@@ -3,6 +3,7 @@
 //! `granit-parser` (the event parser beneath `serde-saphyr`) gives the events; deserialising through serde would lose the
 //! places of keys and stop at the first problem, and a manifest's author wants all of them at once.
 
+mod continuation;
 mod hints;
 mod load;
 mod node;

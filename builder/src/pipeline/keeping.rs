@@ -94,10 +94,13 @@ impl Keeping {
             return Ok(());
         }
         let mut left = self.lock();
-        left.images = made.clone();
-        if let Some((plan, image, tree)) = commands {
+        // One that neither builds nor runs anything (`--no-build`, of images alone) leaves them as they are.
+        if commands.is_some() || made.iter().next().is_some() {
+            left.images = made.clone();
+        }
+        left.deployed = commands.map(|(plan, image, tree)| Deployed::new(plan, image, tree));
+        if let Some((plan, ..)) = commands {
             left.images.extend_all(&named_images(plan));
-            left.deployed = Some(Deployed::new(plan, image, tree));
         }
         self.write(&left)
     }
@@ -250,6 +253,16 @@ mod tests {
         assert_eq!(left.variables.len(), 4);
         assert_eq!(left.images.lookup("OKTETO_BUILD_WEB_TAG"), Some("sha256:9"));
         assert_eq!(warnings.len(), 2, "{warnings:?}");
+    }
+
+    #[test]
+    fn a_deploy_without_commands_keeps_its_images() {
+        let job = Job::of(JobKind::Deploy, Some(&kept(&[("A", "1")])));
+        job.keeping().begin(&ImageEnv::default(), None).unwrap();
+        assert_eq!(job.left().unwrap(), kept(&[("A", "1")]), "nothing was built");
+        let made = images(&[("api", "r/dev/api@sha256:2")]);
+        job.keeping().begin(&made, None).unwrap();
+        assert_eq!(job.left().unwrap(), Kept { images: made, ..kept(&[("A", "1")]) });
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use slipway_manifest::dotenv::write_dotenv;
 use slipway_manifest::git_url::GitUrl;
-use slipway_manifest::plan::{BuildMode, DependencyPlan};
+use slipway_manifest::plan::{self, BuildMode, DependencyPlan};
 use slipway_manifest::{ImageEnv, Selection};
 use slipway_proto::v1::{
     EnvironmentState, GetJobRequest, Job, JobKind, JobState, ListJobsRequest, ShowEnvironmentResponse,
@@ -141,7 +141,7 @@ async fn deploy(
     let file = dependency.manifest.as_ref().map(PathBuf::from);
     let inner = Settings { file_flag: file.is_some(), file, environment, ..settings.clone() };
     let vars: Vec<String> = dependency.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut project = Project::load(&inner, &vars)?.named(Some(name)).with_git(true).await?;
+    let mut project = Project::load(&inner, &vars, &[plan::JobKind::Deploy])?.named(Some(name)).with_git(true).await?;
     if let Some(deploy) = &mut project.manifest.deploy {
         // Here is no place for its commands, whatever it says.
         deploy.run.remote = Some(true);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use slipway_manifest::Selection;
-use slipway_manifest::plan::BuildMode;
+use slipway_manifest::plan::{BuildMode, JobKind};
 
 use crate::args::DeployArgs;
 use crate::error::ExitStatus;
@@ -16,7 +16,8 @@ use crate::settings::Settings;
 
 /// Builds what is missing, then runs the deploy commands.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let mut project = Project::load(settings, &args.vars.vars)?.named(args.name.name.as_deref()).with_git(true).await?;
+    let project = Project::load(settings, &args.vars.vars, &[JobKind::Deploy])?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(true).await?;
     let session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     // With --no-build the images still have to be known, since the commands get their variables.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use slipway_manifest::Selection;
+use slipway_manifest::plan::JobKind;
 
 use crate::args::DestroyArgs;
 use crate::error::ExitStatus;
@@ -15,7 +16,8 @@ use crate::settings::Settings;
 
 /// Runs the destroy commands.
 pub(crate) async fn run(args: &DestroyArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let mut project = Project::load(settings, &args.vars.vars)?.named(args.name.name.as_deref()).with_git(true).await?;
+    let project = Project::load(settings, &args.vars.vars, &[JobKind::Destroy])?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(true).await?;
     let session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     let selection = Selection { keep_going: args.force, ..Selection::destroy(project.application.clone()) };

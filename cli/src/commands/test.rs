@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use slipway_manifest::Selection;
-use slipway_manifest::plan::BuildMode;
+use slipway_manifest::plan::{BuildMode, JobKind};
 
 use crate::args::{PlaceArgs, TestArgs};
 use crate::error::{ExitStatus, Usage};
@@ -16,7 +16,10 @@ use crate::settings::Settings;
 
 /// Runs tests, after a deploy if that is asked for.
 pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
-    let mut project = Project::load(settings, &args.vars.vars)?.named(args.name.name.as_deref()).with_git(true).await?;
+    let kinds = [JobKind::Test, JobKind::Deploy];
+    let kinds = if args.deploy { &kinds[..] } else { &kinds[..1] };
+    let project = Project::load(settings, &args.vars.vars, kinds)?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(true).await?;
     let place = PlaceArgs::default();
     // Before anything is deployed for them.
     if project.manifest.tests.is_empty() && args.tests.is_empty() {

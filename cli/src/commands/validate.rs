@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use slipway_manifest::Problem;
+use slipway_manifest::{Parsed, Problem};
 
 use crate::error::ExitStatus;
 use crate::output;
@@ -21,14 +21,14 @@ struct View<'a> {
     hint: Option<&'a str>,
 }
 
-/// Parses the manifest. Problems are the error, each with its line; nothing is expanded and no service asked. As JSON they
-/// are also printed, one a line.
+/// Parses the manifest. Problems are the error, each with its line, whichever command they would stop; nothing is expanded and
+/// no service asked. As JSON they are also printed, one a line.
 pub(crate) fn run(settings: &Settings) -> Result<ExitStatus> {
     let file = ManifestFile::open(settings)?;
     let json = settings.output == Output::Json;
-    match file.parse() {
-        Ok(parsed) => {
-            for warning in &parsed.warnings {
+    match file.parse().and_then(Parsed::for_everybody) {
+        Ok((_, warnings)) => {
+            for warning in &warnings {
                 output::diagnose(format!("{}\n", warning.render_warning(&file.text)).as_bytes());
                 if json {
                     output::print_json(&View::of(warning, "warning"))?;

@@ -122,3 +122,26 @@ async fn force_remote_makes_it_remote_and_says_so() {
     assert_eq!(text(&output.stderr), said);
     assert_eq!(fake.told().submits[0].plan.as_ref().unwrap().commands.len(), 1);
 }
+
+/// Sections that aren't there, or hold no command: a job all the same, since the service keeps the environment.
+#[tokio::test(flavor = "multi_thread")]
+async fn sections_without_a_command_are_jobs_that_run_none() {
+    let fake = Fake::start(Script { events: vec![done(JobStatus::Succeeded)], ..Script::default() }).await;
+    let dir = project();
+    for (index, (sections, command)) in
+        [("", "deploy"), ("deploy: []\n", "deploy"), ("", "destroy"), ("destroy: []\n", "destroy")].iter().enumerate()
+    {
+        fs::write(dir.path().join("okteto.yaml"), format!("name: ex\nbuild: {{app: .}}\n{sections}")).unwrap();
+        let output = run(&fake, dir.path(), &[command]).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let told = fake.told();
+        let plan = told.submits[index].plan.as_ref().unwrap();
+        let kind = if *command == "deploy" { JobKind::Deploy } else { JobKind::Destroy };
+        assert_eq!((plan.kind(), plan.commands.len()), (kind, 0), "{sections}");
+        assert_eq!(plan.builds.len(), usize::from(kind == JobKind::Deploy), "{sections}");
+    }
+    fs::write(dir.path().join("okteto.yaml"), "name: ex\n").unwrap();
+    let output = run(&fake, dir.path(), &["deploy"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("okteto.yaml: there is nothing to deploy"), "{}", text(&output.stderr));
+}

@@ -16,8 +16,14 @@ fuzz_target!(|text: &str| {
             return;
         }
         Ok(parsed) => {
-            parsed.warnings.iter().for_each(|warning| check(&warning.render_warning(text)));
-            parsed.manifest
+            parsed.problems.iter().for_each(|concerned| check(&concerned.problem.render(text)));
+            match parsed.for_jobs(&[]) {
+                Ok((manifest, warnings)) => {
+                    warnings.iter().for_each(|warning| check(&warning.render_warning(text)));
+                    manifest
+                }
+                Err(problems) => panic!("what concerns no job stops one: {problems}"),
+            }
         }
     };
     let variables = [("A", "a"), ("EMPTY", ""), ("HOME", "/home/me")];

@@ -44,7 +44,25 @@ pub(super) fn read(node: &Node, report: &mut Report) -> Vec<Build> {
         keys.insert(service.clone(), (&entry.key, entry.key_place));
         builds.push(service_build(service, entry, report));
     }
+    warn_of_equal_images(&builds, report);
     builds
+}
+
+/// Two services whose images have one name: it is that of whichever is built last. As written; variables may be anything.
+fn warn_of_equal_images(builds: &[Build], report: &mut Report) {
+    let mut seen: BTreeMap<&str, &ServiceName> = BTreeMap::new();
+    for build in builds {
+        let Some(image) = &build.image else { continue };
+        for name in image.value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if let Some(other) = seen.insert(name, &build.service).filter(|other| **other != build.service) {
+                let message = format!(
+                    "`{other}` and `{}` have one `image`, `{name}`: each takes it from the other",
+                    build.service
+                );
+                report.warn_with(image.place, message, Some("name one of them otherwise"));
+            }
+        }
+    }
 }
 
 fn service_build(service: ServiceName, entry: &Entry, report: &mut Report) -> Build {

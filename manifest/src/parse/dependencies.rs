@@ -105,8 +105,11 @@ fn check(dependency: &ManifestDependency, report: &mut Report) {
             let message = format!("`{}` in `dependencies.{name}.variables` is set by the service", variable.name);
             report.error(variable.place, message);
         } else if !variable.name.contains('$') && !is_variable_name(&variable.name) {
-            let message = format!("`{}` can't be the name of a variable", variable.name.escape_debug());
-            report.error(variable.place, message);
+            let variable_name = variable.name.escape_debug();
+            let message =
+                format!("`{variable_name}` in `dependencies.{name}.variables` can't be the name of a variable");
+            let hint = "letters, digits and `_`, no digit first: no shell could use another";
+            report.error_with(variable.place, message, Some(hint));
         }
     }
 }

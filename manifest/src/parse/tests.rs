@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 
-use crate::{Manifest, Parsed};
+use crate::{Manifest, Parsed, plan::JobKind};
 
 fn good(text: &str) -> Parsed {
     Manifest::parse(text, "okteto.yaml").unwrap_or_else(|problems| panic!("{problems}"))
@@ -313,16 +313,32 @@ fn bombs_end_quickly() {
     let long = "n".repeat(80_000);
     let several = lines(10, |n| format!("  ? {long}{n}\n  : {{commands: [a]}}"));
     let many = format!("test:\n{several}  t: {{commands: [a], depends_on: [{unknown_tests}]}}\n");
-    let bombs = [laughs, chain, flow, block, text, anchors, wide, large, unknown, services];
+    // Each line is found by itself.
+    let left = format!("name: \"{}\nnmae: x", lines(100_000, |_| "x".to_owned()));
+    let bombs = [laughs, chain, flow, block, text, anchors, wide, large, unknown, services, left];
     for bomb in bombs.into_iter().chain([merges, named, line, graph, tests, repositories, again, depends, many]) {
         let start = std::time::Instant::now();
-        let problems = Manifest::parse(&bomb, "okteto.yaml").expect_err(&bomb[..40]);
+        let problems = Manifest::parse(&bomb, "okteto.yaml").and_then(Parsed::for_everybody).expect_err(&bomb[..40]);
         assert!(problems.render(&bomb).len() < 200_000, "{}", &bomb[..40]);
         assert!(start.elapsed().as_secs() < 10, "{} took {:?}", &bomb[..40], start.elapsed());
     }
 }
 
 const SAMPLE: &str = "name: ex\nbuild:\n  base: &b\n    context: .\n    args: [A=1, B]\n  app:\n    <<: *b\n    image: \"a:$X\"\n    depends_on: [base]\ndeploy:\n  remote: yes\n  commands:\n  - name: x\n    command: |\n      echo\n  - 'two'\n";
+
+/// Text in quotes whose lines begin at the left: places are those of the file, and what is wrong is said as elsewhere.
+#[test]
+fn continued_lines_may_begin_at_the_left() {
+    let long = format!("name: \"{}\"\nnmae: x", lines(300, |_| "x".to_owned()));
+    assert_eq!(messages(&long), "okteto.yaml:301:1: unknown key `nmae`\n  hint: did you mean `name`?");
+    // In a block far to the right.
+    let right = format!("{}\"x\ny\"\n", "- ".repeat(60));
+    assert_eq!(messages(&right), "okteto.yaml:1:1: the manifest must be a mapping, not a list");
+    let after = "build:\n  web:\n    args: {A: \"x\ny\", B: {c: d}}\n";
+    assert_eq!(messages(after), "okteto.yaml:4:8: `build.web.args.B` must be a string, not a mapping");
+    let bad = "name: \"a\nb\"\nname: c\n";
+    assert_eq!(messages(bad), "okteto.yaml:3:1: duplicate key `name`, first on line 1");
+}
 
 proptest! {
     #[test]
@@ -350,4 +366,65 @@ proptest! {
             }
         }
     }
+}
+
+/// What is wrong in a section stops those who use it, and no others.
+#[test]
+fn sections_stop_only_their_own_jobs() {
+    let text = "build: {web: .}
+deploy: {commands: [make], divert: {}}
+destroy: [make]
+test: {a: {commands: [make], depends_on: b}, b: {commands: [make], depends_on: [a, c]}}
+dependencies: {api: {repository: -x}}
+dev: {api: {imagePullPolicy: always, replicas: 2, secrets: [a], remote: 70000, persistentVolume: {size: big},
+  initContainer: {resources: {limits: {cpu: lots}}}}}
+forward: [70000:api:80]
+";
+    let found = |kinds: &[JobKind]| match good(text).for_jobs(kinds) {
+        Ok((manifest, warnings)) => {
+            assert!(manifest.build_of("web").is_some());
+            let warnings: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+            warnings.join("\n")
+        }
+        Err(problems) => problems.to_string(),
+    };
+    let all = [&[][..], &[JobKind::Deploy], &[JobKind::Test], &[JobKind::Test, JobKind::Deploy]];
+    let all: Vec<String> = all.iter().map(|kinds| format!("{kinds:?}\n{}\n", found(kinds))).collect();
+    insta::assert_snapshot!(all.join("\n"));
+    assert_eq!(found(&[JobKind::Build, JobKind::Destroy]), found(&[]));
+    assert_eq!(good(text).for_everybody().unwrap_err().iter().count(), good(text).problems.len());
+}
+
+/// A key that is unknown or of the wrong kind stops everybody, and then all that is wrong is said.
+#[test]
+fn a_wrong_shape_stops_everybody() {
+    let text = "build: {web: .}\ntest: {a: {commands: [make], depends_on: a}}\ndev: {api: {mode: fast, imge: x}}\n";
+    insta::assert_snapshot!(messages(text), @"
+    okteto.yaml:2:42: `a` depends on itself
+    okteto.yaml:3:19: `dev.api.mode` must be `sync` or `hybrid`, not `fast`
+    okteto.yaml:3:25: unknown key `imge` in `dev.api`
+      hint: did you mean `image`?
+    ");
+}
+
+/// One error, and not one for each key.
+#[test]
+fn a_compose_file_is_no_manifest() {
+    let message = |text: &str, file: &str| Manifest::parse(text, file).unwrap_err().to_string();
+    let text = "version: '3'\nname: x\nservices:\n  web: {build: .}\nvolumes: {}\n";
+    insta::assert_snapshot!(message(text, "okteto.yaml"), @"
+    okteto.yaml:3:1: `okteto.yaml` looks like a compose file, which is not a manifest here: compose files are not deployed yet
+      hint: write an okteto.yaml that says what is built (`build:`, then `  app: FOLDER`) and how it is deployed (`deploy:`, a list of commands)
+    ");
+    let named = message("include: [a.yaml]\n", "x/docker-compose.yml");
+    assert!(named.starts_with("x/docker-compose.yml:1:1: `x/docker-compose.yml` looks like a compose file"), "{named}");
+    assert!(message("include: [a.yaml]\n", "okteto.yaml").contains("unknown key `include`"));
+    assert!(message("services: {web: .}\nbuild: {a: .}\n", "okteto.yaml").contains("unknown key `services`"));
+    assert!(good("name: x\n").manifest.build.is_empty());
+}
+
+#[test]
+fn what_stops_nobody_hides_nothing() {
+    let text = format!("dev:\n{}\nbuild:\n  web: {{contxt: .}}\n", lines(500, |n| format!("  d{n}: {{mode: fast}}")));
+    assert!(messages(&text).contains("unknown key `contxt`"));
 }

@@ -1,5 +1,4 @@
-//! The sections `dev` and `forward`, which only `okteto up` uses. Okteto's other commands refuse what is an error here; what
-//! only `okteto up` would refuse is a warning.
+//! The sections `dev` and `forward`, which only `okteto up` uses: what is wrong with them stops no job.
 
 use std::collections::BTreeMap;
 
@@ -46,33 +45,42 @@ fn container(entry: &Entry, key: &str, fields: Fields<'_>, report: &mut Report) 
         remote_paths(service, report);
     }
     remote_paths(fields, report);
+    if let Some(replicas) = fields.get("replicas") {
+        report.error_with(
+            replicas.place,
+            format!("`{path}.replicas`: only `services` have replicas"),
+            Some("leave it out"),
+        );
+    }
     let name = fields.text("name").filter(|name| !name.value.contains('$'));
     let (name, place) = name.map_or_else(|| (key.to_owned(), entry.key_place), |name| (name.value, name.place));
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.bytes().all(good) || name.starts_with('-') || name.ends_with('-') {
-        refused(place, &format!("`{name}` can't be the name of a deployment"), report);
+        report.error(place, format!("`{name}` can't be the name of a deployment"));
     }
     if let Some(security) = fields.get("securityContext")
         && security.get("runAsUser").and_then(Node::int) == Some(0)
         && is(security, "runAsNonRoot", true)
     {
-        refused(security.place, "user 0 is root, and `runAsNonRoot` forbids it", report);
+        report.error(security.place, "user 0 is root, and `runAsNonRoot` forbids it");
     }
     if let Some(volume) = fields.get("persistentVolume")
         && is(volume, "enabled", false)
         && let Some(needs) = ["services", "volumes"].into_iter().find(|key| !fields.items(key).is_empty())
     {
-        refused(volume.place, &format!("`{needs}` needs the persistent volume"), report);
+        report.error(volume.place, format!("`{needs}` needs the persistent volume"));
     }
     let mut files: BTreeMap<String, Place> = BTreeMap::new();
-    for secret in fields.texts("secrets").iter().filter(|secret| !secret.value.contains('$')) {
+    for secret in
+        fields.texts("secrets").iter().filter(|secret| secret.value.contains(':') && !secret.value.contains('$'))
+    {
         let Some(remote) = secret.value.split(':').find(|part| part.starts_with('/')) else {
-            refused(secret.place, "a secret's remote path must begin with `/`", report);
+            report.error(secret.place, "a secret's remote path must begin with `/`");
             continue;
         };
         let name = remote.rsplit('/').next().unwrap_or(remote).to_owned();
         if files.insert(name.clone(), secret.place).is_some() {
-            refused(secret.place, &format!("two secrets end in `{name}`"), report);
+            report.error(secret.place, format!("two secrets end in `{name}`"));
         }
     }
 }
@@ -80,14 +88,16 @@ fn container(entry: &Entry, key: &str, fields: Fields<'_>, report: &mut Report) 
 /// Paths in the container: from its root on, and not its root.
 fn remote_paths(fields: Fields<'_>, report: &mut Report) {
     let mut paths = fields.get("sync").map(folders).unwrap_or_default();
-    paths.extend(fields.texts("volumes"));
     if fields.may_have("externalVolumes") {
         paths.extend(fields.texts("externalVolumes"));
     }
+    // What is not of the form has been reported.
+    paths.retain(|text| matches!(text.value.split(':').count(), 2 | 3));
+    paths.extend(fields.texts("volumes"));
     for text in paths {
         let path = text.value.rsplit(':').next().unwrap_or_default();
         if !path.contains('$') && (!path.starts_with('/') || path == "/") {
-            refused(text.place, "a path in the container must begin with `/`, and not be `/`", report);
+            report.error(text.place, "a path in the container must begin with `/`, and not be `/`");
         }
     }
 }
@@ -102,10 +112,6 @@ fn is(node: &Node, key: &str, value: bool) -> bool {
     node.get(key).is_some_and(
         |node| matches!(node.kind, Kind::Scalar(Scalar { kind: ScalarKind::Bool(found), .. }) if found == value),
     )
-}
-
-fn refused(place: Place, why: &str, report: &mut Report) {
-    report.warn(place, format!("{why}: `okteto up` will refuse it"));
 }
 
 pub(super) fn forwards(node: &Node, report: &mut Report) -> Vec<GlobalForward> {

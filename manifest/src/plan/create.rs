@@ -1,7 +1,7 @@
 //! Manifest, selection and variables to a plan.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     order::in_order,
@@ -13,7 +13,7 @@ use crate::{
     image_env::variable_names,
     manifest::{Build, BuildArg, BuildSecret, BuildSecretSource, Manifest, Text},
     names::{ServiceName, sanitise_application},
-    options::{BuildOptions, ExtraHost, InvalidOption, OptionKey, Secret, SecretSource, check_platform},
+    options::{self, BuildOptions, ExtraHost, InvalidOption, OptionKey, Secret, SecretSource, check_platform},
     problem::{Place, Problem, Problems, Report},
     suggest,
     variables::{Variables, write_only_problem},
@@ -26,6 +26,9 @@ pub(super) const SMART_BUILDS: &str = "OKTETO_SMART_BUILDS_ENABLED";
 pub(super) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// With this argument BuildKit makes an index for one platform, too.
 pub(super) const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
+/// What `--export` brings to the caller.
+const OTHER_FORMS: [&str; 4] = ["oci", "docker", "local", "tar"];
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
@@ -76,8 +79,16 @@ pub enum PlanError {
         /// The manifest.
         file: String,
     },
-    /// `deploy`, `destroy` or `test` without that section.
-    #[error("{file}: there is no `{section}` section")]
+    /// `deploy` of a manifest that builds nothing, and has nothing that could be deployed.
+    #[error(
+        "{file}: there is nothing to deploy: it has neither images (`build`) nor commands (`deploy`), and no `dependencies` or `external`"
+    )]
+    NothingToDeploy {
+        /// The manifest.
+        file: String,
+    },
+    /// `test` without that section.
+    #[error("{file}: there is no `{section}` section, so there is nothing to {section}")]
     NoSection {
         /// The manifest.
         file: String,
@@ -294,15 +305,12 @@ impl Planner<'_> {
             if expanded.is_empty() {
                 continue;
             }
+            if *key == OptionKey::Export && self.refuse_other_forms(build, text, &expanded) {
+                continue;
+            }
             if let Err(error) = options.set(*key, &expanded) {
                 let message = format!("`build.{}.{}`: {error}", build.service, key.manifest_key());
                 self.report.error(text.place, message);
-            }
-            if *key == OptionKey::Export && !options.outputs.is_empty() {
-                options.outputs.clear();
-                let message = format!("`build.{}.export` is about the image itself: `type=image`", build.service);
-                let hint = format!("`slipway build --export {expanded} {}` brings another form of it", build.service);
-                self.report.error_with(text.place, message, Some(hint));
             }
             // What is built before was read from the text as it was written.
             let known = |service: &&ServiceName| build.depends_on.iter().any(|known| known.service == **service);
@@ -329,6 +337,19 @@ impl Planner<'_> {
             options.set(*key, text).map_err(|source| PlanError::Option { key: *key, source })?;
         }
         Ok(options)
+    }
+
+    /// Whether `export` is about anything but the image that is pushed.
+    fn refuse_other_forms(&mut self, build: &Build, text: &Text, expanded: &str) -> bool {
+        let kind = options::fields(expanded).filter(|(key, _)| *key == "type").last().map(|(_, kind)| kind);
+        let Some(kind) = kind.filter(|kind| *kind != "image") else { return false };
+        let service = &build.service;
+        let message =
+            format!("`build.{service}.export` is about the image that is pushed: `type=image`, not `type={kind}`");
+        let hint = OTHER_FORMS.contains(&kind);
+        let hint = hint.then(|| format!("`slipway build --export {expanded} {service}` brings that form of it"));
+        self.report.error_with(text.place, message, hint);
+        true
     }
 
     /// Where a secret's value is; a file's path is as the manifest has it, but for `~/` and variables.
@@ -361,13 +382,9 @@ impl Planner<'_> {
                 }
             }
         }
-        let mut platforms: Vec<String> = Vec::new();
-        for platform in given {
-            if !platform.is_empty() && !platforms.contains(&platform) {
-                platforms.push(platform);
-            }
-        }
-        platforms
+        let mut seen = HashSet::new();
+        given.retain(|platform| !platform.is_empty() && seen.insert(platform.clone()));
+        given
     }
 
     /// A build argument; none for one that is taken from a variable that isn't set.

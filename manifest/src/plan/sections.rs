@@ -21,7 +21,7 @@ const CI: &str = "CI";
 /// What a job runs after its builds, in order.
 #[derive(Debug)]
 pub(super) enum Run<'m> {
-    /// Images only.
+    /// Images only, if any.
     Nothing,
     /// `deploy` or `destroy`.
     Section(Section, &'m CommandSection),
@@ -32,18 +32,22 @@ pub(super) enum Run<'m> {
 impl<'m> Run<'m> {
     /// What the selection asks for.
     pub(super) fn of(manifest: &'m Manifest, selection: &Selection) -> Result<Self, PlanError> {
-        let none = |section| PlanError::NoSection { file: manifest.file.clone(), section };
+        // A section without a command needs no container, and no tree.
+        let section = |section, run: Option<&'m CommandSection>| {
+            run.filter(|run| !run.commands.is_empty()).map_or(Self::Nothing, |run| Self::Section(section, run))
+        };
         match selection.kind {
             JobKind::Build => Ok(Self::Nothing),
-            JobKind::Deploy => {
-                let deploy = manifest.deploy.as_ref().ok_or_else(|| none(Section::Deploy))?;
-                Ok(Self::Section(Section::Deploy, &deploy.run))
+            JobKind::Deploy if !manifest.has_anything_to_deploy() => {
+                Err(PlanError::NothingToDeploy { file: manifest.file.clone() })
             }
-            JobKind::Destroy => {
-                let destroy = manifest.destroy.as_ref().ok_or_else(|| none(Section::Destroy))?;
-                Ok(Self::Section(Section::Destroy, destroy))
+            // As in Okteto: the images are deployed by being built.
+            JobKind::Deploy => Ok(section(Section::Deploy, manifest.deploy.as_ref().map(|deploy| &deploy.run))),
+            // The environment ends whether or not anything has to be run for that.
+            JobKind::Destroy => Ok(section(Section::Destroy, manifest.destroy.as_ref())),
+            JobKind::Test if manifest.tests.is_empty() => {
+                Err(PlanError::NoSection { file: manifest.file.clone(), section: Section::Test })
             }
-            JobKind::Test if manifest.tests.is_empty() => Err(none(Section::Test)),
             JobKind::Test => {
                 let wanted = wanted(manifest, &selection.tests)?;
                 in_order(&manifest.tests, &wanted).map(Self::Tests).ok_or(PlanError::Cycle { section: "test" })

@@ -129,8 +129,8 @@ fn flags_come_on_top_of_the_manifests_options() {
     insta::assert_snapshot!(wrong("build:\n  a:\n    platforms: [linux/amd64, $V]\n"), @"okteto.yaml:3:30: `build.a.platforms`: `x y` is no platform");
     insta::assert_snapshot!(wrong("build:\n  a:\n    annotations: [index:b=c]\n"), @"okteto.yaml:2:3: service `a`: `index:b=c`: an image of one platform has no index");
     insta::assert_snapshot!(wrong("build:\n  a:\n    export: type=oci\n"), @"
-    okteto.yaml:3:13: `build.a.export` is about the image itself: `type=image`
-      hint: `slipway build --export type=oci a` brings another form of it
+    okteto.yaml:3:13: `build.a.export` is about the image that is pushed: `type=image`, not `type=oci`
+      hint: `slipway build --export type=oci a` brings that form of it
     ");
     let unset =
         "build:\n  a: {sbom: $NONE, provenance: $NONE, network: $NONE, pull: $NONE, export: '${NONE}', labels: }\n";
@@ -220,8 +220,7 @@ deploy:
 fn why_there_is_no_plan() {
     let errors: Vec<String> = [
         ("name: x", asked(&[])),
-        ("build: {a: .}", Selection::deploy("dir", BuildMode::Always)),
-        ("build: {a: .}", Selection::destroy("dir")),
+        ("name: x", Selection::deploy("dir", BuildMode::Always)),
         ("build: {a: .}", Selection::test("dir", Vec::new())),
         ("build: {a: .}", Selection::build("!!", Vec::new())),
         ("build: {a: {context: '${', image: '${ x}', dockerfile: $NO}}", asked(&[])),
@@ -231,9 +230,8 @@ fn why_there_is_no_plan() {
     .collect();
     insta::assert_snapshot!(errors.join("\n"), @"
     okteto.yaml: there is no `build` section, so there is nothing to build
-    okteto.yaml: there is no `deploy` section
-    okteto.yaml: there is no `destroy` section
-    okteto.yaml: there is no `test` section
+    okteto.yaml: there is nothing to deploy: it has neither images (`build`) nor commands (`deploy`), and no `dependencies` or `external`
+    okteto.yaml: there is no `test` section, so there is nothing to test
     `!!` can't be the name of an application: it holds no letter and no digit
     okteto.yaml:1:22: closing brace expected in `${`
     okteto.yaml:1:35: not a variable: `${ x}`
@@ -244,6 +242,60 @@ fn why_there_is_no_plan() {
     circle.build[1].depends_on = circle.build[0].depends_on.clone();
     circle.build[1].depends_on[0].service = ServiceName::new("a").unwrap();
     assert_eq!(Plan::new(&circle, &asked(&[]), &Variables::default()), Err(PlanError::Cycle { section: "build" }));
+}
+
+/// Nothing looks at all for each.
+#[test]
+fn long_lists_have_plans_quickly() {
+    let list = |item: &dyn Fn(usize) -> String| (0..10_000).map(item).collect::<Vec<_>>().join(", ");
+    let different = list(&|n| format!("linux/a{n}"));
+    let same = list(&|_| "linux/amd64".to_owned());
+    let stages = list(&|n| format!("s{n}"));
+    let args = list(&|n| format!("A{n}=$A{n}"));
+    let commands = list(&|n| format!("echo {n}"));
+    for text in [
+        format!("build: {{a: {{platforms: [{different}]}}}}"),
+        format!("build: {{a: {{platforms: [{same}], labels: [{args}]}}}}"),
+        format!("build: {{a: {{no_cache_filter: [{stages}], args: [{args}]}}}}"),
+        format!("build: {{a: {{cache_from: [{stages}], annotations: [{args}], depends_on: []}}}}"),
+        format!("deploy: [{commands}]"),
+        format!("test: {{a: {{commands: [{commands}], caches: [{stages}], artifacts: [{stages}]}}}}"),
+    ] {
+        let start = std::time::Instant::now();
+        if let Ok(parsed) = Manifest::parse(&text, "okteto.yaml") {
+            let selection = Selection::build("dir", Vec::new());
+            for kind in [JobKind::Build, JobKind::Deploy, JobKind::Test] {
+                let plan = Plan::new(&parsed.manifest, &Selection { kind, ..selection.clone() }, &Variables::default());
+                let _ = plan.map(|(plan, _)| plan.validate());
+            }
+        }
+        assert!(start.elapsed().as_secs() < 10, "{} took {:?}", &text[..40], start.elapsed());
+    }
+}
+
+/// As in Okteto: what is deployed may be images alone, and what ends an environment may be nothing at all.
+#[test]
+fn sections_may_be_left_out() {
+    let variables = Variables::default();
+    for (text, kind, builds) in [
+        ("build: {a: ., b: {depends_on: a}}", JobKind::Deploy, 2),
+        ("build: {a: .}\ndeploy: []", JobKind::Deploy, 1),
+        ("build: {a: .}\ndeploy: {compose: x, context: gone, image: i}", JobKind::Deploy, 1),
+        ("deploy: []", JobKind::Deploy, 0),
+        ("dependencies: [x/y]", JobKind::Deploy, 0),
+        ("external: {a: {endpoints: [{name: b, url: c}]}}", JobKind::Deploy, 0),
+        ("build: {a: .}", JobKind::Destroy, 0),
+        ("name: x", JobKind::Destroy, 0),
+        ("build: {a: .}\ndestroy: {image: \"$OKTETO_BUILD_A_IMAGE\"}", JobKind::Destroy, 0),
+    ] {
+        let selection = match kind {
+            JobKind::Deploy => Selection::deploy("dir", BuildMode::IfMissing),
+            _ => Selection::destroy("dir"),
+        };
+        let (plan, _) = plan(text, &selection, &variables);
+        assert_eq!((plan.kind, plan.builds.len(), plan.commands.len()), (kind, builds, 0), "{text}");
+        assert_eq!(plan.validate(), Ok(()), "{text}");
+    }
 }
 
 /// Something that a client of ill will does to a plan.
@@ -271,7 +323,10 @@ fn a_sent_plan_is_checked() {
         ("platform", |plan| plan.builds[0].platforms = vec!["linux/a b".to_owned()]),
         ("kind", |plan| plan.kind = JobKind::Build),
         ("section", |plan| plan.kind = JobKind::Destroy),
-        ("no commands", |plan| plan.commands.clear()),
+        ("no commands", |plan| {
+            plan.kind = JobKind::Test;
+            plan.commands.clear();
+        }),
         ("commands twice", |plan| plan.commands.push(plan.commands[0].clone())),
         ("test of a deploy", |plan| plan.commands[0].test = Some("t".to_owned())),
         ("test without a name", |plan| {

@@ -135,8 +135,9 @@ impl Plan {
             (JobKind::Build, []) if self.builds.is_empty() && self.dependencies.is_empty() => {
                 return wrong("no builds");
             }
-            (JobKind::Build, []) => return Ok(()),
-            (_, []) => return wrong("no commands"),
+            // What is deployed may be images alone, and an environment ends without a command, too.
+            (JobKind::Build | JobKind::Deploy | JobKind::Destroy, []) => return Ok(()),
+            (JobKind::Test, []) => return wrong("no commands"),
             (JobKind::Deploy, [_]) => Section::Deploy,
             (JobKind::Destroy, [_]) => Section::Destroy,
             (JobKind::Deploy | JobKind::Destroy, _) => return wrong("commands of several sections"),

@@ -4,14 +4,14 @@ use std::fmt;
 
 use super::{Choice, Field, Form, Kind, Named, Object, Rule};
 use crate::{
-    problem::{Place, Report},
+    problem::{Concern, Place, Report},
     suggest,
     yaml::{self, Node, Scalar, ScalarKind},
 };
 
 /// Checks the root of a manifest.
 pub(crate) fn check(root: &Node, shape: &'static Object, report: &mut Report) {
-    object(root, shape, &At { path: Path::Root, place: root.place, hint: None }, report);
+    object(root, shape, &At { path: Path::Root, place: root.place, hint: None, concern: Concern::Everybody }, report);
 }
 
 /// Where a value is in the manifest, such as `build.app.args`; made a text only for messages.
@@ -29,6 +29,8 @@ struct At<'p> {
     /// What is pointed at when something is missing in the value: its key, where it has one of its own.
     place: Place,
     hint: Option<&'static str>,
+    /// Whom a value of the right kind that means nothing stops.
+    concern: Concern,
 }
 
 /// Names of this length are cut in messages.
@@ -42,7 +44,8 @@ fn value(node: &Node, kind: &Kind, at: &At<'_>, report: &mut Report) {
         Kind::Text => scalar(node, "a string", at, report),
         Kind::Filled(what) => match text(node) {
             Some(text) if text.trim().is_empty() => {
-                report.error_with(node.place, format!("{at} has no {what}"), at.hint);
+                let hint = at.hint.unwrap_or("write it, or leave the entry out");
+                report.error_with(node.place, format!("{at} has no {what}"), Some(hint));
             }
             _ => scalar(node, "a string", at, report),
         },
@@ -103,7 +106,7 @@ fn integer(node: &Node, from: i64, to: i64, at: &At<'_>, report: &mut Report) {
     };
     if value < from || value > to {
         let bounds = if to == i64::MAX { format!("{from} or more") } else { format!("from {from} to {to}") };
-        report.error(node.place, format!("{at} must be {bounds}, not {value}"));
+        meaningless(node, format!("{at} must be {bounds}, not {value}"), None::<String>, at, report);
     }
 }
 
@@ -112,7 +115,7 @@ fn word(node: &Node, words: &[&'static str], at: &At<'_>, report: &mut Report) {
     let Some(text) = text(node) else { return wrong(node, &known, at, report) };
     if !text.is_empty() && !words.contains(&text) {
         let hint = suggest::nearest(text, words.iter().copied()).map(|word| format!("did you mean `{word}`?"));
-        report.error_with(node.place, format!("{at} must be {known}, not `{}`", cut(text)), hint);
+        meaningless(node, format!("{at} must be {known}, not `{}`", cut(text)), hint, at, report);
     }
 }
 
@@ -121,7 +124,7 @@ fn form_of(node: &Node, form: &Form, at: &At<'_>, report: &mut Report) {
     match &node.kind {
         yaml::Kind::Scalar(Scalar { kind, text }) if *kind != ScalarKind::Null => {
             if !(form.matches)(text) {
-                report.error_with(node.place, format!("{at} must be {}, not `{}`", form.what, cut(text)), hint);
+                meaningless(node, format!("{at} must be {}, not `{}`", form.what, cut(text)), hint, at, report);
             }
         }
         _ => wrong(node, form.what, &At { hint, ..*at }, report),
@@ -131,14 +134,14 @@ fn form_of(node: &Node, form: &Form, at: &At<'_>, report: &mut Report) {
 fn list(node: &Node, item: &Kind, at: &At<'_>, report: &mut Report) {
     let yaml::Kind::Sequence(items) = &node.kind else { return wrong(node, "a list", at, report) };
     for (index, node) in items.iter().enumerate() {
-        value(node, item, &At { path: Path::Item(&at.path, index), place: node.place, hint: None }, report);
+        value(node, item, &At { path: Path::Item(&at.path, index), place: node.place, hint: None, ..*at }, report);
     }
 }
 
 fn map(node: &Node, named: &Named, at: &At<'_>, report: &mut Report) {
     let yaml::Kind::Mapping(entries) = &node.kind else { return wrong(node, "a mapping", at, report) };
     for entry in entries {
-        let at = At { path: Path::Key(&at.path, &entry.key), place: entry.key_place, hint: None };
+        let at = At { path: Path::Key(&at.path, &entry.key), place: entry.key_place, hint: None, ..*at };
         match named.filled {
             Some(hint) if entry.value.is_null() => {
                 report.error_with(entry.key_place, format!("{at} is empty"), Some(hint));
@@ -159,7 +162,9 @@ fn object(node: &Node, shape: &'static Object, at: &At<'_>, report: &mut Report)
             Some(field) if entry.value.is_null() || (field.required && is_blank(&entry.value)) => {}
             Some(field) => {
                 let path = Path::Key(&at.path, field.key);
-                value(&entry.value, &field.kind, &At { path, place: entry.value.place, hint: field.hint }, report);
+                let concern = if field.concern == Concern::Everybody { at.concern } else { field.concern };
+                let at = At { path, place: entry.value.place, hint: field.hint, concern };
+                value(&entry.value, &field.kind, &at, report);
             }
         }
     }
@@ -199,11 +204,16 @@ fn one_of(node: &Node, choice: &Choice, at: &At<'_>, report: &mut Report) {
         }
         Some(Kind::Form(form)) if text(node).is_some_and(|text| !(form.matches)(text)) => {
             let message = format!("{at} must be {}, not `{}`", choice.what, cut(text(node).unwrap_or_default()));
-            report.error_with(node.place, message, hint.or(form.hint));
+            meaningless(node, message, hint.or(form.hint), at, report);
         }
         Some(kind) => value(node, kind, &At { hint: None, ..*at }, report),
         None => wrong(node, choice.what, &At { hint, ..*at }, report),
     }
+}
+
+/// Of the right kind, but nothing that is understood.
+fn meaningless(node: &Node, message: String, hint: Option<impl Into<String>>, at: &At<'_>, report: &mut Report) {
+    report.concerning(at.concern, |report| report.error_with(node.place, message, hint));
 }
 
 fn wrong(node: &Node, what: &str, at: &At<'_>, report: &mut Report) {

@@ -98,8 +98,8 @@ pub(crate) static RULE: Object =
 
 static RULE_FIELDS: [Field; 3] = [
     field("path", Kind::Text, "The path."),
-    field("service", Kind::Text, "The service.").required(),
-    field("port", PORT, "The service's port.").required(),
+    field("service", Kind::Text, "The service.").required().hint("write `service: NAME`, as the compose file names it"),
+    field("port", PORT, "The service's port.").required().hint("write `port: 8080`, one that the service listens on"),
 ];
 
 pub(crate) static DIVERT: Object = Object {

@@ -23,6 +23,7 @@ const MODE: Field =
     field("mode", Kind::Word(&["sync", "hybrid"]), "`sync`, the default, or `hybrid`: the command runs here.");
 const NAME: Field = field("name", Kind::Text, "The deployment's name; default the key. Expanded.");
 const NODES: Field = field("nodeSelector", Kind::Map(&VALUES), "Labels of nodes that it may run on.");
+const REPLICAS: Kind = Kind::Int(0, 2_147_483_647);
 const RESOURCES_FIELD: Field = field("resources", Kind::Object(&RESOURCES), "What it asks for, and what it may use.");
 const SELECTOR: Field = field("selector", Kind::Map(&VALUES), "Labels that find the deployment. Values are expanded.");
 const SYNC_FIELD: Field = field(
@@ -37,7 +38,7 @@ const WORKDIR: Field = field("workdir", Kind::Text, "The folder that its command
 pub(crate) static DEV: Object =
     Object { name: "dev", doc: "A development container.", fields: &FIELDS, rule: Rule::Any };
 
-static FIELDS: [Field; 35] = [
+static FIELDS: [Field; 36] = [
     NAME,
     field("autocreate", Kind::Bool, "`true`: a deployment is made when there is none of the name."),
     SELECTOR,
@@ -48,6 +49,7 @@ static FIELDS: [Field; 35] = [
     ARGS,
     WORKDIR,
     MODE,
+    field("replicas", REPLICAS, "For `services` only: `okteto up` refuses it here."),
     SYNC_FIELD,
     VOLUMES,
     field(
@@ -86,7 +88,7 @@ static FIELDS: [Field; 35] = [
 pub(crate) static DEV_SERVICE: Object =
     Object { name: "devService", doc: "A deployment beside the container.", fields: &SERVICE_FIELDS, rule: Rule::Any };
 
-static SERVICE_FIELDS: [Field; 19] = [
+static SERVICE_FIELDS: [Field; 20] = [
     NAME,
     SELECTOR,
     CONTAINER,
@@ -96,17 +98,27 @@ static SERVICE_FIELDS: [Field; 19] = [
     ARGS,
     WORKDIR,
     MODE,
-    field("replicas", Kind::Int(0, 2_147_483_647), "How many of it run."),
+    field("replicas", REPLICAS, "How many of it run."),
     SYNC_FIELD,
     VOLUMES,
     ENVIRONMENT,
     ENV_FILES,
     RESOURCES_FIELD,
+    field("initContainer", Kind::Object(&SERVICE_INIT), "Does nothing; only its `resources` may be written."),
     METADATA_FIELD,
     NODES,
     AFFINITY_FIELD,
     TOLERATIONS,
 ];
+
+static SERVICE_INIT: Object = Object {
+    name: "serviceInitContainer",
+    doc: "The container that would prepare a deployment beside the container.",
+    fields: &SERVICE_INIT_FIELDS,
+    rule: Rule::Any,
+};
+
+static SERVICE_INIT_FIELDS: [Field; 1] = [RESOURCES_FIELD];
 
 static EXTERNAL_VOLUMES: Kind = Kind::Form(&forms::EXTERNAL_VOLUME);
 static REVERSES: Kind = Kind::Form(&forms::REVERSE);

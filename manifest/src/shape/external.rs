@@ -17,7 +17,7 @@ pub(crate) static EXTERNAL_ENDPOINT: Object =
     Object { name: "externalEndpoint", doc: "One place where it is found.", fields: &ENDPOINT_FIELDS, rule: Rule::Any };
 
 static ENDPOINT_FIELDS: [Field; 2] = [
-    field("name", Kind::Text, "Its name, of which there is one in a resource. Expanded.").required(),
+    field("name", Kind::Text, "Its name, of which there is one in a resource. Expanded."),
     field(
         "url",
         Kind::Text,

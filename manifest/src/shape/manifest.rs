@@ -40,9 +40,11 @@ static FIELDS: [Field; 10] = [
         "dev",
         Kind::OneOf(&DEVS),
         "Development containers, by name, for `okteto up`. A list of names says nothing and is allowed.",
-    ),
+    )
+    .for_up(),
     field("forward", Kind::List(&GLOBAL_FORWARDS), "Ports of services in the cluster that `okteto up` makes local.")
-        .hint("put `- ` before each entry"),
+        .hint("put `- ` before each entry")
+        .for_up(),
 ];
 
 static BUILDS: Named = Named {

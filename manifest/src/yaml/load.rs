@@ -5,10 +5,12 @@ use std::{
     rc::Rc,
 };
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{ErrorKind, Event, ScalarStyle, ScanError, Span, Tag};
 
 use super::{
-    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT, hints,
+    MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT,
+    continuation::{self, Moved},
+    hints,
     node::{Entry, Kind, Node, Scalar, ScalarKind, Weight},
 };
 use crate::problem::{Place, Report};
@@ -20,39 +22,76 @@ pub(crate) fn load(text: &str, report: &mut Report) -> Option<Node> {
         report.error(Place::new(1, 1), format!("the file is larger than {} KiB", MAX_BYTES / 1024));
         return None;
     }
-    let mut options = granit_parser::options! { block_nesting_limit: MAX_DEPTH + 1, flow_nesting_limit: MAX_DEPTH + 1 };
-    options.set_emit_comments(false);
-    let mut loader =
-        Loader { report, stack: Vec::new(), anchors: HashMap::new(), root: None, total: Weight::default() };
-    let mut documents = 0;
-    for event in Parser::new_from_str_with_options(text, options) {
-        let step = match event {
-            // What follows the first document is not read, so that its mistakes don't count either.
-            Err(_) if documents > 0 => break,
-            Err(error) => Err(syntax_error(&error)),
-            Ok((Event::DocumentStart(..), span)) if documents > 0 => {
-                loader.report.warn(place_of(span), "only the first YAML document of the file is read");
-                break;
-            }
-            Ok((Event::DocumentEnd, _)) => {
-                documents += 1;
-                Ok(())
-            }
-            Ok((event, span)) => loader.event(event, span),
-        };
-        if let Err((place, message)) = step {
-            let hint = hints::of(&message);
-            loader.report.error_with(place, message, hint);
-            return None;
+    let mut tree = tree(text, &Moved::default(), report);
+    if matches!(tree, Err(Failure { cause: Cause::Continuation, .. }))
+        && let Some((text, moved)) = continuation::moved(text)
+    {
+        report.clear();
+        let another = self::tree(&text, &moved, report);
+        // What comes after a quote that was forgotten is beside the point: the place where the text can't go on tells more.
+        if !matches!(another, Err(Failure { cause: Cause::Syntax | Cause::Continuation, .. })) {
+            tree = another;
         }
     }
-    loader.root
+    let failure = match tree {
+        Ok(root) => return root,
+        Err(failure) => failure,
+    };
+    let hint = hints::of(&failure.message);
+    report.error_with(failure.place, failure.message, hint);
+    None
 }
 
-type Failure = (Place, String);
+/// The tree of a text, some of whose lines were moved.
+fn tree(text: &str, moved: &Moved, report: &mut Report) -> Result<Option<Node>, Failure> {
+    let mut loader =
+        Loader { report, moved, stack: Vec::new(), anchors: HashMap::new(), root: None, total: Weight::default() };
+    let mut documents = 0;
+    for event in continuation::parser(text) {
+        match event {
+            // What follows the first document is not read, so that its mistakes don't count either.
+            Err(_) if documents > 0 => break,
+            Err(error) => return Err(syntax_error(&error, moved)),
+            Ok((Event::DocumentStart(..), span)) if documents > 0 => {
+                loader.report.warn(loader.place_of(span), "only the first YAML document of the file is read");
+                break;
+            }
+            Ok((Event::DocumentEnd, _)) => documents += 1,
+            Ok((event, span)) => loader.event(event, span)?,
+        }
+    }
+    Ok(loader.root)
+}
+
+/// Why there is no tree.
+struct Failure {
+    place: Place,
+    message: String,
+    cause: Cause,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A line of a text in quotes begins at the left.
+    Continuation,
+    /// A quote is not closed.
+    Unclosed,
+    /// Anything else that is no YAML.
+    Syntax,
+    /// A limit of ours.
+    Limit,
+}
+
+impl From<(Place, String)> for Failure {
+    fn from((place, message): (Place, String)) -> Self {
+        Self { place, message, cause: Cause::Limit }
+    }
+}
 
 struct Loader<'r> {
     report: &'r mut Report,
+    moved: &'r Moved,
     /// Collections that are open.
     stack: Vec<Open>,
     /// `None`: still open.
@@ -87,7 +126,7 @@ struct Pair {
 
 impl Loader<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Failure> {
-        let place = place_of(span);
+        let place = self.place_of(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = scalar_kind(&text, style, tag.as_deref(), place, self.report);
@@ -112,15 +151,19 @@ impl Loader<'_> {
                     self.place_node((*target).clone(), false);
                     Ok(())
                 }
-                _ => Err((place, "an alias can't stand inside what it refers to".to_owned())),
+                _ => Err((place, "an alias can't stand inside what it refers to".to_owned()).into()),
             },
             _ => Ok(()),
         }
     }
 
+    fn place_of(&self, span: Span) -> Place {
+        self.moved.place(&span.start)
+    }
+
     fn open(&mut self, place: Place, anchor: usize, content: OpenContent) -> Result<(), Failure> {
         if self.stack.len() >= MAX_DEPTH {
-            return Err((place, format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err((place, format!("nested deeper than {MAX_DEPTH} levels")).into());
         }
         self.count(place, Weight { nodes: 1, text: 0, depth: 1 })?;
         if anchor != 0 {
@@ -149,7 +192,7 @@ impl Loader<'_> {
             }
         }
         if weight.depth > MAX_DEPTH {
-            return Err((place, format!("nested deeper than {MAX_DEPTH} levels through its aliases")));
+            return Err((place, format!("nested deeper than {MAX_DEPTH} levels through its aliases")).into());
         }
         let node = Node { place, kind, weight };
         self.keep_anchor(anchor, &node)?;
@@ -245,10 +288,11 @@ impl Loader<'_> {
     fn count(&mut self, place: Place, weight: Weight) -> Result<(), Failure> {
         self.total.hold(weight);
         if self.total.nodes > MAX_NODES {
-            return Err((place, format!("more than {MAX_NODES} values, with aliases expanded")));
+            return Err((place, format!("more than {MAX_NODES} values, with aliases expanded")).into());
         }
         if self.total.text > MAX_TEXT {
-            return Err((place, format!("more than {} MiB of text, with aliases expanded", MAX_TEXT / 1024 / 1024)));
+            let limit = MAX_TEXT / 1024 / 1024;
+            return Err((place, format!("more than {limit} MiB of text, with aliases expanded")).into());
         }
         Ok(())
     }
@@ -293,12 +337,11 @@ fn scalar_kind(text: &str, style: ScalarStyle, tag: Option<&Tag>, place: Place, 
     }
 }
 
-fn syntax_error(error: &ScanError) -> Failure {
-    let mark = error.marker();
-    (Place::new(mark.line().max(1), mark.col() + 1), format!("not valid YAML: {}", error.info()))
-}
-
-fn place_of(span: Span) -> Place {
-    // The parser counts columns from 0.
-    Place::new(span.start.line().max(1), span.start.col() + 1)
+fn syntax_error(error: &ScanError, moved: &Moved) -> Failure {
+    let cause = match error.kind() {
+        _ if continuation::is_cause(error) => Cause::Continuation,
+        ErrorKind::UnclosedQuotedScalar => Cause::Unclosed,
+        _ => Cause::Syntax,
+    };
+    Failure { place: moved.place(error.marker()), message: format!("not valid YAML: {}", error.info()), cause }
 }

@@ -126,6 +126,27 @@ fn destroy_gets_what_deploy_left_and_ends_it() {
     assert_eq!((listed(&[]), listed(&["--all"])), (false, true));
 }
 
+/// As with Okteto, images alone are deployed, and an environment ends without a command, too.
+#[test]
+fn sections_may_be_left_out() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    app.manifest("build:\n  app: .\n").file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let run = app.events(&["deploy"]).ok();
+    assert_eq!(run.last("job.done")["state"], "succeeded", "{}", run.story());
+    assert!(run.all("command.started").is_empty() && !run.all("build.done").is_empty(), "{}", run.story());
+    let kept = shown(&team, &app.name);
+    assert_eq!((&kept["state"], &kept["job"]), (&"deployed".into(), &run.job().into()));
+    assert!(kept["images"].to_string().contains("@sha256:"), "{kept}");
+    // With the images that are there, nothing is to be done; they stay the environment's.
+    app.events(&["deploy", "--no-build"]).ok();
+    assert_eq!(shown(&team, &app.name)["images"], kept["images"]);
+    let run = app.events(&["destroy"]).ok();
+    assert_eq!(run.last("job.done")["state"], "succeeded", "{}", run.story());
+    assert_eq!(shown(&team, &app.name)["state"], "destroyed");
+}
+
 #[test]
 fn a_failed_deploy_keeps_what_was_known_and_one_without_a_command_changes_nothing() {
     let service = Service::shared();
