@@ -43,7 +43,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use slipway_manifest::plan::CommandsPlan;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -136,25 +135,12 @@ impl Pipeline {
         let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
         let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();
         if all.peek().is_none() {
-            self.check_required()?;
             return self.keeping.begin(&images, None).map_err(Failure::internal);
         }
         for (commands, root) in all {
             self.run_commands(commands, *root, &images, &dependencies).await?;
         }
         Ok(())
-    }
-
-    /// Of commands that are none.
-    fn check_required(&self) -> Result<(), Failure> {
-        let required = |plan: &CommandsPlan| {
-            let env = plan.env.iter().cloned().collect();
-            slipway_commands::required(plan, &env).map(str::to_owned)
-        };
-        match self.spec.plan.commands.iter().find_map(required) {
-            Some(variable) => Err(Failure::Required { variable }),
-            None => Ok(()),
-        }
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.

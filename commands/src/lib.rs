@@ -23,5 +23,5 @@ pub mod text;
 
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
-pub use run::{Channel, GRACE, Place, RunError, hello, required, run};
+pub use run::{Channel, GRACE, Place, RunError, hello, run};
 pub use story::{Failed, Sink, Story, masked, sparing};

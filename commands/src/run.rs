@@ -142,7 +142,7 @@ pub async fn run<C: Channel, S: Sink + Sync>(
 }
 
 /// The first variable that must have a value after the commands and has none.
-pub fn required<'p>(plan: &'p CommandsPlan, env: &BTreeMap<String, String>) -> Option<&'p str> {
+fn required<'p>(plan: &'p CommandsPlan, env: &BTreeMap<String, String>) -> Option<&'p str> {
     plan.required.iter().map(String::as_str).find(|name| env.get(*name).is_none_or(String::is_empty))
 }
 

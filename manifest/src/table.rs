@@ -103,10 +103,9 @@ pub(crate) fn plans(manifest: &Manifest, variables: &Variables) -> Result<String
         if kind != JobKind::Build {
             selection.build = BuildMode::IfMissing;
         }
-        // Without the section it is what `build` does, or nothing.
-        if (kind == JobKind::Deploy && manifest.deploy.is_none())
-            || (kind == JobKind::Destroy && manifest.destroy.is_none())
-        {
+        // Without anything of its own it is what `build` does, or nothing.
+        let deploys = manifest.deploy.is_some() || !manifest.dependencies.is_empty() || !manifest.external.is_empty();
+        if (kind == JobKind::Deploy && !deploys) || (kind == JobKind::Destroy && manifest.destroy.is_none()) {
             continue;
         }
         let (plan, warnings) = match Plan::new(manifest, &selection, variables) {

@@ -6,9 +6,10 @@ use slipway_proto::v1::variable_service_server::VariableService;
 use tonic::{Request, Response, Status};
 
 use super::convert::{namespace, time};
-use super::status::{from_db, from_variables};
+use super::status::{from_db, from_jobs, from_variables};
 use super::{State, open};
 use crate::auth::{Caller, JOB_USER};
+use crate::pipeline::variables::Given;
 use crate::variables::{Resolved, Scope, Variable, VariableKind};
 
 pub(super) struct VariableApi(pub(super) State);
@@ -61,8 +62,17 @@ impl VariableService for VariableApi {
         request: Request<api::ResolveVariablesRequest>,
     ) -> Result<Response<api::ResolveVariablesResponse>, Status> {
         let (caller, request) = open(&self.0, request).await?;
-        if caller.user.starts_with(JOB_USER) {
-            return Ok(Response::new(api::ResolveVariablesResponse::default()));
+        let of_job = self.0.jobs.variables_of(&caller).map_err(|error| from_jobs(&error))?;
+        if let Some(of_job) = of_job {
+            // Its commands have them, from wherever they were.
+            let variable = |(name, given): (&String, &Given)| {
+                let text = || String::from_utf8_lossy(given.value.expose_secret()).into_owned();
+                let value = (given.kind != VariableKind::Secret).then(text);
+                let (name, kind, updated) = (name.clone(), given.kind, 0);
+                shown(api::VariableScope::Namespace, Variable { name, kind, value, updated })
+            };
+            let variables = of_job.given().iter().map(variable).collect();
+            return Ok(Response::new(api::ResolveVariablesResponse { variables, force_remote: false }));
         }
         let namespace = namespace(&request.namespace)?;
         // An admin's is made with its first job.

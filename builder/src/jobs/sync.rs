@@ -178,10 +178,8 @@ impl Jobs {
         has_commands: bool,
         mut variables: JobVariables,
     ) -> Result<JobVariables, JobsError> {
-        if let Some(outer) = caller.user.strip_prefix(JOB_USER) {
-            // Its environment has them, and what it passes on is masked as there.
-            let Ok(outer) = outer.parse::<JobId>() else { return Ok(variables) };
-            let outer = self.of_running(outer).map_err(io("read the variables of the job that submits this one"))?;
+        if let Some(outer) = self.variables_of(caller)? {
+            // What it passes on is masked as there.
             variables.inherit(&outer, has_commands);
             return Ok(variables);
         }
@@ -189,6 +187,13 @@ impl Jobs {
         let given = resolved.map(|(name, found)| (name, Given { kind: found.kind, value: found.value }));
         variables.add(given.collect(), has_commands);
         Ok(variables)
+    }
+
+    /// What the job has that calls, or whose command does; nothing where it is no job.
+    pub fn variables_of(&self, caller: &Caller) -> Result<Option<JobVariables>, JobsError> {
+        let Some(job) = caller.user.strip_prefix(JOB_USER) else { return Ok(None) };
+        let Ok(job) = job.parse::<JobId>() else { return Ok(Some(JobVariables::default())) };
+        self.of_running(job).map(Some).map_err(io("read the variables of the job that calls"))
     }
 
     /// What a job that runs has of variables, with all else that its commands have and nobody is to see. Nothing of one that has
@@ -220,17 +225,18 @@ impl Jobs {
         mut secrets: Secrets,
     ) -> Result<Secrets, JobsError> {
         let needed = needed(plan);
-        let Some(first) = needed.first() else { return Ok(secrets) };
-        // What a command was given is in its own plan; with its token it gets no more.
-        if caller.user.starts_with(JOB_USER) {
-            return Err(JobsError::Invalid(format!(
-                "{}: a job can't use the service's variable `{}`, only who submits from outside",
-                first.by, first.variable
-            )));
+        if needed.is_empty() {
+            return Ok(secrets);
         }
-        let variables = self.variables()?;
-        let names = needed.iter().map(|needed| needed.variable.clone()).collect();
-        let values = variables.values(&caller.user, namespace, names).await?;
+        let names = needed.iter().map(|needed| needed.variable.clone());
+        let values = match self.variables_of(caller)? {
+            // A job has what its commands have, and with its token they get no more.
+            Some(outer) => {
+                let value = |name: String| Some((name.clone(), outer.given().get(&name)?.value.clone()));
+                names.filter_map(value).collect()
+            }
+            None => self.variables()?.values(&caller.user, namespace, names.collect()).await?,
+        };
         if let Some(missing) = needed.iter().find(|needed| !needed.perhaps && !values.contains_key(&needed.variable)) {
             return Err(JobsError::Invalid(format!(
                 "{}: there is no variable `{name}` of yours, of namespace {namespace} or of the admins: \

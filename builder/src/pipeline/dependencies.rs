@@ -15,8 +15,6 @@ use super::failure::Failure;
 
 /// What holds them, as JSON, in the commands' environment.
 const VARIABLE: &str = "SLIPWAY_DEPENDENCIES";
-/// What begins the names of the service's variables that open repositories; the host's name follows.
-const GIT_AUTH: &str = "GIT_AUTH_TOKEN_";
 
 impl Pipeline {
     /// Deploys what the plan depends on, and gives the variables that commands get of it.
@@ -28,7 +26,7 @@ impl Pipeline {
         let plan = commands(dependencies);
         let mut env = self.command_env(&plan, &ImageEnv::default());
         env.insert(VARIABLE.to_owned(), serde_json::to_string(dependencies).map_err(Failure::internal)?);
-        env.extend(self.service_variables().into_iter().filter(|(name, _)| name.starts_with(GIT_AUTH)));
+        env.extend(self.git_tokens());
         let left = Mutex::new(BTreeMap::new());
         let keep = |variables: &BTreeMap<String, String>| {
             left.lock().unwrap_or_else(PoisonError::into_inner).clone_from(variables);

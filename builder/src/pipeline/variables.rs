@@ -1,7 +1,7 @@
 //! The service's variables in a job: what its commands find in their environment, and what nobody is to see of it. Encrypted in
 //! the job's folder until it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use base64::Engine as _;
@@ -24,6 +24,8 @@ use crate::variables::VariableKind;
 /// Values that a client wants masked, and the bytes of all of them.
 const MAX_MASKED: usize = 2000;
 const MAX_MASKED_BYTES: usize = 1 << 20;
+/// What begins the names of variables that open git repositories; the host's name follows.
+const GIT_AUTH: &str = "GIT_AUTH_TOKEN_";
 
 /// What a job has of variables besides what its plan says.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +59,11 @@ pub enum TooMuchMasked {
 /// On its way to the disk, where it is encrypted.
 #[derive(Serialize, Deserialize)]
 struct Stored {
+    /// Whether it is plain, and its value.
     commands: BTreeMap<String, (bool, Zeroizing<String>)>,
+    /// Those of the others that clients may know.
+    #[serde(default)]
+    known: BTreeSet<String>,
     masked: Vec<Zeroizing<String>>,
 }
 
@@ -107,6 +113,11 @@ impl JobVariables {
         self.commands.keys().cloned().collect()
     }
 
+    /// The service's variables that its commands have.
+    pub fn given(&self) -> &BTreeMap<String, Given> {
+        &self.commands
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.masked.is_empty()
@@ -118,7 +129,9 @@ impl JobVariables {
         let command =
             |(name, given): (&String, &Given)| (name.clone(), (given.kind == VariableKind::Plain, encode(given)));
         let masked = self.masked.iter().map(|value| Zeroizing::new(value.expose_secret().to_owned()));
-        let stored = Stored { commands: self.commands.iter().map(command).collect(), masked: masked.collect() };
+        let known = self.commands.iter().filter(|(_, given)| given.kind == VariableKind::Masked);
+        let known = known.map(|(name, _)| name.clone()).collect();
+        let stored = Stored { commands: self.commands.iter().map(command).collect(), known, masked: masked.collect() };
         Ok(key.seal(&Zeroizing::new(serde_json::to_vec(&stored)?), &place(job))?)
     }
 
@@ -130,7 +143,11 @@ impl JobVariables {
         // The parse error could quote them.
         let stored: Stored = serde_json::from_slice(plain.expose_secret()).map_err(|_| damaged())?;
         let command = |(name, (plain, text)): (String, (bool, Zeroizing<String>))| {
-            let kind = if plain { VariableKind::Plain } else { VariableKind::Secret };
+            let kind = match plain {
+                true => VariableKind::Plain,
+                false if stored.known.contains(&name) => VariableKind::Masked,
+                false => VariableKind::Secret,
+            };
             let value = STANDARD.decode(text.as_bytes()).map(SecretSlice::from).map_err(|_| damaged())?;
             Ok((name, Given { kind, value }))
         };
@@ -159,12 +176,20 @@ fn place(job: JobId) -> String {
 }
 
 impl Pipeline {
-    /// The service's variables for commands. Those that can't be theirs are warned about.
+    /// The service's variables for commands. Those that can't be theirs are warned about; what opens repositories is not for them.
     pub(super) fn service_variables(&self) -> BTreeMap<String, String> {
-        let (env, left_out) = self.variables.for_commands();
+        let (mut env, left_out) = self.variables.for_commands();
         for message in left_out {
             self.events.warn_once(message);
         }
+        env.retain(|name, _| !name.starts_with(GIT_AUTH));
+        env
+    }
+
+    /// Those of the service's variables that open repositories.
+    pub(super) fn git_tokens(&self) -> BTreeMap<String, String> {
+        let (mut env, _) = self.variables.for_commands();
+        env.retain(|name, _| name.starts_with(GIT_AUTH));
         env
     }
 }

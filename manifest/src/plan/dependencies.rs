@@ -105,30 +105,46 @@ impl Planner<'_> {
         Some((name, value))
     }
 
+    /// Without commands, nothing sets a URL that is missing.
+    pub(super) fn external_without_commands(&mut self, external: &[External]) {
+        for (external, endpoint) in external.iter().flat_map(|one| one.endpoints.iter().map(move |end| (one, end))) {
+            let variable = external.variable(&self.now(&endpoint.name));
+            let url = endpoint.url.as_ref().map(|url| self.now(url)).unwrap_or_default();
+            let given = self.variables.is_write_only(&variable)
+                || self.variables.get(&variable).is_some_and(|value| !value.is_empty());
+            if url.is_empty() && !given {
+                let message = format!("`external.{}`: this endpoint has no URL", external.name);
+                let hint = format!("write `url: …`: there is no deploy command that could set `{variable}`");
+                self.report.error_with(endpoint.name.place, message, Some(hint));
+            }
+        }
+    }
+
     /// Gives deploy commands the URLs of what runs elsewhere; those that have none the commands have to set.
     pub(super) fn external(&mut self, external: &[External], commands: &mut CommandsPlan) {
-        for external in external {
-            for endpoint in &external.endpoints {
-                let name = self.path(Some(&endpoint.name), &format!("external.{}.endpoints.name", external.name), "");
-                let variable = external.variable(&name);
-                if !is_variable_name(&variable) {
-                    let message = format!("`{variable}`, where its URL would be, can't be the name of a variable");
-                    let hint = "use letters, digits, spaces and `-`";
-                    self.report.error_with(endpoint.name.place, message, Some(hint));
-                    continue;
-                }
-                if commands.required.contains(&variable) {
+        for (external, endpoint) in external.iter().flat_map(|one| one.endpoints.iter().map(move |end| (one, end))) {
+            let name = self.now(&endpoint.name);
+            let variable = external.variable(&name);
+            let url = endpoint.url.as_ref().map(|url| self.now(url)).unwrap_or_default();
+            // Names that don't come from variables were looked at before.
+            if endpoint.name.value.contains('$') && !is_variable_name(&variable) {
+                let message = format!("`{variable}`, where its URL would be, can't be the name of a variable");
+                let hint = "use letters, digits, spaces and `-`";
+                self.report.error_with(endpoint.name.place, message, Some(hint));
+                continue;
+            }
+            if commands.required.contains(&variable) {
+                if endpoint.name.value.contains('$') {
                     let message = format!("another endpoint of `external.{}` is named `{name}`, too", external.name);
                     self.report.error(endpoint.name.place, message);
-                    continue;
                 }
-                let url = endpoint.url.as_ref().map(|url| self.now(url)).unwrap_or_default();
-                // What the caller gives counts more.
-                if !url.is_empty() && !commands.env.iter().any(|(known, _)| *known == variable) {
-                    commands.env.push((variable.clone(), url));
-                }
-                commands.required.push(variable);
+                continue;
             }
+            // What the caller gives counts more.
+            if !url.is_empty() && !commands.env.iter().any(|(known, _)| *known == variable) {
+                commands.env.push((variable.clone(), url));
+            }
+            commands.required.push(variable);
         }
         commands.env.sort();
     }

@@ -84,7 +84,12 @@ impl<'m> Run<'m> {
         selection: &Selection,
     ) -> Vec<CommandsPlan> {
         match self {
-            Self::Nothing => Vec::new(),
+            Self::Nothing => {
+                if selection.kind == JobKind::Deploy {
+                    planner.external_without_commands(&manifest.external);
+                }
+                Vec::new()
+            }
             Self::Section(section, run) => {
                 let mut plan = planner.commands(*section, run.image.as_ref(), run.context.as_ref(), &run.commands);
                 (plan.remote, plan.keep_going) = (run.remote, selection.keep_going);

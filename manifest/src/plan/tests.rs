@@ -282,7 +282,7 @@ fn sections_may_be_left_out() {
         ("build: {a: .}\ndeploy: []", JobKind::Deploy, 1),
         ("build: {a: .}\ndeploy: {compose: x, context: gone, image: i}", JobKind::Deploy, 1),
         ("deploy: []", JobKind::Deploy, 0),
-        ("dependencies: [x/y]", JobKind::Deploy, 0),
+        ("dependencies: ['https://git.example/y']", JobKind::Deploy, 0),
         ("external: {a: {endpoints: [{name: b, url: c}]}}", JobKind::Deploy, 0),
         ("build: {a: .}", JobKind::Destroy, 0),
         ("name: x", JobKind::Destroy, 0),

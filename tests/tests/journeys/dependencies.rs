@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use slipway_journeys::git::{GitServer, PASSWORD, USER, git, repository};
+use slipway_journeys::git::{GitServer, PASSWORD, USER, commit, git, repository};
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Buildkitd, Project, Run, Service, Team, files, process};
@@ -65,13 +65,13 @@ fn a_dependency_is_deployed_first_and_its_variables_are_there() {
     let team = place.service.team();
     let url = place.publish(
         "movies",
-        "name: not-this\nbuild:\n  api:\n    context: .\n    dockerfile: Api\ndeploy:\n- cat mark; echo \"GREETING='hello ${NAME} of ${OKTETO_NAME}, $OKTETO_ORIGIN'\" >>$OKTETO_ENV\n",
+        "name: not-this\nbuild:\n  api:\n    context: .\n    dockerfile: Api\ndeploy:\n  remote: false\n  commands:\n  - cat mark; echo \"GREETING='hello ${NAME} of ${OKTETO_NAME}, $OKTETO_ORIGIN'\" >>$OKTETO_ENV\n",
     );
     let work = place.published.path().join("movies.git-work");
-    slipway_journeys::git::commit(&work, &[("Api", "FROM scratch\nCOPY mark /\n"), ("mark", "of main\n")]);
+    commit(&work, &[("Api", "FROM scratch\nCOPY mark /\n"), ("mark", "of main\n")]);
     git(&work, &["push", "-q", "origin", "main"]);
     git(&work, &["checkout", "-q", "-b", "release"]);
-    slipway_journeys::git::commit(&work, &[("mark", "of release\n")]);
+    commit(&work, &[("mark", "of release\n")]);
     git(&work, &["tag", "v1"]);
     git(&work, &["push", "-q", "origin", "release", "v1"]);
 
@@ -104,9 +104,12 @@ fn a_dependency_is_deployed_first_and_its_variables_are_there() {
     assert_eq!(said(&run, "deploy"), expected);
     assert!(said(&run, "dependencies").contains("deployed already"), "{}", run.story());
     manifest(&app, &dependency(""), command);
+    // Whatever the repository or its variables say, its commands run on the service.
+    commit(&work, &[(".env", "OKTETO_FORCE_REMOTE=true\n")]);
+    git(&work, &["push", "-q", "origin", "HEAD:main", "--force"]);
     let run = app.events(&["deploy", "--dependencies", "--var", "WHO=you"]).ok();
     assert!(said(&run, "deploy").starts_with("hello you"), "{}", run.story());
-    assert!(said(&run, "dependencies").contains("of main"), "{}", run.story());
+    assert!(said(&run, "dependencies").contains("of release"), "{}", run.story());
 
     // Commands on the caller's machine get the same; their dependencies are the service's all the same.
     app.manifest(&format!("dependencies:\n{}deploy: ['{command}; pwd']\n", dependency("")));
@@ -149,6 +152,33 @@ fn one_that_is_not_waited_for_goes_on_by_itself_and_one_that_is_has_its_time() {
     team.slipway(["job", "cancel", &running.job()]).ok();
     running.finish().expect(1);
     until("the child has ended", SOON, || (children()[0]["state"] == "cancelled").then_some(()));
+}
+
+#[test]
+fn submodules_come_along_and_get_no_credentials() {
+    let place = Place::new();
+    let app = place.service.team().project();
+    let config = app.beside("gitconfig");
+    let helper = format!("!f() {{ echo username={USER}; echo password={PASSWORD}; }}; f");
+    fs::write(&config, format!("[credential]\n\thelper = \"{helper}\"\n")).unwrap();
+    let with_git = [("GIT_CONFIG_GLOBAL", config.to_str().unwrap())];
+    for (module, is_private) in [("part", false), ("private/part", true)] {
+        let part = place.publish(module, "deploy: [\"true\"]\n");
+        let whole = place.publish(&format!("{module}-whole"), "deploy: [ls part]\n");
+        let work = place.published.path().join(format!("{module}-whole.git-work"));
+        let url = part.replace("://", &format!("://{USER}:{PASSWORD}@"));
+        git(&work, &["submodule", "--quiet", "add", &url, "part"]);
+        git(&work, &["config", "--file=.gitmodules", "submodule.part.url", &part]);
+        commit(&work, &[]);
+        git(&work, &["push", "-q", "origin", "main"]);
+        manifest(&app, &format!("  whole: {{repository: {whole}, wait: true}}\n"), "echo done");
+        let run = app.events_with(&["deploy", "--dependencies"], &with_git);
+        if is_private {
+            assert!(error(&run).contains("the submodules of whole can't be cloned"), "{}", run.story());
+        } else {
+            assert!(said(&run, "dependencies").contains("okteto.yaml"), "{}", run.story());
+        }
+    }
 }
 
 #[test]
@@ -209,12 +239,38 @@ fn a_private_repository_opens_to_the_callers_git_and_to_the_namespaces_token() {
     assert!(said(&run, "dependencies").contains("deployed books"), "{}", run.story());
     assert!(!format!("{run:?}").contains(PASSWORD));
 
-    // The namespace has a token.
+    // Where it has been cloned, nothing is left of that, whatever the repository's manifest reads.
+    let stolen = "build:\n  a:\n    context: .\n    dockerfile: Steals\n    secrets: {environ: /proc/self/environ}\ndeploy: [\"true\"]\n";
+    place.publish("private/thief", stolen);
+    let work = place.published.path().join("private/thief.git-work");
+    let steals = "FROM debian:trixie-slim\nRUN --mount=type=secret,id=environ,required grep -c OKTETO_TOKEN /run/secrets/environ && \\\n\
+                  ! grep -e GIT_AUTH -e SLIPWAY_GIT -e WORD-OF /run/secrets/environ -i\n";
+    commit(&work, &[("Steals", steals)]);
+    git(&work, &["push", "-q", "origin", "main"]);
+    let thief = format!("  thief: {{repository: {}/private/thief.git, wait: true}}\n", place.server.url);
+    manifest(&app, &format!("{thief}{dependency}"), "echo done");
+    app.events_with(&["deploy"], &with_git).ok();
+
+    // The namespace has a token. What depends on it depends on others that are private, and on variables of the namespace.
     let host = place.server.url.trim_start_matches("http://").replace(['.', ':'], "_");
     let variable = format!("GIT_AUTH_TOKEN_{host}={PASSWORD}");
     team.slipway(["variable", "set", "--scope", "namespace", "--secret", &variable]).ok();
-    let run = app.events(&["deploy", "--dependencies"]).ok();
+    team.slipway(["variable", "set", "--scope", "namespace", "--plain", "SHELF=upper"]).ok();
+    let library = format!(
+        "dependencies:\n{dependency}build:\n  a:\n    context: .\n    dockerfile: D\n    args: {{SHELF: $SHELF}}\ndeploy:\n- echo \"on the $SHELF \
+         shelf, $OKTETO_GIT_BRANCH\"; env | grep GIT_AUTH || true\n"
+    );
+    place.publish("private/library", &library);
+    let work = place.published.path().join("private/library.git-work");
+    commit(&work, &[("D", "FROM debian:trixie-slim\nARG SHELF\nRUN test $SHELF = upper\n")]);
+    git(&work, &["push", "-q", "origin", "main"]);
+    let library = format!("  library: {{repository: {}/private/library.git, wait: true}}\n", place.server.url);
+    team.slipway(["environment", "delete", "books"]).ok();
+    manifest(&app, &library, "env | grep -c GIT_AUTH || true");
+    let run = app.events(&["deploy"]).ok();
+    assert!(said(&run, "dependencies").contains("on the upper shelf, main"), "{}", run.story());
     assert!(said(&run, "dependencies").contains("deployed books"), "{}", run.story());
+    assert_eq!(said(&run, "deploy"), "0\n");
     assert!(!format!("{run:?}").contains(PASSWORD));
     nowhere(&place.service.data_dir(), PASSWORD);
 }
