@@ -238,12 +238,12 @@ fn sections_stop_only_those_who_use_them() {
     let said = text(&output.stderr);
     assert_eq!((output.status.code(), said.matches("warning: ").count()), (Some(0), 3), "{said}");
     assert!(
-        said.starts_with("okteto.yaml:3:43: warning: `a` depends on itself: `slipway test` will refuse it\n"),
+        said.starts_with("okteto.yaml:3:39: warning: `a` depends on itself: `slipway test` will refuse it\n"),
         "{said}"
     );
     let output = slipway(dir.path(), &["test"]);
     let said = text(&output.stderr);
-    assert_eq!((output.status.code(), said.lines().next()), (Some(2), Some("okteto.yaml:3:43: `a` depends on itself")));
+    assert_eq!((output.status.code(), said.lines().next()), (Some(2), Some("okteto.yaml:3:39: `a` depends on itself")));
     assert!(!said.contains("imagePullPolicy"), "{said}");
     let output = slipway(dir.path(), &["validate"]);
     let said = text(&output.stderr);

@@ -135,7 +135,7 @@ pub async fn run<C: Channel, S: Sink + Sync>(
         }
         env.extend(left);
     }
-    match required(plan, &place.env).filter(|_| failed.is_none()) {
+    match required(plan, &env).filter(|_| failed.is_none()) {
         Some(variable) => Err(RunError::Required(variable.to_owned())),
         None => Ok(failed),
     }

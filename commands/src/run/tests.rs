@@ -134,6 +134,23 @@ async fn who_keeps_going_hears_of_the_last_failure() {
 }
 
 #[tokio::test]
+async fn what_is_required_is_given_or_left() {
+    let ended = async |leaves, required: &str, code| {
+        let plan = CommandsPlan { required: vec![required.to_owned()], ..plan(&[code], false) };
+        match ran_leaving(leaves, &plan).await.0 {
+            Err(RunError::Required(variable)) => format!("{variable} is missing"),
+            Ok(None) => "done".to_owned(),
+            other => format!("{other:?}").chars().take(8).collect(),
+        }
+    };
+    assert_eq!(ended("", "A", "0").await, "done");
+    assert_eq!(ended("URL=x\n", "URL", "0").await, "done");
+    assert_eq!(ended("URL=\n", "URL", "0").await, "URL is missing");
+    assert_eq!(ended("", "URL", "0").await, "URL is missing");
+    assert_eq!(ended("", "URL", "3").await, "Ok(Some(", "the command's own failure says more");
+}
+
+#[tokio::test]
 async fn what_a_command_leaves_as_a_secret_is_not_seen_of_those_after_it() {
     let (failed, agent, events) = ran_leaving("DB_PASSWORD=sesame\n", &plan(&["0", "3"], false)).await;
     assert_eq!(agent.runs[1].env[1], ("DB_PASSWORD".to_owned(), "sesame".to_owned()));

@@ -1255,7 +1255,7 @@ pub struct Plan {
     /// In build order: a build depends only on those before it.
     #[prost(message, repeated, tag = "3")]
     pub builds: ::prost::alloc::vec::Vec<BuildPlan>,
-    /// What runs after the builds, in this order: the first failure ends the job. One of `deploy` and `destroy`, one for each test,
+    /// What runs after the builds, in this order: the first failure ends the job. At most one of `deploy` and `destroy`, one for each test,
     /// of which each comes after those that it depends on. A service without the feature `sections` knows one of `deploy` only.
     #[prost(message, repeated, tag = "4")]
     pub commands: ::prost::alloc::vec::Vec<CommandsPlan>,

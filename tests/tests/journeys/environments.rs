@@ -134,7 +134,7 @@ fn sections_may_be_left_out() {
     let app = team.project();
     app.manifest("build:\n  app: .\n").file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     let run = app.events(&["deploy"]).ok();
-    assert_eq!(run.last("job.done")["state"], "succeeded", "{}", run.story());
+    assert_eq!(run.last("job.done")["status"], "succeeded", "{}", run.story());
     assert!(run.all("command.started").is_empty() && !run.all("build.done").is_empty(), "{}", run.story());
     let kept = shown(&team, &app.name);
     assert_eq!((&kept["state"], &kept["job"]), (&"deployed".into(), &run.job().into()));
@@ -143,7 +143,7 @@ fn sections_may_be_left_out() {
     app.events(&["deploy", "--no-build"]).ok();
     assert_eq!(shown(&team, &app.name)["images"], kept["images"]);
     let run = app.events(&["destroy"]).ok();
-    assert_eq!(run.last("job.done")["state"], "succeeded", "{}", run.story());
+    assert_eq!(run.last("job.done")["status"], "succeeded", "{}", run.story());
     assert_eq!(shown(&team, &app.name)["state"], "destroyed");
 }
 
