@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use slipway_commands::{Failed, RunError, Sink, Story};
+use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
 use slipway_manifest::plan::CommandsPlan;
 use slipway_runner_agent::{FromAgent, ToAgent};
@@ -117,8 +117,8 @@ pub enum RunnerError {
     #[error("{0}")]
     NotStarted(String),
     /// After the commands this variable has no value.
-    #[error("`{0}` is not set")]
-    Required(String),
+    #[error(transparent)]
+    Required(Required),
     /// Somebody asked the job to end, and what ran has ended.
     #[error("cancelled")]
     Cancelled,
@@ -129,7 +129,7 @@ impl From<RunError<ChannelError>> for RunnerError {
         match error {
             RunError::Cancelled => Self::Cancelled,
             RunError::NotStarted(message) => Self::NotStarted(message),
-            RunError::Required(variable) => Self::Required(variable),
+            RunError::Required(required) => Self::Required(required),
             RunError::Closed => ChannelError::Closed.into(),
             RunError::Silent => ChannelError::Silent.into(),
             RunError::Channel(error) => error.into(),

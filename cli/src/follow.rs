@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use slipway_proto::v1::{
-    BuildDone, BuildExported, BuildSkipped, CancelJobRequest, Event, JobDone, JobStatus, event::Kind,
+    BuildDone, BuildExported, BuildSkipped, CancelJobRequest, Event, JobDone, JobState, JobStatus, event::Kind,
 };
 
 use crate::client::{Client, Patience, SHORT_CALL, timed};
@@ -24,6 +24,11 @@ pub(crate) enum OnInterrupt {
     Cancel,
     /// We only looked on.
     Leave,
+}
+
+/// Whether nothing more happens to a job in this state.
+pub(crate) fn is_over(state: JobState) -> bool {
+    matches!(state, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
 }
 
 /// An image that a job made, or found.

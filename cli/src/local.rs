@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
-use slipway_commands::{Failed, Place, RunError, Service, Sink, Story, hello, room, sparing};
+use slipway_commands::{Failed, Place, Required, RunError, Service, Sink, Story, hello, room, sparing};
 use slipway_manifest::plan::CommandsPlan;
 use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan};
@@ -198,7 +198,7 @@ async fn run(
         Ok(Some(failed)) => Err(Ended::Failed { label, failed: Box::new(failed) }),
         Err(RunError::Cancelled) => Err(Ended::Cancelled),
         Err(RunError::NotStarted(message)) => Err(Ended::NotStarted(message)),
-        Err(RunError::Required(variable)) => Err(Ended::Required(variable)),
+        Err(RunError::Required(required)) => Err(Ended::Required(required)),
         Err(error) => {
             let (index, name) = story.current();
             let number = index + 1;
@@ -226,7 +226,7 @@ enum Ended {
     Cancelled,
     NotStarted(String),
     /// Something that runs elsewhere has no URL.
-    Required(String),
+    Required(Required),
     Failed {
         label: String,
         failed: Box<Failed>,
@@ -241,17 +241,15 @@ impl Ended {
 
     /// With the codes of the service's jobs.
     fn error(self) -> JobError {
+        let hint = if let Self::Required(required) = &self { Some(required.hint()) } else { None };
         let (code, message) = match self {
             Self::Cancelled => ("cancelled", "cancelled".to_owned()),
             Self::NotStarted(message) => ("runner_failed", message),
-            Self::Required(variable) => (
-                "variable_missing",
-                format!("`{variable}` has no value: an endpoint of `external` has no `url`, and no command has set it"),
-            ),
+            Self::Required(required) => (Required::CODE, required.to_string()),
             Self::Failed { label, failed } => ("command_failed", failed.message(&label)),
             Self::Unknown(message) => ("outcome_unknown", message),
         };
-        JobError { code: code.to_owned(), message, hint: None }
+        JobError { code: code.to_owned(), message, hint }
     }
 }
 

@@ -9,7 +9,7 @@ use slipway_manifest::plan::BuildPlan;
 use slipway_manifest::print::Digests;
 use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan, ServiceName};
-use slipway_proto::v1::{GetJobRequest, Job, JobState, MaskedValue};
+use slipway_proto::v1::{GetJobRequest, Job, MaskedValue};
 
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted, Usage};
@@ -274,7 +274,7 @@ async fn abandon(client: &Client, job: &str, error: SyncError) -> Result<()> {
     }
     let answer = client.jobs().get(timed(GetJobRequest { job: job.to_owned() }, SHORT_CALL)).await;
     let state = answer.map(|answer| answer.into_inner().state());
-    if matches!(state, Ok(JobState::Cancelled | JobState::Failed | JobState::Succeeded)) {
+    if state.is_ok_and(follow::is_over) {
         tracing::info!(%error, "the sync ended");
         return Ok(());
     }

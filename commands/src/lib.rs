@@ -8,12 +8,14 @@
 //! | module | does |
 //! |---|---|
 //! | [`environment`](mod@environment) | the variables of commands |
+//! | [`dependency`] | what the service and `slipway deploy-dependency` say to each other |
 //! | [`left`] | what they leave in `$OKTETO_ENV` |
 //! | [`room`] | what fits into the start of a program |
 //! | [`run`](mod@run) | one command after another, over the channel to an agent |
 //! | [`story`] | what they do, as events |
 //! | [`text`] | output in pieces that cut no character apart, and its end |
 
+pub mod dependency;
 pub mod environment;
 pub mod left;
 pub mod room;
@@ -23,5 +25,5 @@ pub mod text;
 
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
-pub use run::{Channel, GRACE, Place, RunError, hello, run};
+pub use run::{Channel, GRACE, Place, Required, RunError, hello, run};
 pub use story::{Failed, Sink, Story, masked, sparing};

@@ -58,8 +58,8 @@ pub enum RunError<E> {
     #[error("{0}")]
     NotStarted(String),
     /// All went well, and a variable that must have a value has none.
-    #[error("`{0}` is not set")]
-    Required(String),
+    #[error(transparent)]
+    Required(Required),
     /// The agent has ended.
     #[error("the agent ended unexpectedly")]
     Closed,
@@ -69,6 +69,21 @@ pub enum RunError<E> {
     /// The channel.
     #[error(transparent)]
     Channel(#[from] E),
+}
+
+/// A variable without a value, where the URL of something should be that runs elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` has no value: an endpoint of `external` has no `url`, and no command has set it")]
+pub struct Required(pub String);
+
+impl Required {
+    /// What its job ends with.
+    pub const CODE: &str = "variable_missing";
+
+    /// What to do.
+    pub fn hint(&self) -> String {
+        format!("give the endpoint a `url`, or have a deploy command write `{}=…` to $OKTETO_ENV", self.0)
+    }
 }
 
 /// Tells a new agent on which ports to listen (none of them, with `no_listen`), and hears that it is there.
@@ -136,7 +151,7 @@ pub async fn run<C: Channel, S: Sink + Sync>(
         env.extend(left);
     }
     match required(plan, &env).filter(|_| failed.is_none()) {
-        Some(variable) => Err(RunError::Required(variable.to_owned())),
+        Some(variable) => Err(RunError::Required(Required(variable.to_owned()))),
         None => Ok(failed),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::parse::compose;
+
 /// The manifest of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -21,7 +23,7 @@ pub enum DiscoverError {
         dir: PathBuf,
     },
     /// Only a compose file, which Okteto accepts and Slipway does not yet.
-    #[error("`{}` looks like a compose file, which is not a manifest here: compose files are not deployed yet", path.display())]
+    #[error("{}", compose::message(path))]
     Compose {
         /// The file.
         path: PathBuf,
@@ -33,7 +35,7 @@ impl DiscoverError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "run it where the okteto.yaml is, or name the file with -f",
-            Self::Compose { .. } => crate::parse::compose::HINT,
+            Self::Compose { .. } => compose::HINT,
         }
     }
 }

@@ -52,6 +52,14 @@ pub fn pull_as(user: &str, team: &Team, reference: &str) -> Image {
     Image { files, config: json(&file(&manifest["config"])) }
 }
 
+/// The manifest or index under a reference.
+///
+/// # Panics
+/// When it is not there.
+pub fn manifest(team: &Team, reference: &str) -> Value {
+    serde_json::from_slice(&raw(team, reference)).expect("JSON")
+}
+
 /// The bytes of the manifest or index under a reference.
 ///
 /// # Panics

@@ -189,4 +189,17 @@ mod tests {
         assert_eq!(all[0].commit.as_deref(), Some("abc"));
         assert_eq!(all[0].repository.as_deref(), Some("https://git.example/a/b"));
     }
+    #[test]
+    fn a_repository_is_kept_without_what_opens_it() {
+        for (url, kept) in [
+            ("https://token@git.example/a.git", "https://git.example/a.git"),
+            ("https://git.example/a@b", "https://git.example/a@b"),
+            ("git@git.example:a/b", "git@git.example:a/b"),
+            ("acme/app", "acme/app"),
+            // No URL of a repository.
+            ("https://a:b@c@git.example", "git.example"),
+        ] {
+            assert_eq!(without_credentials(url), kept);
+        }
+    }
 }

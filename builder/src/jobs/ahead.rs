@@ -323,28 +323,8 @@ mod tests {
             let image = format!("{}/dev/demo-app@{}", self.server.host, ImageDigest::of(found.as_bytes()));
             let skipped = Skipped { image: image.parse().unwrap(), reason: "same".to_owned() };
             let build = plain_build("app");
-            let plan = Plan {
-                kind: JobKind::Build,
-                name: "demo".to_owned(),
-                dependencies: Vec::new(),
-                builds: vec![build],
-                commands: Vec::new(),
-            };
-            let row = JobRow {
-                id: JobId::new(),
-                namespace: "dev".parse().unwrap(),
-                owner: "ann".to_owned(),
-                kind: plan.kind,
-                environment: plan.name.clone(),
-                state: JobState::Syncing,
-                failure: None,
-                attempt: 0,
-                created: 1,
-                started: None,
-                finished: None,
-                parent: None,
-                depth: 0,
-            };
+            let plan = Plan { builds: vec![build], ..Plan::empty(JobKind::Build, "demo") };
+            let row = crate::store::db::jobs::tests::row(plan.kind, &plan.name);
             let root = Digest::of(b"never sent");
             let roots = BuildRoots::new(root, Vec::new(), root);
             let spec = JobSpec {

@@ -66,24 +66,10 @@ mod tests {
     use slipway_manifest::plan::DependencyPlan;
 
     use super::*;
-    use crate::jobs::state::JobState;
+    use crate::store::db::jobs;
 
     fn row(environment: &str, kind: JobKind, depth: u32) -> JobRow {
-        JobRow {
-            id: JobId::new(),
-            namespace: "dev".parse().unwrap(),
-            owner: "me".to_owned(),
-            kind,
-            environment: environment.to_owned(),
-            state: JobState::Running,
-            failure: None,
-            attempt: 1,
-            created: 0,
-            started: None,
-            finished: None,
-            parent: None,
-            depth,
-        }
+        JobRow { depth, ..jobs::tests::row(kind, environment) }
     }
 
     fn plan(kind: JobKind, name: &str, dependencies: &[&str]) -> Plan {
@@ -98,7 +84,7 @@ mod tests {
             again: false,
         };
         let dependencies = dependencies.iter().map(dependency).collect();
-        Plan { kind, name: name.to_owned(), dependencies, builds: Vec::new(), commands: Vec::new() }
+        Plan { dependencies, ..Plan::empty(kind, name) }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::spec::JobDir;
 use super::state::{JobKind, JobState, changes_environment};
 use super::{Jobs, JobsError, io, process};
 use crate::auth;
-use crate::names::JobId;
+use crate::names::{JobId, Namespace};
 use crate::store::db::jobs::{JobFailure, JobRow};
 
 /// How often everything is looked at, whether or not something called for it.
@@ -71,21 +71,13 @@ impl Jobs {
     async fn pass(&self) -> Result<(), JobsError> {
         self.end_abandoned().await;
         let running = self.inner.db.jobs_in(JobState::Running).await?;
-        let mut room = Room::new(self.inner.config.max_running, &running);
-        let environment = |row: &JobRow| (row.namespace.clone(), row.environment.clone());
-        let mut taken: HashSet<_> =
-            running.iter().filter(|row| changes_environment(row.kind)).map(environment).collect();
+        let mut turns = Turns::new(self.inner.config.max_running, &running);
         for row in self.inner.db.jobs_in(JobState::Queued).await? {
-            // First, so that it doesn't keep the environment from a job that one of those that run waits for.
-            if !room.has(row.depth) {
-                continue;
-            }
-            // Those behind the first one that waits for an environment wait too: the order is the order.
-            if changes_environment(row.kind) && !taken.insert(environment(&row)) {
+            if !turns.comes(&row) {
                 continue;
             }
             match self.start(&row).await {
-                Ok(true) => room.take(row.depth),
+                Ok(true) => turns.started(&row),
                 Ok(false) => {}
                 // Not the others' fault.
                 Err(error) => tracing::error!(job.id = %row.id, %error, "can't start job {}", row.id),
@@ -201,29 +193,43 @@ impl Jobs {
     }
 }
 
-/// How many jobs may still start. A job that waits for one that it submitted itself must not take that one's place: those at each
-/// depth have places of their own.
-struct Room {
+/// Whose turn it is, of jobs that are looked at in their order.
+struct Turns {
+    /// How many may run at each depth. A job that waits for one that it submitted itself must not take that one's place.
     limit: usize,
     running: BTreeMap<u32, usize>,
+    /// Environments that somebody changes, or waits for.
+    taken: HashSet<(Namespace, String)>,
 }
 
-impl Room {
+impl Turns {
     fn new(limit: usize, running: &[JobRow]) -> Self {
-        let mut room = Self { limit, running: BTreeMap::new() };
+        let mut turns = Self { limit, running: BTreeMap::new(), taken: HashSet::new() };
         for row in running {
-            room.take(row.depth);
+            turns.started(row);
+            if changes_environment(row.kind) {
+                turns.taken.insert(environment(row));
+            }
         }
-        room
+        turns
     }
 
-    fn has(&self, depth: u32) -> bool {
-        self.running.get(&depth).is_none_or(|running| *running < self.limit)
+    fn comes(&mut self, row: &JobRow) -> bool {
+        // First, so that it doesn't keep the environment from a job that one of those that run waits for.
+        if self.running.get(&row.depth).is_some_and(|running| *running >= self.limit) {
+            return false;
+        }
+        // Those behind the first one that waits for an environment wait too: the order is the order.
+        !changes_environment(row.kind) || self.taken.insert(environment(row))
     }
 
-    fn take(&mut self, depth: u32) {
-        *self.running.entry(depth).or_default() += 1;
+    fn started(&mut self, row: &JobRow) {
+        *self.running.entry(row.depth).or_default() += 1;
     }
+}
+
+fn environment(row: &JobRow) -> (Namespace, String) {
+    (row.namespace.clone(), row.environment.clone())
 }
 
 #[cfg(test)]
@@ -232,6 +238,35 @@ mod tests {
 
     use super::*;
     use crate::jobs::cleaning::tests::Service;
+    use crate::store::db::jobs;
+
+    fn deploy(environment: &str, depth: u32) -> JobRow {
+        JobRow { depth, ..jobs::tests::row(JobKind::Deploy, environment) }
+    }
+
+    #[test]
+    fn who_waits_for_a_job_of_its_own_does_not_take_its_place() {
+        let come = |limit, running: &[JobRow], queued: &[JobRow]| {
+            let mut turns = Turns::new(limit, running);
+            let mut comes = |row: &JobRow| {
+                let comes = turns.comes(row);
+                if comes {
+                    turns.started(row);
+                }
+                comes
+            };
+            queued.iter().map(&mut comes).collect::<Vec<_>>()
+        };
+        let shop = [deploy("shop", 0)];
+        // Full, but for what the one that runs waits for; who came before that from outside waits, and keeps nothing from it.
+        assert_eq!(come(1, &shop, &[deploy("api", 0), deploy("api", 1)]), [false, true]);
+        assert_eq!(come(1, &shop, &[deploy("api", 1), deploy("db", 1), deploy("queue", 2)]), [true, false, true]);
+        // With room, the order is the order: of one environment only the first.
+        assert_eq!(come(9, &shop, &[deploy("api", 0), deploy("api", 1), deploy("shop", 0)]), [true, false, false]);
+        assert_eq!(come(2, &[], &[deploy("a", 0), deploy("b", 0), deploy("c", 0)]), [true, true, false]);
+        let build = JobRow { kind: JobKind::Build, ..deploy("shop", 0) };
+        assert_eq!(come(2, &shop, &[build]), [true], "it changes nothing");
+    }
 
     #[tokio::test]
     async fn a_job_waits_while_the_database_does_not_say_what_its_environment_keeps() {

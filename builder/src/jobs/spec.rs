@@ -96,13 +96,7 @@ impl JobSpec {
     /// The same without what the plan builds and runs.
     fn outline(&self) -> Self {
         let Plan { kind, name, .. } = &self.plan;
-        let plan = Plan {
-            kind: *kind,
-            name: name.clone(),
-            dependencies: Vec::new(),
-            builds: Vec::new(),
-            commands: Vec::new(),
-        };
+        let plan = Plan::empty(*kind, name.clone());
         Self { plan, ..self.clone() }
     }
 

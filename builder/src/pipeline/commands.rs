@@ -42,9 +42,7 @@ impl Pipeline {
         dependencies: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
         let image = plan.complete_image(&self.keeping.images(images)).map_err(Failure::internal)?;
-        let image = image.unwrap_or_else(|| self.runner_image.clone());
-        let image = self.registry.image_ref(&self.spec.namespace, &image);
-        let image = image.map_err(|error| Failure::Image(error.to_string()))?.to_string();
+        let image = self.full_reference(image.as_deref().unwrap_or(&self.runner_image))?;
         let mut env = dependencies.clone();
         env.extend(self.keeping.env());
         env.extend(self.service_variables());
@@ -111,13 +109,19 @@ impl Pipeline {
             Ok(None) => Ok(()),
             Ok(Some(failed)) => Err(Failure::Command { label, failed: Box::new(failed) }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
-            Err(RunnerError::Required(variable)) => Err(Failure::Required { variable }),
+            Err(RunnerError::Required(required)) => Err(Failure::Required(required)),
             Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(Box::new(source))),
             Err(source) => {
                 let ((index, name), source) = (story.current(), Box::new(source));
                 Err(Failure::OutcomeUnknown { label, index, name: name.to_owned(), source })
             }
         }
+    }
+
+    /// An image's, as the engine takes it.
+    pub(super) fn full_reference(&self, image: &str) -> Result<String, Failure> {
+        let image = self.registry.image_ref(&self.spec.namespace, image);
+        Ok(image.map_err(|error| Failure::Image(error.to_string()))?.to_string())
     }
 
     /// What the job itself sets of the commands' environment.

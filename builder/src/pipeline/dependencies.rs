@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use slipway_commands::Left;
+use slipway_commands::dependency::DEPENDENCIES;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::git_url::GitUrl;
 use slipway_manifest::plan::{Command, CommandsPlan, DependencyPlan, Section};
@@ -12,9 +13,6 @@ use slipway_manifest::plan::{Command, CommandsPlan, DependencyPlan, Section};
 use super::Pipeline;
 use super::commands::InRunner;
 use super::failure::Failure;
-
-/// What holds them, as JSON, in the commands' environment.
-const VARIABLE: &str = "SLIPWAY_DEPENDENCIES";
 
 impl Pipeline {
     /// Deploys what the plan depends on, and gives the variables that commands get of it.
@@ -25,18 +23,16 @@ impl Pipeline {
         }
         let plan = commands(dependencies);
         let mut env = self.command_env(&plan, &ImageEnv::default());
-        env.insert(VARIABLE.to_owned(), serde_json::to_string(dependencies).map_err(Failure::internal)?);
+        env.insert(DEPENDENCIES.to_owned(), serde_json::to_string(dependencies).map_err(Failure::internal)?);
         env.extend(self.git_tokens());
         let left = Mutex::new(BTreeMap::new());
         let keep = |variables: &BTreeMap<String, String>| {
             left.lock().unwrap_or_else(PoisonError::into_inner).clone_from(variables);
             Ok(())
         };
-        let image = self.registry.image_ref(&self.spec.namespace, &self.runner_image);
-        let image = image.map_err(|error| Failure::Image(error.to_string()))?.to_string();
         let run = InRunner {
             plan: &plan,
-            image,
+            image: self.full_reference(&self.runner_image)?,
             root: None,
             env,
             defaults: BTreeMap::new(),

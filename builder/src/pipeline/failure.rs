@@ -1,6 +1,6 @@
 //! Why a job did not succeed: the one table of failures, their codes and hints.
 
-use slipway_commands::Failed;
+use slipway_commands::{Failed, Required};
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::{BuildPlan, CompleteError};
 
@@ -98,11 +98,8 @@ pub enum Failure {
         message: String,
     },
     /// Something that runs elsewhere has no URL.
-    #[error("`{variable}` has no value: an endpoint of `external` has no `url`, and no command has set it")]
-    Required {
-        /// Where its URL would be.
-        variable: String,
-    },
+    #[error(transparent)]
+    Required(Required),
     /// The engine did not send what the caller asked for.
     #[error(
         "service `{service}`: the engine made no `{kind}` archive: it is too old to export in several forms at once"
@@ -263,12 +260,7 @@ impl Failure {
             Self::OutcomeUnknown { .. } => {
                 ("outcome_unknown", Some("see what the command left behind before you run it again".to_owned()))
             }
-            Self::Required { variable } => (
-                "variable_missing",
-                Some(format!(
-                    "give the endpoint a `url`, or have a deploy command write `{variable}=…` to $OKTETO_ENV"
-                )),
-            ),
+            Self::Required(required) => (Required::CODE, Some(required.hint())),
             Self::Internal(_) => ("internal", None),
         };
         (JobState::Failed, Some(JobFailure { code: code.to_owned(), message: self.to_string(), hint }))

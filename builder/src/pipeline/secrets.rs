@@ -201,13 +201,7 @@ mod tests {
         for text in options {
             build.options.set(OptionKey::Secret, text).unwrap();
         }
-        Plan {
-            kind: JobKind::Build,
-            name: "app".to_owned(),
-            dependencies: Vec::new(),
-            builds: vec![build],
-            commands: Vec::new(),
-        }
+        Plan { builds: vec![build], ..Plan::empty(JobKind::Build, "app") }
     }
 
     fn env(name: &str, value: &str) -> (SecretSource, Vec<u8>) {

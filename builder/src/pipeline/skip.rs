@@ -230,13 +230,7 @@ mod tests {
         let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
         let bases = BaseImages::new(registry, Mirrors::parse(&BTreeMap::new()).unwrap()).unwrap();
         let build = plain_build("app");
-        let plan = Plan {
-            kind: JobKind::Build,
-            name: "app".to_owned(),
-            dependencies: Vec::new(),
-            builds: vec![build.clone()],
-            commands: Vec::new(),
-        };
+        let plan = Plan { builds: vec![build.clone()], ..Plan::empty(JobKind::Build, "app") };
         let root = Digest::of(b"root");
         let roots = BuildRoots::new(root, Vec::new(), root);
         let (namespace, before, platform) = ("dev".parse().unwrap(), Before::default(), Some("linux/amd64"));

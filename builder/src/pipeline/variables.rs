@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
+use slipway_commands::dependency::GIT_AUTH;
 use slipway_commands::{room, sparing};
 use slipway_manifest::plan::{DependencyPlan, Plan};
 use slipway_mask::Masks;
@@ -24,8 +25,6 @@ use crate::variables::VariableKind;
 /// Values that a client wants masked, and the bytes of all of them.
 const MAX_MASKED: usize = 2000;
 const MAX_MASKED_BYTES: usize = 1 << 20;
-/// What begins the names of variables that open git repositories; the host's name follows.
-const GIT_AUTH: &str = "GIT_AUTH_TOKEN_";
 
 /// What a job has of variables besides what its plan says.
 #[derive(Debug, Clone, Default)]
@@ -306,13 +305,7 @@ mod tests {
             ["my-namespace", "somebody", "web-service"].map(|name| given(VariableKind::Masked, name.as_bytes()));
         let names = names.into_iter().enumerate().map(|(n, given)| (format!("N{n}"), given));
         variables.add(some().into_iter().chain(names).collect(), true);
-        let plan = Plan {
-            kind: JobKind::Build,
-            name: "my-application".to_owned(),
-            dependencies: Vec::new(),
-            builds: vec![plain_build("web-service")],
-            commands: Vec::new(),
-        };
+        let plan = Plan { builds: vec![plain_build("web-service")], ..Plan::empty(JobKind::Build, "my-application") };
         let password = Login::Password { username: "me".to_owned(), password: "login password".to_owned().into() };
         let logins = Logins::new([("a.example".parse().unwrap(), password)]).unwrap();
         let token = SecretString::from("slw_token");

@@ -12,19 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use slipway_commands::dependency::{DEPENDENCIES, GIT_AUTH};
+use slipway_manifest::Selection;
 use slipway_manifest::dotenv::write_dotenv;
 use slipway_manifest::git_url::GitUrl;
 use slipway_manifest::plan::{self, BuildMode, DependencyPlan};
-use slipway_manifest::{ImageEnv, Selection};
-use slipway_proto::v1::{
-    EnvironmentState, GetJobRequest, Job, JobKind, JobState, ListJobsRequest, ShowEnvironmentResponse,
-};
+use slipway_proto::v1::{EnvironmentState, GetJobRequest, Job, JobKind, ListJobsRequest, ShowEnvironmentResponse};
 
 use super::environment;
 use crate::args::{DependencyArgs, JobArgs, PlaceArgs};
 use crate::client::{Patience, SHORT_CALL, timed};
 use crate::environment::{Environment, OKTETO_NAME};
 use crate::error::{ExitStatus, Interrupted, Usage};
+use crate::follow::is_over;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::project::Project;
@@ -34,8 +34,6 @@ use crate::settings::Settings;
 
 mod clone;
 
-/// Holds the dependencies, as a JSON list; in the process without secrets, this one.
-const DEPENDENCIES: &str = "SLIPWAY_DEPENDENCIES";
 /// Where variables for the commands that follow are left.
 const OKTETO_ENV: &str = "OKTETO_ENV";
 /// What begins the names of the variables that other dependencies have left.
@@ -100,31 +98,20 @@ async fn fetch(
         cloned = clone::clone(dependency, &settings.environment, &folder) => cloned?,
         () = interrupt.received() => return Err(Interrupted.into()),
     }
-    Err(go_on(dependency, &settings.environment, &folder, began).context("go on with the clone"))
+    go_on(dependency, &settings.environment, &folder, began)
 }
 
-/// Comes back with an error only.
-fn go_on(dependency: &DependencyPlan, environment: &Environment, clone: &Path, began: Instant) -> anyhow::Error {
-    let without_secrets = || {
-        let url = GitUrl::parse(&dependency.repository)?.without_credentials();
-        let left = dependency.timeout_s.saturating_sub(began.elapsed().as_secs()).max(1);
-        let dependency = DependencyPlan { repository: url, timeout_s: left, ..dependency.clone() };
-        let mut environment = environment.without(&[DEPENDENCIES, OF_OTHERS, clone::GIT_AUTH]);
-        environment.set(DEPENDENCIES, &serde_json::to_string(&[&dependency])?);
-        environment.set(OKTETO_NAME, &dependency.name);
-        Ok::<_, anyhow::Error>(environment)
-    };
-    let environment = match without_secrets() {
-        Ok(environment) => environment,
-        Err(error) => return error,
-    };
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return error.into(),
-    };
-    let mut command = std::process::Command::new(program);
+/// Becomes a process without secrets, and so comes back with an error only.
+fn go_on(dependency: &DependencyPlan, environment: &Environment, clone: &Path, began: Instant) -> Result<ExitStatus> {
+    let repository = GitUrl::parse(&dependency.repository)?.without_credentials();
+    let timeout_s = dependency.timeout_s.saturating_sub(began.elapsed().as_secs()).max(1);
+    let dependency = DependencyPlan { repository, timeout_s, ..dependency.clone() };
+    let mut environment = environment.without(&[DEPENDENCIES, OF_OTHERS, GIT_AUTH]);
+    environment.set(DEPENDENCIES, &serde_json::to_string(&[&dependency])?);
+    environment.set(OKTETO_NAME, &dependency.name);
+    let mut command = std::process::Command::new(std::env::current_exe()?);
     command.args(["deploy-dependency", "0", "--clone"]).arg(clone).env_clear().envs(environment.vars());
-    command.exec().into()
+    Err(command.exec()).context("go on with the clone")
 }
 
 /// Deploys what was cloned.
@@ -171,7 +158,7 @@ async fn settled(session: &Session, dependency: &DependencyPlan) -> Result<bool>
     };
     let jobs = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?.jobs;
     let deploys = |job: &&Job| job.environment == dependency.name && job.kind() == JobKind::Deploy;
-    let Some(other) = jobs.iter().filter(deploys).find(|job| !is_over(job)) else { return Ok(false) };
+    let Some(other) = jobs.iter().filter(deploys).find(|job| !is_over(job.state())) else { return Ok(false) };
     if !dependency.wait {
         return Ok(true);
     }
@@ -183,14 +170,10 @@ async fn settled(session: &Session, dependency: &DependencyPlan) -> Result<bool>
             let (mut jobs, request) = (client.jobs(), timed(request, SHORT_CALL));
             async move { jobs.get(request).await }
         };
-        if is_over(&Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?) {
+        if is_over(Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?.state()) {
             return Ok(false);
         }
     }
-}
-
-fn is_over(job: &Job) -> bool {
-    matches!(job.state(), JobState::Succeeded | JobState::Failed | JobState::Cancelled)
 }
 
 /// Whether its last deploy went well.
@@ -201,11 +184,7 @@ pub(crate) fn is_deployed(kept: &ShowEnvironmentResponse) -> bool {
 /// What an application that depends on it gets of it: `OKTETO_DEPENDENCY_<NAME>_VARIABLE_*` and `_BUILD_*`.
 pub(crate) fn variables(name: &str, kept: &ShowEnvironmentResponse) -> BTreeMap<String, String> {
     let name = slipway_manifest::names::sanitise_application(name).replace('-', "_").to_ascii_uppercase();
-    let mut images = ImageEnv::default();
-    for image in &kept.images {
-        // What can't be named here is left out.
-        let _ = image.service.parse().map(|service| images.extend(&service, &image.image));
-    }
+    let images = environment::images(kept);
     let images = images.iter().filter_map(|(variable, value)| {
         Some((format!("OKTETO_DEPENDENCY_{name}_{}", variable.strip_prefix("OKTETO_")?), value.to_owned()))
     });

@@ -124,13 +124,19 @@ pub(crate) async fn find(session: &Session, name: &str) -> Result<Option<ShowEnv
     }
 }
 
-/// What commands that run here find of it: the images' variables, and those that earlier commands left.
-pub(crate) fn variables(kept: &ShowEnvironmentResponse, with_images: bool) -> BTreeMap<String, String> {
+/// The variables of its images.
+pub(crate) fn images(kept: &ShowEnvironmentResponse) -> ImageEnv {
     let mut images = ImageEnv::default();
-    for image in kept.images.iter().filter(|_| with_images) {
+    for image in &kept.images {
         // One that can't be named here is none of this manifest's.
         let _ = image.service.parse().map(|service| images.extend(&service, &image.image));
     }
+    images
+}
+
+/// What commands that run here find of it: the images' variables, and those that earlier commands left.
+pub(crate) fn variables(kept: &ShowEnvironmentResponse, with_images: bool) -> BTreeMap<String, String> {
+    let images = if with_images { images(kept) } else { ImageEnv::default() };
     let own = kept.variables.iter().filter_map(|variable| Some((variable.name.clone(), variable.value.clone()?)));
     images.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).chain(own).collect()
 }

@@ -138,7 +138,7 @@ async fn what_is_required_is_given_or_left() {
     let ended = async |leaves, required: &str, code| {
         let plan = CommandsPlan { required: vec![required.to_owned()], ..plan(&[code], false) };
         match ran_leaving(leaves, &plan).await.0 {
-            Err(RunError::Required(variable)) => format!("{variable} is missing"),
+            Err(RunError::Required(Required(variable))) => format!("{variable} is missing"),
             Ok(None) => "done".to_owned(),
             other => format!("{other:?}").chars().take(8).collect(),
         }

@@ -25,10 +25,14 @@ pub(super) fn refuse(root: &Node, file: &str, report: &mut Report) -> bool {
         None if discover::is_compose_name(Path::new(file)) => Place::new(1, 1),
         None => return false,
     };
-    let message =
-        format!("`{file}` looks like a compose file, which is not a manifest here: compose files are not deployed yet");
-    report.error_with(place, message, Some(HINT));
+    report.error_with(place, message(Path::new(file)), Some(HINT));
     true
+}
+
+/// Says so.
+pub(crate) fn message(file: &Path) -> String {
+    let file = file.display();
+    format!("`{file}` looks like a compose file, which is not a manifest here: compose files are not deployed yet")
 }
 
 /// What to do instead of using a compose file.

@@ -39,6 +39,11 @@ pub enum JobKind {
 }
 
 impl Plan {
+    /// A plan of nothing, for who fills it in.
+    pub fn empty(kind: JobKind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into(), dependencies: Vec::new(), builds: Vec::new(), commands: Vec::new() }
+    }
+
     /// Whether there is anything in it besides builds.
     pub fn runs_something(&self) -> bool {
         !self.commands.is_empty() || !self.dependencies.is_empty()

@@ -30,6 +30,7 @@ mod network;
 mod options;
 mod own_image;
 mod parallel;
+mod platforms;
 mod pool;
 mod registries;
 mod remote;

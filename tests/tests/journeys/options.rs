@@ -5,114 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 use slipway_journeys::foreign::Foreign;
 use slipway_journeys::service::Options;
-use slipway_journeys::{Buildkitd, Project, Service, Team, files, image, on_docker, random, unique};
-
-/// The manifest or index under a reference.
-fn manifest(team: &Team, reference: &str) -> Value {
-    serde_json::from_slice(&image::raw(team, reference)).unwrap()
-}
-
-#[test]
-fn several_platforms_are_one_image() {
-    let service = Service::shared();
-    let app = service.team().project();
-    app.image("FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /of\n")
-        .file("amd64", unique("x"))
-        .file("arm64", unique("y"));
-    let run = app.events(&["build", "--platform", "linux/amd64,linux/arm64"]).ok();
-    let reference = run.last("build.done")["image"].as_str().unwrap();
-    let index = manifest(&app.team, reference);
-    let repository = reference.split('@').next().unwrap();
-    let manifests = index["manifests"].as_array().unwrap();
-    let mut found: Vec<&str> =
-        manifests.iter().map(|entry| entry["platform"]["architecture"].as_str().unwrap()).collect();
-    found.sort_unstable();
-    assert_eq!(found, ["amd64", "arm64"], "{index}");
-    for entry in manifests {
-        let architecture = entry["platform"]["architecture"].as_str().unwrap();
-        let one = image::pull(&app.team, &format!("{repository}@{}", entry["digest"].as_str().unwrap()));
-        assert_eq!(one.config["architecture"], architecture);
-        assert_eq!(files::bytes(&one.files, "of"), std::fs::read(app.path().join(architecture)).unwrap());
-    }
-    // One of them is another image, and each is found again.
-    let one = app.events(&["build", "--platform", "linux/arm64"]).ok();
-    assert_eq!(one.all("build.started").len(), 1);
-    for platforms in ["linux/arm64", "linux/amd64,linux/arm64"] {
-        let run = app.events(&["build", "--platform", platforms]).ok();
-        assert_eq!(run.all("build.skipped").len(), 1, "{platforms}: {}", run.story());
-    }
-}
-
-/// A Linux program for riscv64 (the System V ABI's ELF64) that makes the folder `/ran`, and ends with how that went.
-fn riscv64_program() -> Vec<u8> {
-    const LOADED_AT: u64 = 0x1_0000;
-    const HEADERS: u64 = 64 + 56;
-    let code: [u32; 8] = [
-        0xf9c0_0513, // li a0, AT_FDCWD
-        0x0000_0597, // auipc a1, 0
-        0x01c5_8593, // addi a1, a1, 28: the path
-        0x1ed0_0613, // li a2, 0755
-        0x0220_0893, // li a7, mkdirat
-        0x0000_0073, // ecall
-        0x05d0_0893, // li a7, exit
-        0x0000_0073, // ecall
-    ];
-    let size = HEADERS + 32 + 5;
-    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-    elf.resize(16, 0);
-    let halves = |elf: &mut Vec<u8>, of: &[u16]| elf.extend(of.iter().flat_map(|half| half.to_le_bytes()));
-    let words = |elf: &mut Vec<u8>, of: &[u32]| elf.extend(of.iter().flat_map(|word| word.to_le_bytes()));
-    let longs = |elf: &mut Vec<u8>, of: &[u64]| elf.extend(of.iter().flat_map(|long| long.to_le_bytes()));
-    halves(&mut elf, &[2, 243]); // an executable, for RISC-V
-    words(&mut elf, &[1]);
-    longs(&mut elf, &[LOADED_AT + HEADERS, 64, 0]); // the entry; the program header behind this one; no sections
-    words(&mut elf, &[0]);
-    halves(&mut elf, &[64, 56, 1, 0, 0, 0]);
-    words(&mut elf, &[1, 5]); // one loaded segment, to be read and executed
-    longs(&mut elf, &[0, LOADED_AT, LOADED_AT, size, size, 0x1000]);
-    words(&mut elf, &code);
-    elf.extend(b"/ran\0");
-    elf
-}
-
-/// A project whose image runs a program of another platform than this machine's.
-fn foreign(app: &Project) {
-    app.image("FROM scratch\nCOPY --chmod=755 program /program\nCOPY x /\nRUN [\"/program\"]\n")
-        .file("program", riscv64_program())
-        .file("x", unique("x"));
-}
-
-/// What ran for riscv64 is in its image.
-fn ran(app: &Project) {
-    let run = app.events(&["build", "--platform", "linux/riscv64"]).ok();
-    let image = image::pull(&app.team, run.last("build.done")["image"].as_str().unwrap());
-    assert_eq!(image.config["architecture"], "riscv64");
-    assert!(image.files.contains_key("ran"), "{:?}", image.files.keys());
-}
-
-#[test]
-fn a_step_of_another_platform_runs_in_an_emulator() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_engine, address) = Buildkitd::with_emulator(dir.path());
-    let service = Service::with(Options { engines: vec![address], ..Options::default() });
-    let app = service.team().project();
-    foreign(&app);
-    ran(&app);
-}
-
-#[test]
-fn a_platform_that_the_engine_cannot_run_is_explained() {
-    let service = Service::shared();
-    let app = service.team().project();
-    foreign(&app);
-    // Somebody's machine may have an emulator for every engine.
-    if std::path::Path::new("/proc/sys/fs/binfmt_misc/qemu-riscv64").exists() {
-        return ran(&app);
-    }
-    let run = app.events(&["build", "--platform", "linux/riscv64"]).expect(1);
-    let error = &run.last("job.done")["error"];
-    assert!(error["hint"].as_str().unwrap_or_default().contains("emulator"), "{error}");
-}
+use slipway_journeys::{Project, Service, Team, files, image, on_docker, random, unique};
 
 #[test]
 fn the_target_of_the_command_line_counts_and_a_wrong_one_is_named() {
@@ -156,11 +49,11 @@ fn labels_and_annotations_are_in_the_image() {
     let labels = &image::pull(&app.team, &reference).config["config"]["Labels"];
     let expected = serde_json::json!({"both": "flag=1", "flag": "", "own": "manifest", "theirs": "dockerfile"});
     assert_eq!(labels, &expected);
-    assert_eq!(manifest(&app.team, &reference)["annotations"], serde_json::json!({"org.a": "b:c"}));
+    assert_eq!(image::manifest(&app.team, &reference)["annotations"], serde_json::json!({"org.a": "b:c"}));
 
     let both = ["--platform", "linux/amd64,linux/arm64", "--var", "OWN=own"];
     let more = ["--annotation", "index,manifest-descriptor[linux/arm64]:org.b=c"];
-    let index = manifest(&app.team, &built(&app, &[&both[..], &more].concat()));
+    let index = image::manifest(&app.team, &built(&app, &[&both[..], &more].concat()));
     assert_eq!(index["annotations"], serde_json::json!({"org.b": "c"}));
     let of = |architecture: &str| {
         let mut entries = index["manifests"].as_array().unwrap().iter();
@@ -266,7 +159,7 @@ fn attestations_are_beside_the_image() {
     let predicates = |args: &[&str]| {
         let reference = built(&app, args);
         let repository = reference.split('@').next().unwrap().to_owned();
-        let index = manifest(&team, &reference);
+        let index = image::manifest(&team, &reference);
         let entries = index["manifests"].as_array().unwrap_or_else(|| panic!("no index: {index}")).clone();
         let attached = |entry: &&Value| entry["annotations"]["vnd.docker.reference.type"] == "attestation-manifest";
         let entry = entries.iter().find(attached).unwrap_or_else(|| panic!("nothing attached: {index}"));
@@ -287,7 +180,7 @@ fn attestations_are_beside_the_image() {
     assert_eq!(types.len(), 1, "{types:?}");
     assert!(!text.contains("something"), "{text}");
     let plain = built(&app, &["--provenance", "false", "--sbom", "false"]);
-    assert!(manifest(&team, &plain)["layers"].is_array());
+    assert!(image::manifest(&team, &plain)["layers"].is_array());
 }
 
 #[test]
@@ -298,7 +191,7 @@ fn the_image_has_the_form_that_was_asked_for() {
     let form = |export: &str| {
         // A layer that the engine has stays as it is, unless it is forced.
         app.file("x", unique("x").repeat(10_000));
-        let found = manifest(&app.team, &built(&app, &["--export", export]));
+        let found = image::manifest(&app.team, &built(&app, &["--export", export]));
         (
             found["mediaType"].as_str().unwrap().to_owned(),
             media_types(&found).concat(),
@@ -328,7 +221,7 @@ fn layers_are_compressed_as_it_was_asked_for() {
         let words = random(40_000).into_iter().map(|byte| format!("word{} ", (byte % 16) * 7));
         app.file("x", words.collect::<String>());
         let reference = built(&app, &["--export", &format!("type=image,{export}")]);
-        let found = manifest(&app.team, &reference)["layers"][0].clone();
+        let found = image::manifest(&app.team, &reference)["layers"][0].clone();
         assert_eq!(found["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip", "{export}");
         let pulled = image::pull(&app.team, &reference).files;
         assert_eq!(files::bytes(&pulled, "x"), std::fs::read(app.path().join("x")).unwrap(), "{export}");
@@ -534,7 +427,7 @@ fn the_metadata_file_says_what_was_pushed() {
     let made = build(&[]);
     let digest = made["containerimage.digest"].as_str().unwrap().to_owned();
     assert_eq!(made["image.name"], names.join(","));
-    let pushed = manifest(&app.team, &names[1]);
+    let pushed = image::manifest(&app.team, &names[1]);
     assert_eq!(made["containerimage.config.digest"], pushed["config"]["digest"]);
     let raw = image::raw(&app.team, &names[0]);
     assert_eq!(slipway_context::Digest::of(&raw).to_string(), digest);

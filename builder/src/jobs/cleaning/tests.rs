@@ -4,7 +4,7 @@ use crate::pipeline::looking::Looking;
 use crate::seal::Key;
 use crate::stop::Stop;
 use crate::store::Db;
-use crate::store::db::jobs::JobRow;
+use crate::store::db::jobs::{self, JobRow};
 use crate::store::snapshots::snapshot_is_complete;
 use crate::store::trees;
 use slipway_context::{Directory, Entry, Node};
@@ -86,21 +86,8 @@ impl Service {
             commands: vec![root],
         };
         self.jobs.dir(job).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
-        let row = JobRow {
-            id: job,
-            namespace: self.namespace.clone(),
-            owner: "me".to_owned(),
-            kind: super::super::state::JobKind::Deploy,
-            environment: "app".to_owned(),
-            state,
-            failure: None,
-            attempt: 0,
-            created: now_ms(),
-            started: None,
-            finished: None,
-            parent: None,
-            depth: 0,
-        };
+        let row = jobs::tests::row(super::super::state::JobKind::Deploy, "app");
+        let row = JobRow { id: job, namespace: self.namespace.clone(), state, ..row };
         self.db().insert_job(&row, &job.to_string()).await.unwrap();
         job
     }

@@ -70,13 +70,7 @@ fn set(given: &mut Given, key: OptionKey, text: &str) {
 fn digest(change: impl FnOnce(&mut Given)) -> String {
     let mut given = given();
     change(&mut given);
-    let plan = Plan {
-        kind: JobKind::Build,
-        name: "app".to_owned(),
-        dependencies: Vec::new(),
-        builds: Vec::new(),
-        commands: Vec::new(),
-    };
+    let plan = Plan::empty(JobKind::Build, "app");
     let (namespace, before) = (given.namespace.parse().unwrap(), Before::default());
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &given.build, &given.roots, &before);
     let inputs =
@@ -190,13 +184,7 @@ mod registries {
         let bases = BaseImages::new(registry, Mirrors::default()).unwrap();
         let (mut build, mut before) = (build(), Before::default());
         change(&mut build, &mut before);
-        let plan = Plan {
-            kind: JobKind::Build,
-            name: "app".to_owned(),
-            dependencies: Vec::new(),
-            builds: vec![build.clone()],
-            commands: Vec::new(),
-        };
+        let plan = Plan { builds: vec![build.clone()], ..Plan::empty(JobKind::Build, "app") };
         let (namespace, roots) = ("dev".parse().unwrap(), roots());
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
         let platform = Some("linux/amd64");
@@ -211,13 +199,7 @@ mod registries {
         let registry = Arc::new(Registry::open(&config, dir.path()).unwrap());
         let bases = BaseImages::new(registry, Mirrors::default()).unwrap();
         let build = build();
-        let plan = Plan {
-            kind: JobKind::Build,
-            name: "app".to_owned(),
-            dependencies: Vec::new(),
-            builds: vec![build.clone()],
-            commands: Vec::new(),
-        };
+        let plan = Plan { builds: vec![build.clone()], ..Plan::empty(JobKind::Build, "app") };
         let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
         let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
         let inputs = Inputs { namespace, plan, build, roots, dockerfile: text, platform, before, secrets: &[] };
@@ -303,13 +285,7 @@ mod registries {
              RUN --mount=from={host}/dev/mount,target=/m true\nCOPY --from=okteto.dev/own:2 /b /b\n"
         );
         let build = build();
-        let plan = Plan {
-            kind: JobKind::Build,
-            name: "app".to_owned(),
-            dependencies: Vec::new(),
-            builds: vec![build.clone()],
-            commands: Vec::new(),
-        };
+        let plan = Plan { builds: vec![build.clone()], ..Plan::empty(JobKind::Build, "app") };
         let (namespace, roots, before) = ("dev".parse().unwrap(), roots(), Before::default());
         let (namespace, plan, build, roots) = (&namespace, &plan, &build, &roots);
         let platform = Some("linux/amd64");
@@ -388,11 +364,8 @@ mod registries {
         let depending =
             |service: &str, on: &str| BuildPlan { depends_on: vec![self::service(on)], ..plain_build(service) };
         let plan = Plan {
-            kind: JobKind::Build,
-            name: "app".to_owned(),
-            dependencies: Vec::new(),
             builds: vec![plain_build("base"), depending("walls", "base"), depending("roof", "walls")],
-            commands: Vec::new(),
+            ..Plan::empty(JobKind::Build, "app")
         };
         let digest = |images: &[(&str, &str)]| {
             let mut before = Before::default();

@@ -212,3 +212,27 @@ fn from_row(row: &SqliteRow) -> Result<JobRow, DbError> {
         depth: row.try_get(14)?,
     })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A job in the namespace `dev`, as it was submitted.
+    pub(crate) fn row(kind: JobKind, environment: &str) -> JobRow {
+        JobRow {
+            id: JobId::new(),
+            namespace: "dev".parse().unwrap(),
+            owner: "me".to_owned(),
+            kind,
+            environment: environment.to_owned(),
+            state: JobState::Syncing,
+            failure: None,
+            attempt: 0,
+            created: now_ms(),
+            started: None,
+            finished: None,
+            parent: None,
+            depth: 0,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use slipway_commands::dependency::{DEPENDENCIES, GIT_AUTH};
 use slipway_manifest::git_url::GitUrl;
 use slipway_manifest::plan::DependencyPlan;
 use tokio::process::Command;
@@ -10,8 +11,6 @@ use tokio::process::Command;
 use crate::environment::Environment;
 use crate::error::Usage;
 
-/// What begins the names of the variables that hold tokens for repositories.
-pub(super) const GIT_AUTH: &str = "GIT_AUTH_TOKEN_";
 /// The user that goes with such a token, as with BuildKit.
 const TOKEN_USER: &str = "x-access-token";
 /// Answers git's question with what is in its environment.
@@ -67,7 +66,7 @@ fn git(environment: &Environment) -> Command {
     for name in environment.vars().keys().filter(|name| name.starts_with(GIT_AUTH)) {
         command.env_remove(name);
     }
-    command.env_remove(super::DEPENDENCIES);
+    command.env_remove(DEPENDENCIES);
     command
 }
 

@@ -50,13 +50,7 @@ async fn pieces_of(
     let scope = CacheScope::open(dir.path()).unwrap();
     let (mut build, mut before) = (plain_build("app"), Before::default());
     change(&mut build, &mut before);
-    let plan = Plan {
-        kind: JobKind::Build,
-        name: "app".to_owned(),
-        dependencies: Vec::new(),
-        builds: vec![build.clone()],
-        commands: Vec::new(),
-    };
+    let plan = Plan { builds: vec![build.clone()], ..Plan::empty(JobKind::Build, "app") };
     let root = slipway_context::Digest::of(b"root");
     let (namespace, roots) = ("dev".parse().unwrap(), BuildRoots::new(root, Vec::new(), root));
     let (namespace, plan, build, roots, before) = (&namespace, &plan, &build, &roots, &before);
