@@ -155,6 +155,32 @@ fn one_that_is_not_waited_for_goes_on_by_itself_and_one_that_is_has_its_time() {
 }
 
 #[test]
+fn one_that_another_job_deploys_is_waited_for_and_a_manifest_may_be_anywhere() {
+    let place = Place::new();
+    let team = place.service.team();
+    let other = team.named_project("shared");
+    other.manifest(
+        "deploy:\n  remote: true\n  commands: ['echo begun; sleep 6; echo FROM=the-other-job >>$OKTETO_ENV']\n",
+    );
+    let deploying = other.start_events(&["deploy"]);
+    deploying.says("begun");
+    let shared = place.publish("shared", "deploy: [exit 1]\n");
+    let nested = [("deploy/okteto.yaml", "deploy: [ls]\n"), ("deploy/beside", ""), ("not-there", "")];
+    repository(place.published.path(), "nested.git", &nested);
+    let app = team.project();
+    let nested = format!("{}/nested.git, manifest: deploy/okteto.yaml", place.server.url);
+    let dependencies =
+        format!("  shared: {{repository: {shared}, wait: true}}\n  nested: {{repository: {nested}, wait: true}}\n");
+    manifest(&app, &dependencies, "echo $OKTETO_DEPENDENCY_SHARED_VARIABLE_FROM");
+    let run = app.events(&["deploy"]).ok();
+    let told = said(&run, "dependencies");
+    assert!(told.contains("waiting for that") && told.contains("shared is deployed already"), "{told}");
+    assert!(told.contains("beside") && !told.contains("not-there"), "{told}");
+    assert_eq!(said(&run, "deploy"), "the-other-job\n");
+    deploying.finish().ok();
+}
+
+#[test]
 fn submodules_come_along_and_get_no_credentials() {
     let place = Place::new();
     let app = place.service.team().project();
