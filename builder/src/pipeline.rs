@@ -131,6 +131,7 @@ impl Pipeline {
     /// Runs the job to its end.
     pub async fn run(&self) -> Result<(), Failure> {
         let dependencies = self.deploy_dependencies().await?;
+        self.keeping.depend(&dependencies);
         let images = self.build_all().await?;
         let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
         let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();

@@ -37,7 +37,7 @@ impl EnvironmentService for EnvironmentApi {
         let namespace = self.own(&caller, &request.namespace).await?;
         let found = self.0.environments.show(&namespace, &request.name).await;
         let (row, kept) = found.map_err(|error| from_environments(&error))?;
-        let Kept { images, variables, deployed } = kept;
+        let Kept { images, variables, deployed, dependencies: _ } = kept;
         let image = |(service, image): (&slipway_manifest::ServiceName, &str)| api::EnvironmentImage {
             service: service.to_string(),
             image: image.to_owned(),

@@ -24,6 +24,9 @@ pub struct Kept {
     /// What its commands left in `$OKTETO_ENV`. May be secret.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// What its commands got of other applications that were deployed before it. May be secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, String>,
     /// What was deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployed: Option<Deployed>,
@@ -69,9 +72,9 @@ impl Kept {
         Ok(key.seal(&plain, &belongs(namespace, name))?)
     }
 
-    /// Values that were left under names that look secret.
+    /// Values that were left under names that look secret, here or by what this depends on.
     pub fn secret_by_name(&self) -> impl Iterator<Item = &str> {
-        let secret = self.variables.iter().filter(|(name, _)| looks_secret(name));
+        let secret = self.variables.iter().chain(&self.dependencies).filter(|(name, _)| looks_secret(name));
         secret.map(|(_, value)| value.as_str())
     }
 
@@ -91,6 +94,7 @@ impl fmt::Debug for Kept {
         f.debug_struct("Kept")
             .field("images", &self.images)
             .field("variables", &names)
+            .field("dependencies", &self.dependencies.keys())
             .field("deployed", &self.deployed)
             .finish()
     }

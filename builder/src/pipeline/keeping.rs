@@ -75,10 +75,11 @@ impl Keeping {
 
     /// What commands get beside it, below all that the job itself sets.
     pub(super) fn env(&self) -> BTreeMap<String, String> {
-        let images = || self.given.images.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let images = self.given.images.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let deployed = self.given.dependencies.clone().into_iter().chain(images);
         match self.kind {
-            JobKind::Destroy => images().chain(self.given.variables.clone()).collect(),
-            JobKind::Test => images().collect(),
+            JobKind::Destroy => deployed.chain(self.given.variables.clone()).collect(),
+            JobKind::Test => deployed.collect(),
             JobKind::Build | JobKind::Deploy => BTreeMap::new(),
         }
     }
@@ -86,6 +87,13 @@ impl Keeping {
     /// Values that it was given whose names look secret.
     pub(super) fn secret_by_name(&self) -> impl Iterator<Item = &str> {
         self.given.secret_by_name()
+    }
+
+    /// What other applications, deployed before this one, have left for its commands; kept when these begin.
+    pub(super) fn depend(&self, dependencies: &BTreeMap<String, String>) {
+        if self.kind == JobKind::Deploy {
+            self.lock().dependencies.clone_from(dependencies);
+        }
     }
 
     /// A deploy has these images, and is about to run these commands, if there are any.
@@ -206,7 +214,8 @@ mod tests {
     }
 
     fn kept(variables: &[(&str, &str)]) -> Kept {
-        Kept { variables: texts(variables), images: images(&[("web", "r/dev/web@sha256:1")]), deployed: None }
+        let images = images(&[("web", "r/dev/web@sha256:1")]);
+        Kept { variables: texts(variables), images, ..Kept::default() }
     }
 
     #[test]
@@ -257,6 +266,27 @@ mod tests {
         let made = images(&[("api", "r/dev/api@sha256:2")]);
         job.keeping().begin(&made, None).unwrap();
         assert_eq!(job.left().unwrap(), Kept { images: made, ..kept(&[("A", "1")]) });
+    }
+
+    #[test]
+    fn what_a_deploy_got_of_others_is_there_for_tests_and_destroy() {
+        let job = Job::of(JobKind::Deploy, Some(&kept(&[("A", "1")])));
+        let keeping = job.keeping();
+        keeping.depend(&texts(&[("OKTETO_DEPENDENCY_DB_VARIABLE_URL", "u")]));
+        keeping.begin(&ImageEnv::default(), None).unwrap();
+        let left = job.left().unwrap();
+        assert_eq!(left.variables, texts(&[("A", "1")]), "not what it leaves itself");
+        let env = |kind| Job::of(kind, Some(&left)).keeping().env();
+        for kind in [JobKind::Test, JobKind::Destroy] {
+            assert_eq!(env(kind).get("OKTETO_DEPENDENCY_DB_VARIABLE_URL").map(String::as_str), Some("u"));
+        }
+        assert!(env(JobKind::Deploy).is_empty(), "it gets those of now");
+        // One that depends on nothing any more.
+        let job = Job::of(JobKind::Deploy, Some(&left));
+        let keeping = job.keeping();
+        keeping.depend(&BTreeMap::new());
+        keeping.begin(&ImageEnv::default(), None).unwrap();
+        assert!(job.left().unwrap().dependencies.is_empty());
     }
 
     #[test]

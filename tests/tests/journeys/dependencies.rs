@@ -119,6 +119,21 @@ fn a_dependency_is_deployed_first_and_its_variables_are_there() {
 }
 
 #[test]
+fn tests_and_destroy_have_the_variables_that_the_deploy_had() {
+    let place = Place::new();
+    let team = place.service.team();
+    let url = place.publish("db", "deploy: ['echo URL=postgres >>$OKTETO_ENV']\n");
+    let app = team.project();
+    let command = "echo \"$OKTETO_NAME: $OKTETO_DEPENDENCY_DB_VARIABLE_URL\"";
+    app.manifest(&format!(
+        "name: shop\ndependencies:\n  db: {{repository: {url}, wait: true}}\ndeploy:\n  remote: true\n  commands: [\"true\"]\ndestroy:\n  remote: true\n  commands: ['{command}']\ntest:\n  unit:\n    commands: ['{command}']\n"
+    ));
+    app.events(&["deploy"]).ok();
+    assert_eq!(said(&app.events(&["test"]).ok(), "test"), "shop: postgres\n");
+    assert_eq!(said(&app.events(&["destroy"]).ok(), "destroy"), "shop: postgres\n");
+}
+
+#[test]
 fn one_that_is_not_waited_for_goes_on_by_itself_and_one_that_is_has_its_time() {
     let place = Place::new();
     let team = place.service.team();
