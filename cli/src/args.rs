@@ -440,6 +440,9 @@ pub(crate) struct EnvArgs {
     /// How to write them [default: dotenv; json with --output json]
     #[arg(long, value_enum)]
     pub(crate) format: Option<EnvFormat>,
+    /// Its name.
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
     /// Variables.
     #[command(flatten)]
     pub(crate) vars: VarArgs,

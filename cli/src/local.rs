@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
-use slipway_commands::{Failed, Place, Required, RunError, Service, Sink, Story, hello, room, sparing};
+use slipway_commands::dependency::GIT_AUTH;
+use slipway_commands::{Failed, NOT_ALL_MASKED, Place, Required, RunError, Service, Sink, Story, hello, room, sparing};
 use slipway_manifest::plan::CommandsPlan;
 use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan};
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{Event, JobDone, JobError, JobStarted, JobStatus};
+use slipway_proto::v1::{Event, JobDone, JobError, JobStarted, JobStatus, Warning};
 use slipway_runner_agent::ToAgent;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +94,8 @@ impl Local {
             texts().any(|text| text.contains(&format!("${name}")) || text.contains(&format!("${{{name}")))
         });
         let known = project.service_variables();
-        let (variables, left_out) = room::fitting(known.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let known = known.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let (variables, left_out) = room::fitting(known.filter(|(name, _)| !name.starts_with(GIT_AUTH)));
         let services = project.manifest.build.iter().map(|build| build.service.to_string()).collect();
         let (name, hidden) = (plan.name.clone(), project.hidden());
         Ok(Self { name, commands, variables, hidden, services, left_out, missing, reason, in_runner })
@@ -124,6 +126,9 @@ impl Local {
         anyhow::ensure!(!masks.is_blind(), "secret values can't be masked in what commands print: none was started");
         let events = Events::new(Screen::new(settings.show), masks);
         events.emit(Kind::JobStarted(JobStarted { engine: LOCAL.to_owned() }));
+        if events.masks().gaps().plain > 0 {
+            events.emit(Kind::Warning(Warning { message: NOT_ALL_MASKED.to_owned(), place: None }));
+        }
         let running = self.run_all(images, service.as_ref(), &settings.environment, &events);
         tokio::pin!(running);
         let ended = tokio::select! {

@@ -26,4 +26,4 @@ pub mod text;
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
 pub use run::{Channel, GRACE, Place, Required, RunError, hello, run};
-pub use story::{Failed, Sink, Story, masked, sparing};
+pub use story::{Failed, NOT_ALL_MASKED, Sink, Story, masked, sparing};

@@ -63,8 +63,8 @@ pub(crate) fn check(argv: &[String], env: &BTreeMap<String, String>) -> Result<(
     let largest: Vec<_> =
         largest.into_iter().take(NAMED).map(|(name, value)| format!("`{name}` {} KiB", value.len() >> 10)).collect();
     Err(format!(
-        "the commands' environment has {} KiB, and no program can be started with more than {} KiB: unset some of what is kept \
-         (`slipway environment show`), of the service's variables (`slipway variable list`), of `.env` or of the image; the \
+        "the commands' environment has {} KiB, and no program can be started with more than {} KiB: shorten some of what is kept \
+         (`slipway environment show`; `slipway environment delete` forgets it), of the service's variables (`slipway variable list`), of `.env` or of the image; the \
          largest are {}",
         (all + pointers) >> 10,
         (MAX_ALL - SPARE) >> 10,

@@ -232,7 +232,7 @@ impl Jobs {
         let values = match self.variables_of(caller)? {
             // A job has what its commands have, and with its token they get no more.
             Some(outer) => {
-                let value = |name: String| Some((name.clone(), outer.given().get(&name)?.value.clone()));
+                let value = |name: String| Some((name.clone(), outer.given(&name)?.value.clone()));
                 names.filter_map(value).collect()
             }
             None => self.variables()?.values(&caller.user, namespace, names.collect()).await?,
@@ -327,7 +327,8 @@ impl Jobs {
         let spec = JobSpec {
             job: row.id,
             namespace: namespace.clone(),
-            owner: caller.user.clone(),
+            // The person, or what stands for one, whichever jobs are in between.
+            owner: lineage.owner().unwrap_or(&caller.user).to_owned(),
             admin: caller.admin,
             plan,
             builds,
