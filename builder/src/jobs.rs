@@ -12,6 +12,7 @@
 //! | [`exports`] | archives that wait for their caller |
 //! | [`explain`] | what changed since a service was built last |
 //! | `lineage` | jobs that commands and dependencies of other jobs submit |
+//! | `orphans` | those whose parent has ended |
 //! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
@@ -27,6 +28,7 @@ pub mod event_log;
 pub mod explain;
 pub mod exports;
 mod lineage;
+mod orphans;
 pub mod process;
 pub mod scheduler;
 pub mod spec;

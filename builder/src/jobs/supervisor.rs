@@ -236,7 +236,9 @@ mod tests {
             (&["dependencies", "deploy"], EnvironmentState::Failed),
         ] {
             let mut seen = Seen::default();
-            sections.iter().for_each(|section| seen.note(started(section)));
+            for section in sections {
+                seen.note(started(section));
+            }
             service.jobs.done(&row, failed(), seen).await.unwrap();
             assert_eq!(environment(&service, &row).await.unwrap().0, expected);
         }

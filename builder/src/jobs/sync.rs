@@ -309,6 +309,7 @@ impl Jobs {
         if !ahead.widen.is_empty() {
             return Ok(Submitted::Widen(ahead.widen));
         }
+        let outlives = self.outlives(parent, &plan).map_err(io("read the plan of the job around this one"))?;
         let row = JobRow {
             id: JobId::new(),
             namespace: namespace.clone(),
@@ -323,6 +324,7 @@ impl Jobs {
             finished: None,
             parent,
             depth,
+            outlives,
         };
         let spec = JobSpec {
             job: row.id,
