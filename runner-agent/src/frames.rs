@@ -80,6 +80,9 @@ pub struct Hello {
     pub no_listen: bool,
     /// How long processes may take to end after TERM.
     pub grace_ms: u64,
+    /// The registry (`host[:port]`) to which commands' tools are logged in with the token that they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
 }
 
 /// A command to run.
