@@ -49,8 +49,8 @@ const SOURCE: &str = "src";
 const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
 const SHELL: [&str; 2] = ["sh", "-c"];
-/// After this time a runner whose channel is gone has ended what ran in it.
-pub const ABANDONED: Duration = Duration::from_secs(12);
+/// What the agent may take beyond the grace period to end what ran, once its channel is gone.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the agent may take to take its leave.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -86,6 +86,11 @@ impl Config {
 
 fn beside_us(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.join(name))
+}
+
+/// After this time a runner whose channel is gone has ended what ran in it.
+pub fn abandoned(grace: Duration) -> Duration {
+    grace + LAST_WORDS
 }
 
 /// Why commands could not be run to their end. A command that failed is none of these.
@@ -163,6 +168,8 @@ pub struct Place {
     pub forwards: BTreeMap<u16, SocketAddr>,
     /// The agent's program.
     pub agent: PathBuf,
+    /// How long commands may take to end after TERM.
+    pub grace: Duration,
 }
 
 /// A container that is ready to run commands.
@@ -174,6 +181,7 @@ pub struct Runner {
     link: Link,
     env: BTreeMap<String, String>,
     cwd: &'static str,
+    grace: Duration,
     /// Ports that processes inside can't reach, and why.
     unforwarded: Vec<String>,
 }
@@ -218,13 +226,13 @@ impl Runner {
         let mut link = Link { channel: Channel::new(input, output), forwarder: None };
         let ports = place.forwards.keys().copied().collect();
         // With the host's network the real ports are on the loopback that the agent would listen on.
-        let ready = slipway_commands::hello(&mut link, ports, engine.host_network()).await?;
+        let ready = slipway_commands::hello(&mut link, ports, engine.host_network(), place.grace).await?;
         let unforwarded =
             ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
         let frames = link.channel.sender().ok_or(ChannelError::Closed)?;
         link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
         let cwd = if place.root.is_some() { WORKDIR } else { "/" };
-        Ok(Self { gateway, _session: session, link, env: config.env(), cwd, unforwarded })
+        Ok(Self { gateway, _session: session, link, env: config.env(), cwd, grace: place.grace, unforwarded })
     }
 
     /// Variables for the commands that the image does not set.
@@ -248,7 +256,7 @@ impl Runner {
         let mut all = self.env.clone();
         all.extend(env);
         let shell = SHELL.map(str::to_owned).to_vec();
-        let place = slipway_commands::Place { shell, cwd: self.cwd.into(), env: all };
+        let place = slipway_commands::Place { shell, cwd: self.cwd.into(), env: all, grace: self.grace };
         Ok(slipway_commands::run(&mut self.link, plan, place, story, cancel).await?)
     }
 

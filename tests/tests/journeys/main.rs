@@ -49,4 +49,5 @@ mod tenancy_registry;
 mod terminal;
 mod tls_engine;
 mod trees;
+mod turns;
 mod variables;
