@@ -107,6 +107,32 @@ pub async fn hello<C: Channel>(
     }
 }
 
+/// Finds out whether the shell can be started, before any command is said to.
+pub async fn probe<C: Channel>(channel: &mut C, place: &Place) -> Result<(), RunError<C::Error>> {
+    // No command of a plan has it.
+    const INDEX: u32 = u32::MAX;
+    let argv = place.shell.iter().cloned().chain([":".to_owned()]).collect();
+    let (cwd, env) = (place.cwd.clone(), place.env.clone().into_iter().collect());
+    channel.send(ToAgent::Run(Run { index: INDEX, argv, cwd, env, env_file: false })).await?;
+    loop {
+        match tokio::time::timeout(HELLO_TIMEOUT, channel.next()).await.map_err(|_| RunError::Silent)?? {
+            Some(FromAgent::Exit(exit)) if exit.index == INDEX => {
+                return match exit {
+                    Exit { error: Some(error), .. } => Err(RunError::NotStarted(error)),
+                    Exit { exit_code: Some(0), .. } => Ok(()),
+                    Exit { exit_code: Some(code), .. } => Err(RunError::NotStarted(format!("it ends with {code}"))),
+                    Exit { signal, .. } => {
+                        Err(RunError::NotStarted(format!("signal {} ends it", signal.unwrap_or_default())))
+                    }
+                };
+            }
+            Some(frame @ (FromAgent::StreamOpen { .. } | FromAgent::Stream(_))) => channel.connection(frame),
+            Some(_) => {}
+            None => return Err(RunError::Closed),
+        }
+    }
+}
+
 /// Runs the commands one after another until one fails, or all of them where the plan keeps going, and gives the last one that
 /// failed.
 pub async fn run<C: Channel, S: Sink + Sync>(

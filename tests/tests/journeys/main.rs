@@ -50,4 +50,5 @@ mod terminal;
 mod tls_engine;
 mod trees;
 mod turns;
+mod user_images;
 mod variables;
