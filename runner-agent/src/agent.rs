@@ -10,6 +10,7 @@ mod channel;
 mod command;
 mod env_file;
 mod forward;
+mod home;
 mod login;
 mod outbox;
 mod output;

@@ -36,14 +36,11 @@ pub fn main(verb: Option<&str>) -> ExitCode {
     }
 }
 
-fn answer(
-    verb: Option<&str>,
-    question: &str,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
+fn answer(verb: Option<&str>, question: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     match verb {
         Some("get") => {
-            let host = question.strip_prefix("https://").or_else(|| question.strip_prefix("http://")).unwrap_or(question);
+            let host =
+                question.strip_prefix("https://").or_else(|| question.strip_prefix("http://")).unwrap_or(question);
             let host = host.split('/').next().unwrap_or_default();
             let registry = variable("OKTETO_REGISTRY_URL").filter(|registry| registry == host);
             let token = registry.and_then(|_| variable("OKTETO_TOKEN")).ok_or_else(|| NOT_FOUND.to_owned())?;
@@ -68,7 +65,8 @@ mod tests {
             "OKTETO_TOKEN" => Some("slw_\"x".to_owned()),
             _ => None,
         };
-        for question in ["registry.example:5000", "https://registry.example:5000", "https://registry.example:5000/v2/"] {
+        for question in ["registry.example:5000", "https://registry.example:5000", "https://registry.example:5000/v2/"]
+        {
             let told: serde_json::Value =
                 serde_json::from_str(&answer(Some("get"), question, &variable).unwrap()).unwrap();
             assert_eq!((&told["ServerURL"], &told["Secret"]), (&question.into(), &"slw_\"x".into()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     self, ExecMessage, FdMessage, InitMessage, NewContainerRequest, ReleaseContainerRequest, ResolveImageConfigRequest,
-    ReturnRequest, exec_message,
+    ReturnRequest, StatFileRequest, exec_message,
 };
 use bollard_buildkit_proto::pb::{Definition, Meta, Mount, MountType, NetMode};
 use tokio::sync::mpsc;
@@ -48,6 +48,8 @@ pub struct ContainerMount {
     pub dest: String,
     /// Whether the process may not write to it.
     pub readonly: bool,
+    /// The folder of the result that is shown; empty: all of it.
+    pub selector: String,
 }
 
 /// How to start the first process.
@@ -126,6 +128,13 @@ impl Gateway {
         Ok((response.digest, response.config))
     }
 
+    /// Whether a result holds this file.
+    pub async fn has_file(&self, result: &str, path: &str) -> bool {
+        let request = StatFileRequest { r#ref: result.to_owned(), path: path.to_owned(), ..StatFileRequest::default() };
+        let mut client = self.engine.gateway();
+        timely(client.stat_file(self.request(request))).await.is_ok()
+    }
+
     /// Makes a container and starts its first process; when that ends, so does the container.
     pub async fn start(&self, mounts: &[ContainerMount], process: &Process) -> Result<(Input, Output), Error> {
         let container = random_id();
@@ -134,6 +143,7 @@ impl Gateway {
             result_id: mount.result.clone(),
             input: -1,
             readonly: mount.readonly,
+            selector: mount.selector.clone(),
             mount_type: MountType::Bind.into(),
             ..Mount::default()
         });
@@ -234,8 +244,8 @@ pub enum Said {
     Stdout(Vec<u8>),
     /// On its standard error.
     Stderr(Vec<u8>),
-    /// It has ended with this code.
-    Exited(u32),
+    /// It has ended with this code; what the engine says of a process that it could not start.
+    Exited(u32, String),
 }
 
 /// What a process says, in order.
@@ -259,7 +269,10 @@ impl Output {
                 Some(exec_message::Input::File(file)) if !file.data.is_empty() => {
                     return Ok(Some(if file.fd == 2 { Said::Stderr(file.data) } else { Said::Stdout(file.data) }));
                 }
-                Some(exec_message::Input::Exit(exit)) => return Ok(Some(Said::Exited(exit.code))),
+                Some(exec_message::Input::Exit(exit)) => {
+                    let message = exit.error.map(|error| error.message).unwrap_or_default();
+                    return Ok(Some(Said::Exited(exit.code, message)));
+                }
                 Some(exec_message::Input::Done(_)) => return Ok(None),
                 _ => {}
             }

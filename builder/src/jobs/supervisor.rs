@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use slipway_commands::GRACE;
 use slipway_manifest::plan::Section;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobDone, JobStatus};
@@ -13,7 +14,7 @@ use super::event_log::EventLogReader;
 use super::process::JobLock;
 use super::state::{JobKind, JobState};
 use super::{BATCH, Jobs, JobsError, io};
-use crate::runner::ABANDONED;
+use crate::runner::abandoned;
 use crate::store::db::environments::{EnvironmentRow, EnvironmentState};
 use crate::store::db::jobs::{JobFailure, JobRow};
 
@@ -128,12 +129,15 @@ impl Jobs {
         if seen.own_command {
             self.settle_environment(row, JobState::Failed, true).await?;
         }
+        if seen.command.is_some() {
+            // The runner's agent ends what ran when its channel is gone; until then the environment is not free.
+            let grace = self.dir(row.id).outline().map_or(GRACE, |spec| spec.grace());
+            tokio::time::sleep(abandoned(grace)).await;
+        }
         if super::process::is_cancelled(&self.dir(row.id)) {
             return self.end(row, JobState::Cancelled, None, lock).await;
         }
         let failure = if let Some(command) = seen.command {
-            // The runner's agent ends what ran when its channel is gone; until then the environment is not free.
-            tokio::time::sleep(ABANDONED).await;
             JobFailure {
                 code: "outcome_unknown".to_owned(),
                 message: format!("the job's process died while or after `{command}` ran"),

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
     let request = Request {
         no_build: args.no_build,
         env_file: args.env_file.as_deref(),
-        ..Request::new(selection, &args.place, &args.job)
+        ..Request::new(selection, &args.place, &args.job).taking(&args.turn)
     };
     sections::run(&project, session, request, settings, interrupt).await
 }

@@ -21,5 +21,6 @@ pub(crate) async fn run(args: &DestroyArgs, settings: &Settings, interrupt: &Int
     let session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     let selection = Selection { keep_going: args.force, ..Selection::destroy(project.application.clone()) };
-    sections::run(&project, session, Request::new(selection, &args.place, &args.job), settings, interrupt).await
+    let request = Request::new(selection, &args.place, &args.job).taking(&args.turn);
+    sections::run(&project, session, request, settings, interrupt).await
 }

@@ -112,7 +112,7 @@ mod tests {
     fn it_is_where_there_is_a_place_and_gone_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().to_str().unwrap();
-        let login = Login::create("r.example", None, &["/nonexistent", place]).unwrap();
+        let login = Login::create("r.example", None, &[&format!("{place}/not-there"), place]).unwrap();
         let path = login.dir.clone();
         assert!(path.join(HELPER).is_symlink() && path.join(CONFIG).exists());
         let shown = path.display().to_string();

@@ -20,7 +20,8 @@ use signal_hook::consts::SIGCHLD;
 
 use self::ending::Ending;
 use crate::agent::{
-    command::Running, diagnose, env_file::PLACES, forward::Forward, login::Login, outbox::Outbox, output::Pump, tree,
+    command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, login::Login, outbox::Outbox,
+    output::Pump, tree,
 };
 
 /// The channel has closed before its end.
@@ -180,8 +181,8 @@ impl Supervisor {
     /// Before the first command, since its environment says where its home is.
     fn log_in(&mut self, run: &Run) {
         let Some(registry) = self.registry.take() else { return };
-        let home = run.env.iter().rev().find(|(name, _)| name == "HOME").map_or("/root", |(_, home)| home.as_str());
-        match Login::create(&registry, Some(home), &PLACES) {
+        let home = run.env.iter().rev().find(|(name, _)| name == "HOME").map_or_else(home, |(_, home)| home.clone());
+        match Login::create(&registry, Some(&home), &PLACES) {
             Ok(login) => self.login = Some(login),
             // Few commands need it.
             Err(error) => diagnose(&format!("no place for Docker's configuration: {error}")),

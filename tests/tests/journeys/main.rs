@@ -49,4 +49,6 @@ mod tenancy_registry;
 mod terminal;
 mod tls_engine;
 mod trees;
+mod turns;
+mod user_images;
 mod variables;
