@@ -8,6 +8,7 @@
 //!               └──► dependencies, first ── OKTETO_DEPENDENCY_* ────────────────────────────────────────┘
 //! ```
 
+mod artifacts;
 mod attributes;
 pub mod cache_mounts;
 pub mod cache_scope;
@@ -111,6 +112,10 @@ pub struct Pipeline {
     pub exports: PathBuf,
     /// The most bytes of one.
     pub max_export_bytes: u64,
+    /// The most bytes of a test's artifacts.
+    pub max_artifact_bytes: u64,
+    /// Tests that run at a time.
+    pub max_tests: usize,
     /// Where the job's events go.
     pub events: Events,
     /// The image of commands that name none.

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
 use slipway_manifest::plan::CommandsPlan;
-use slipway_runner_agent::{FromAgent, ToAgent};
+use slipway_runner_agent::{Collect, Collected, FromAgent, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::{Channel, ChannelError};
@@ -250,6 +250,17 @@ impl Runner {
         let shell = SHELL.map(str::to_owned).to_vec();
         let place = slipway_commands::Place { shell, cwd: self.cwd.into(), env: all };
         Ok(slipway_commands::run(&mut self.link, plan, place, story, cancel).await?)
+    }
+
+    /// Asks for files, and gives their archive to `take`; the inner error is that of `take`.
+    pub async fn collect<S: Sink + Sync>(
+        &mut self,
+        wanted: Collect,
+        story: &mut Story<'_, S>,
+        cancel: &CancellationToken,
+        take: impl AsyncFnMut(Vec<u8>) -> std::io::Result<()> + Send,
+    ) -> Result<std::io::Result<Collected>, RunnerError> {
+        Ok(slipway_commands::collect(&mut self.link, wanted, story, cancel, take).await?)
     }
 
     /// Takes the container down in good order.

@@ -194,6 +194,11 @@ fn check_service(session: &Session, plan: &Plan) -> Result<()> {
     if plan.commands.iter().any(|commands| !commands.required.is_empty()) {
         session.client.require("dependencies", "`external`")?;
     }
+    // The order of tests is theirs as it always was.
+    let is_new = |testing: &TestOptions| !TestOptions { depends_on: Vec::new(), ..testing.clone() }.is_empty();
+    if plan.commands.iter().any(|commands| is_new(&commands.testing)) {
+        session.client.require("test-options", "`artifacts`, `caches`, `hosts` and `skipIfNoFileChanges`")?;
+    }
     Ok(())
 }
 

@@ -9,11 +9,13 @@ mod sections;
 pub mod stored;
 #[cfg(test)]
 mod tests;
+mod test_options;
 mod types;
 mod validate;
 
 pub use complete::CompleteError;
 pub use create::{BuildMode, PlanError, Selection};
 pub use remote::{Asked, Decision, remote_decision};
+pub use test_options::{ArtifactPlan, TEST_FOLDER, TestOptions};
 pub use types::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, label};
 pub use validate::InvalidPlan;
