@@ -34,6 +34,7 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
+mod test_runs;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -139,14 +140,12 @@ impl Pipeline {
         self.keeping.depend(&dependencies);
         let images = self.build_all().await?;
         let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
-        let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();
-        if all.peek().is_none() {
+        let all = all.filter(|(commands, _)| !commands.commands.is_empty());
+        let all: Vec<_> = all.map(|(commands, root)| (commands, *root)).collect();
+        if all.is_empty() {
             return self.keeping.begin(&images, None).map_err(Failure::internal);
         }
-        for (commands, root) in all {
-            self.run_commands(commands, *root, &images, &dependencies).await?;
-        }
-        Ok(())
+        self.run_sections(&all, &images, &dependencies).await
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use slipway_manifest::expand::Template;
 use slipway_manifest::manifest::Test;
-use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, remote_decision};
+use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, TestOptions, remote_decision};
 use slipway_manifest::{ImageEnv, Plan, Selection};
 
 use crate::args::{JobArgs, PlaceArgs};

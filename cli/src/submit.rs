@@ -148,8 +148,10 @@ fn commands(plan: &CommandsPlan, root: &str) -> v1::CommandsPlan {
 }
 
 fn testing(options: &TestOptions) -> v1::TestOptions {
-    let artifact =
-        |artifact: &ArtifactPlan| v1::Artifact { path: artifact.path.clone(), destination: artifact.destination.clone() };
+    let artifact = |artifact: &ArtifactPlan| v1::Artifact {
+        path: artifact.path.clone(),
+        destination: artifact.destination.clone(),
+    };
     v1::TestOptions {
         depends_on: options.depends_on.clone(),
         artifacts: options.artifacts.iter().map(artifact).collect(),

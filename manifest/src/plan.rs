@@ -7,9 +7,9 @@ mod order;
 mod remote;
 mod sections;
 pub mod stored;
+mod test_options;
 #[cfg(test)]
 mod tests;
-mod test_options;
 mod types;
 mod validate;
 

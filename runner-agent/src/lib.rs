@@ -48,7 +48,8 @@ pub mod frames;
 pub use decoder::Decoder;
 pub use error::FrameError;
 pub use frames::{
-    Artifact, Collect, Collected, Exit, Frame, FromAgent, Hello, NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Artifact, Collect, Collected, Exit, Frame, FromAgent, Hello, NotListening, Output, OutputStream, Ready, Run,
+    Signal, StreamFrame, ToAgent,
 };
 
 /// The version of the frames. Both ends are shipped together, so another one is an error.

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use proptest::{collection::vec, option, prelude::*};
 use slipway_runner_agent::{
-    Artifact, Collect, Collected, Decoder, Exit, Frame, FrameError, FromAgent, HEADER, Hello, MAX_CONTROL, MAX_DATA, NotListening, Output,
-    OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Artifact, Collect, Collected, Decoder, Exit, Frame, FrameError, FromAgent, HEADER, Hello, MAX_CONTROL, MAX_DATA,
+    NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
 };
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -34,8 +34,8 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         any::<bool>(),
     )
         .prop_map(|(index, argv, cwd, env, env_file)| Run { index, argv, cwd: cwd.into(), env, env_file });
-    let artifact = (any::<String>(), option::of(any::<String>()))
-        .prop_map(|(path, destination)| Artifact { path, destination });
+    let artifact =
+        (any::<String>(), option::of(any::<String>())).prop_map(|(path, destination)| Artifact { path, destination });
     let collect = (any::<String>(), vec(artifact, 0..4), any::<u16>(), any::<u64>()).prop_map(
         |(folder, artifacts, max_files, max_bytes)| Collect {
             folder: folder.into(),
@@ -89,8 +89,9 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             duration_ms,
             env_file,
         });
-    let collected = (vec((any::<String>(), any::<u64>()), 0..4), vec(any::<String>(), 0..3), vec(any::<String>(), 0..3))
-        .prop_map(|(files, unmatched, problems)| Collected { files, unmatched, problems });
+    let collected =
+        (vec((any::<String>(), any::<u64>()), 0..4), vec(any::<String>(), 0..3), vec(any::<String>(), 0..3))
+            .prop_map(|(files, unmatched, problems)| Collected { files, unmatched, problems });
     prop_oneof![
         ready.prop_map(FromAgent::Ready),
         bytes().prop_map(FromAgent::Artifacts),

@@ -55,13 +55,7 @@ impl Jobs {
     }
 
     /// The artifacts of a test of the job, from an offset on.
-    pub async fn open_artifacts(
-        &self,
-        caller: &Caller,
-        job: &str,
-        test: &str,
-        offset: u64,
-    ) -> Result<File, JobsError> {
+    pub async fn open_artifacts(&self, caller: &Caller, job: &str, test: &str, offset: u64) -> Result<File, JobsError> {
         let row = self.get(caller, job).await?;
         let path = artifacts(&dir(&self.inner.data_dir, row.id), test);
         open(&path, offset).map_err(|error| match error.kind() {

@@ -43,7 +43,8 @@ impl Pipeline {
         story: &mut Story<'_, Events>,
     ) -> Result<(), RunnerError> {
         let (Some(test), false) = (&plan.test, plan.testing.artifacts.is_empty()) else { return Ok(()) };
-        let failed = |error: io::Error| self.events.warn(format!("the artifacts of test `{test}` are not saved: {error}"));
+        let failed =
+            |error: io::Error| self.events.warn(format!("the artifacts of test `{test}` are not saved: {error}"));
         let path = exports::artifacts(&self.exports, test);
         let mut archive = match Archive::create(&path, self.max_artifact_bytes).await {
             Ok(archive) => archive,

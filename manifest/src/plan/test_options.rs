@@ -144,8 +144,14 @@ impl Planner<'_> {
 
     fn test_host(&mut self, test: &Test, host: &TestHost) -> Option<ExtraHost> {
         let (name, address) = (self.now(&host.hostname), self.now(&host.ip));
+        if name.trim().is_empty() || address.trim().is_empty() {
+            // Of a variable that is not set, which is told: there is no such host.
+            return None;
+        }
         let parsed = format!("{}={}", name.trim(), address.trim()).parse();
-        parsed.map_err(|error| self.report.error(host.hostname.place, format!("`test.{}.hosts`: {error}", test.name))).ok()
+        parsed
+            .map_err(|error| self.report.error(host.hostname.place, format!("`test.{}.hosts`: {error}", test.name)))
+            .ok()
     }
 }
 
@@ -258,7 +264,10 @@ mod tests {
             check(&TestOptions { caches, ..TestOptions::default() })
         };
         assert_eq!(caches(&["/a", "/b"]), Ok(()));
-        assert_eq!((caches(&["a"]), caches(&["/a", "/a"]), caches(&["/"])), (Err("caches"), Err("caches"), Err("caches")));
+        assert_eq!(
+            (caches(&["a"]), caches(&["/a", "/a"]), caches(&["/"])),
+            (Err("caches"), Err("caches"), Err("caches"))
+        );
         let after = |name: &str| check(&TestOptions { depends_on: vec![name.to_owned()], ..TestOptions::default() });
         assert_eq!((after("unit"), after("e2e")), (Ok(()), Err("depends_on")));
     }

@@ -216,10 +216,8 @@ mod tests {
     use crate::Artifact;
 
     fn collect(folder: &Path, artifacts: &[(&str, Option<&str>)]) -> Collect {
-        let artifact = |&(path, to): &(&str, Option<&str>)| Artifact {
-            path: path.to_owned(),
-            destination: to.map(str::to_owned),
-        };
+        let artifact =
+            |&(path, to): &(&str, Option<&str>)| Artifact { path: path.to_owned(), destination: to.map(str::to_owned) };
         let artifacts = artifacts.iter().map(artifact).collect();
         Collect { folder: folder.to_owned(), artifacts, max_files: 100, max_bytes: 1000 }
     }
@@ -270,7 +268,11 @@ mod tests {
             ("o?t/[a-b].*", None, "out/a.xml out/b.txt"),
             ("odd[1].xml", None, "odd[1].xml"),
             ("**/*.xml", None, ".hidden/d.xml odd[1].xml out/a.xml out/deep/er/c.xml top.xml"),
-            (".", Some("all"), "all/.hidden/d.xml all/odd[1].xml all/out/a.xml all/out/b.txt all/out/deep/er/c.xml all/top.xml"),
+            (
+                ".",
+                Some("all"),
+                "all/.hidden/d.xml all/odd[1].xml all/out/a.xml all/out/b.txt all/out/deep/er/c.xml all/top.xml",
+            ),
         ] {
             let (names, collected) = packed(&collect(dir.path(), &[(path, to)]));
             assert_eq!(names, expected, "{path} {to:?}");
