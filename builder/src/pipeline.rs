@@ -34,6 +34,7 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
+mod test_caches;
 mod test_runs;
 pub mod variables;
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
+use slipway_manifest::options::ExtraHost;
 use slipway_manifest::plan::CommandsPlan;
 use slipway_runner_agent::{Collect, Collected, FromAgent, ToAgent};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ use crate::store::Blobs;
 pub const WORKDIR: &str = "/okteto/src";
 /// The tree of the working directory, among what the session serves.
 const SOURCE: &str = "src";
+/// The folder that a new cache begins as.
+const CACHE: &str = "/cache";
 const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
 const SHELL: [&str; 2] = ["sh", "-c"];
@@ -163,6 +166,19 @@ pub struct Place {
     pub forwards: BTreeMap<u16, SocketAddr>,
     /// The agent's program.
     pub agent: PathBuf,
+    /// Folders that other containers have left, or will find.
+    pub caches: Vec<CacheFolder>,
+    /// Names that processes find under an address.
+    pub hosts: Vec<ExtraHost>,
+}
+
+/// A folder that outlives its container. Two at a time never share one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFolder {
+    /// Whoever names it has it.
+    pub id: String,
+    /// Where it is.
+    pub path: String,
 }
 
 /// A container that is ready to run commands.
@@ -198,7 +214,8 @@ impl Runner {
         let (_, config) = gateway.image_config(&place.image).await?;
         let config = image::ImageConfig::parse(&config)
             .map_err(|source| RunnerError::Image { image: place.image.clone(), source })?;
-        let mount = |result, dest: &str, readonly| ContainerMount { result, dest: dest.to_owned(), readonly };
+        let mount =
+            |result, dest: &str, readonly| ContainerMount { result, dest: dest.to_owned(), readonly, cache: None };
         let mut mounts = vec![
             mount(gateway.solve(Chain::image(&place.image).finish()).await?, "/", false),
             mount(gateway.solve(Chain::local("agent", session.id()).finish()).await?, AGENT_DIR, true),
@@ -208,13 +225,23 @@ impl Runner {
             let tree = gateway.solve(Chain::local(SOURCE, session.id()).copied().finish()).await?;
             mounts.insert(1, mount(tree, WORKDIR, false));
         }
+        if !place.caches.is_empty() {
+            let empty = gateway.solve(Chain::folder(CACHE).finish()).await?;
+            let cache = |folder: &CacheFolder| ContainerMount {
+                result: empty.clone(),
+                dest: folder.path.clone(),
+                readonly: false,
+                cache: Some((folder.id.clone(), CACHE.to_owned())),
+            };
+            mounts.extend(place.caches.iter().map(cache));
+        }
         let process = Process {
             args: vec![format!("{AGENT_DIR}/{AGENT}")],
             env: vec![format!("PATH={}", config.path())],
             cwd: "/".to_owned(),
             user: String::new(),
         };
-        let (input, output) = gateway.start(&mounts, &process).await?;
+        let (input, output) = gateway.start(&mounts, &place.hosts, &process).await?;
         let mut link = Link { channel: Channel::new(input, output), forwarder: None };
         let ports = place.forwards.keys().copied().collect();
         // With the host's network the real ports are on the loopback that the agent would listen on.

@@ -11,7 +11,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     self, ExecMessage, FdMessage, InitMessage, NewContainerRequest, ReleaseContainerRequest, ResolveImageConfigRequest,
     ReturnRequest, exec_message,
 };
-use bollard_buildkit_proto::pb::{Definition, Meta, Mount, MountType, NetMode};
+use bollard_buildkit_proto::pb::{CacheOpt, CacheSharingOpt, Definition, HostIp, Meta, Mount, MountType, NetMode};
+use slipway_manifest::options::ExtraHost;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -48,6 +49,30 @@ pub struct ContainerMount {
     pub dest: String,
     /// Whether the process may not write to it.
     pub readonly: bool,
+    /// A cache mount of this id, private while it is in use, that begins as this folder of the result; else the result itself.
+    pub cache: Option<(String, String)>,
+}
+
+impl ContainerMount {
+    fn to_mount(&self) -> Mount {
+        let mount = Mount {
+            dest: self.dest.clone(),
+            result_id: self.result.clone(),
+            input: -1,
+            readonly: self.readonly,
+            mount_type: MountType::Bind.into(),
+            ..Mount::default()
+        };
+        let Some((id, folder)) = &self.cache else { return mount };
+        Mount {
+            mount_type: MountType::Cache.into(),
+            selector: folder.clone(),
+            cache_opt: Some(CacheOpt { id: id.clone(), sharing: CacheSharingOpt::Private.into() }),
+            // The folder that it begins as is nobody's result.
+            output: -1,
+            ..mount
+        }
+    }
 }
 
 /// How to start the first process.
@@ -127,19 +152,18 @@ impl Gateway {
     }
 
     /// Makes a container and starts its first process; when that ends, so does the container.
-    pub async fn start(&self, mounts: &[ContainerMount], process: &Process) -> Result<(Input, Output), Error> {
+    pub async fn start(
+        &self,
+        mounts: &[ContainerMount],
+        hosts: &[ExtraHost],
+        process: &Process,
+    ) -> Result<(Input, Output), Error> {
         let container = random_id();
-        let mounts = mounts.iter().map(|mount| Mount {
-            dest: mount.dest.clone(),
-            result_id: mount.result.clone(),
-            input: -1,
-            readonly: mount.readonly,
-            mount_type: MountType::Bind.into(),
-            ..Mount::default()
-        });
+        let hosts = hosts.iter().map(|host| HostIp { host: host.name.clone(), ip: host.address.to_string() });
         let request = NewContainerRequest {
             container_id: container.clone(),
-            mounts: mounts.collect(),
+            mounts: mounts.iter().map(ContainerMount::to_mount).collect(),
+            extra_hosts: hosts.collect(),
             network: NetMode::Unset.into(),
             platform: Some(llb::platform()),
             // No hostname: a buildkitd with CNI takes a network from its pool only for containers without one.

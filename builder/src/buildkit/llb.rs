@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use bollard_buildkit_proto::pb::{
-    Definition, FileAction, FileActionCopy, FileOp, Input, Op, OpMetadata, Platform, SourceOp, WorkerConstraints,
-    file_action, op,
+    Definition, FileAction, FileActionCopy, FileActionMkDir, FileOp, Input, Op, OpMetadata, Platform, SourceOp,
+    WorkerConstraints, file_action, op,
 };
 use prost::Message as _;
 use slipway_context::Digest;
@@ -43,6 +43,16 @@ impl Chain {
             &["source.image"],
             &format!("pull {reference}"),
         )
+    }
+
+    /// Nothing but an empty folder, which every user may write to.
+    pub fn folder(path: &str) -> Self {
+        let mut chain = Self::default();
+        let make = FileActionMkDir { path: path.to_owned(), mode: 0o777, timestamp: -1, ..FileActionMkDir::default() };
+        let action =
+            FileAction { input: -1, secondary_input: -1, output: 0, action: Some(file_action::Action::Mkdir(make)) };
+        chain.push(op::Op::File(FileOp { actions: vec![action] }), &["file.base"], "make a folder");
+        chain
     }
 
     /// A copy of everything so far in a file system of its own.

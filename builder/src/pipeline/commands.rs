@@ -77,10 +77,15 @@ impl Pipeline {
             sources: self.source_rules(&[]),
             forwards: self.forwards.clone(),
             agent: self.agent.clone(),
+            caches: self.test_caches(plan),
+            hosts: plan.testing.hosts.clone(),
         };
         let start = || async {
             let engine = self.engine_for_commands().await?;
-            let start = Runner::start(&engine, self.blobs.clone(), self.session_auth(&engine, &[]), &place);
+            let start = async {
+                self.clear_test_caches(&engine, plan).await?;
+                Runner::start(&engine, self.blobs.clone(), self.session_auth(&engine, &[]), &place).await
+            };
             let started =
                 Box::pin(self.unless_cancelled(start)).await?.map_err(|error| Failure::Runner(Box::new(error)));
             self.avoid_if_lost(&engine, started.as_ref().err()).await;

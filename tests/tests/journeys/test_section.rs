@@ -105,3 +105,56 @@ fn tests_run_side_by_side_and_a_failure_starts_no_more_of_them() {
     assert_eq!(run.said(), "to its end\n", "{}", run.story());
     assert!(run.last("job.done")["error"]["message"].as_str().unwrap().starts_with("test `bad` command 1 failed"));
 }
+
+/// What a run finds in its caches, on one line: the files, how many runs there were before it, and the mode of a new one.
+const COUNT: &str = "echo $(ls -A store) . $(ls -A /root/kept) . $(stat -c %a store)\necho x >store/$OKTETO_TEST_NAME\necho x >>/root/kept/more\n\
+                     wc -l </root/kept/more\n";
+
+#[test]
+fn caches_are_found_again_and_are_each_tests_own() {
+    let service = Service::shared();
+    let own = "caches: [store, /root/kept]\n    commands: [sh count.sh]\n";
+    let project = || {
+        let app = service.team().project();
+        busybox(&app);
+        app.manifest(&format!(
+            "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    {own}  other:\n    depends_on: [unit]\n    {own}"
+        ));
+        app.file("count.sh", COUNT).file("store/in-the-tree", "hidden");
+        app
+    };
+    let app = project();
+    let said = |args: &[&str]| app.events(args).ok().said();
+    assert_eq!(said(&["test", "unit"]), ". . 777\n1\n");
+    assert_eq!(said(&["test"]), "unit . more . 777\n2\n. . 777\n1\n", "another test has its own");
+    assert!(!app.path().join("store/unit").exists());
+    assert_eq!(said(&["test", "unit", "--no-cache"]), ". . 777\n1\n");
+    assert_eq!(said(&["test", "unit"]), "unit . more . 777\n2\n", "what that run left is there");
+    // Of the same name elsewhere.
+    let elsewhere = service.team().named_project(&app.name);
+    busybox(&elsewhere);
+    elsewhere.manifest(&format!("{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    {own}")).file("count.sh", COUNT);
+    assert_eq!(elsewhere.events(&["test", "unit"]).ok().said(), ". . 777\n1\n");
+}
+
+#[test]
+fn hosts_are_known_to_the_commands() {
+    let service = Service::shared();
+    let app = service.team().project();
+    busybox(&app);
+    let hosts = "hosts: ['db:10.11.12.13', {hostname: six.example, ip: '${SIX}'}]";
+    app.manifest(&format!(
+        "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    {hosts}\n    commands: [\"grep -E 'db|six' /etc/hosts | tr '\\t' ' '\"]\n  runner:\n    \
+         {hosts}\n    commands: [getent hosts db six.example | tr -s ' ']\n  none:\n    commands: ['! getent hosts db']\n"
+    ));
+    let run = app.events_with(&["test"], &[("SIX", "fd00::1")]).ok();
+    for test in ["unit", "runner"] {
+        let said: String = run
+            .all("command.log")
+            .iter()
+            .filter(|event| event["test"] == test)
+            .map(|event| event["text"].as_str().unwrap())
+            .collect();
+        assert!(said.contains("10.11.12.13 db") && said.contains("fd00::1 six.example"), "{test}: {said}");
+    }
+}
