@@ -92,6 +92,10 @@ pub struct Config {
     pub cache_hosts: Vec<String>,
     /// Bytes of one archive that a build sends back to its caller (`--export`, `--load`). Default 16 GiB.
     pub max_export_bytes: u64,
+    /// Bytes of the artifacts of one test. Default 1 GiB.
+    pub max_artifact_bytes: u64,
+    /// Tests of one job that run at a time. Default 4.
+    pub max_tests: usize,
     /// Seconds after which a job whose client has gone away before everything was sent ends as `client_gone`. Default 300.
     pub sync_timeout_s: u64,
     /// Seconds that a service which is told to stop waits for the jobs that run. Afterwards they go on without it. Default 60.
@@ -107,6 +111,8 @@ impl Default for Config {
             external_caches: ExternalCaches::Write,
             cache_hosts: Vec::new(),
             max_export_bytes: 16 << 30,
+            max_artifact_bytes: 1 << 30,
+            max_tests: 4,
             sync_timeout_s: 300,
             drain_s: 60,
         }
@@ -129,6 +135,14 @@ pub enum JobsError {
         job: String,
         /// Whose image it was.
         service: String,
+    },
+    /// Artifacts that aren't there.
+    #[error("job {job} has no artifacts of test `{test}`, or not any more")]
+    NoArtifacts {
+        /// The job.
+        job: String,
+        /// The test.
+        test: String,
     },
     /// The request itself is wrong.
     #[error("{0}")]

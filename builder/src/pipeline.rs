@@ -8,6 +8,7 @@
 //!               └──► dependencies, first ── OKTETO_DEPENDENCY_* ────────────────────────────────────────┘
 //! ```
 
+mod artifacts;
 mod attributes;
 pub mod cache_mounts;
 pub mod cache_scope;
@@ -33,6 +34,8 @@ pub mod records;
 pub mod secrets;
 pub mod skip;
 mod stages;
+mod test_caches;
+mod test_runs;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -111,6 +114,10 @@ pub struct Pipeline {
     pub exports: PathBuf,
     /// The most bytes of one.
     pub max_export_bytes: u64,
+    /// The most bytes of a test's artifacts.
+    pub max_artifact_bytes: u64,
+    /// Tests that run at a time.
+    pub max_tests: usize,
     /// Where the job's events go.
     pub events: Events,
     /// The image of commands that name none.
@@ -134,14 +141,12 @@ impl Pipeline {
         self.keeping.depend(&dependencies);
         let images = self.build_all().await?;
         let all = self.spec.plan.commands.iter().zip(&self.spec.commands);
-        let mut all = all.filter(|(commands, _)| !commands.commands.is_empty()).peekable();
-        if all.peek().is_none() {
+        let all = all.filter(|(commands, _)| !commands.commands.is_empty());
+        let all: Vec<_> = all.map(|(commands, root)| (commands, *root)).collect();
+        if all.is_empty() {
             return self.keeping.begin(&images, None).map_err(Failure::internal);
         }
-        for (commands, root) in all {
-            self.run_commands(commands, *root, &images, &dependencies).await?;
-        }
-        Ok(())
+        self.run_sections(&all, &images, &dependencies).await
     }
 
     /// What it gives, unless the job is cancelled first: then it goes no further. Not for what has an end of its own.

@@ -103,6 +103,8 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
         data_dir: config.data_dir.clone(),
         exports: exports::dir(&config.data_dir, spec.job),
         max_export_bytes: config.jobs.max_export_bytes,
+        max_artifact_bytes: config.jobs.max_artifact_bytes,
+        max_tests: config.jobs.max_tests.max(1),
         clipped: AtomicBool::default(),
         events: events.clone(),
         runner_image,

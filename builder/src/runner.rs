@@ -23,13 +23,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
+use slipway_manifest::options::ExtraHost;
 use slipway_manifest::plan::CommandsPlan;
-use slipway_runner_agent::{FromAgent, Hello, ToAgent};
+use slipway_runner_agent::{Collect, Collected, FromAgent, Hello, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::{Channel, ChannelError};
 use self::forward::Forwarder;
-use crate::buildkit::gateway::{ContainerMount, Gateway, Process};
+use crate::buildkit::gateway::{ContainerMount, Gateway, Process, Shows};
 use crate::buildkit::llb::{Chain, OWNED, Owner};
 use crate::buildkit::policy::SourceRule;
 use crate::buildkit::session::auth::Auth;
@@ -46,6 +47,8 @@ use crate::store::Blobs;
 pub const WORKDIR: &str = "/okteto/src";
 /// The tree of the working directory, among what the session serves.
 const SOURCE: &str = "src";
+/// The folder that a new cache begins as.
+const CACHE: &str = "/cache";
 const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
 const SHELL: [&str; 2] = ["sh", "-c"];
@@ -181,6 +184,19 @@ pub struct Place {
     pub grace: Duration,
     /// Where commands' tools are logged in.
     pub registry: String,
+    /// Folders that other containers have left, or will find.
+    pub caches: Vec<CacheFolder>,
+    /// Names that processes find under an address.
+    pub hosts: Vec<ExtraHost>,
+}
+
+/// A folder that outlives its container. Two at a time never share one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFolder {
+    /// Whoever names it has it.
+    pub id: String,
+    /// Where it is.
+    pub path: String,
 }
 
 /// A container that is ready to run commands.
@@ -220,7 +236,7 @@ impl Runner {
             result,
             dest: dest.to_owned(),
             readonly,
-            selector: String::new(),
+            shows: Shows::Folder(String::new()),
         };
         let root = gateway.solve(Chain::image(&place.image).finish()).await?;
         let user = user(&gateway, &root, config.user()).await;
@@ -236,7 +252,17 @@ impl Runner {
                 None => (tree.copied(), ""),
             };
             let tree = mount(gateway.solve(tree.finish()).await?, WORKDIR, false);
-            mounts.insert(1, ContainerMount { selector: selector.to_owned(), ..tree });
+            mounts.insert(1, ContainerMount { shows: Shows::Folder(selector.to_owned()), ..tree });
+        }
+        if !place.caches.is_empty() {
+            let empty = gateway.solve(Chain::folder(CACHE).finish()).await?;
+            let cache = |folder: &CacheFolder| ContainerMount {
+                result: empty.clone(),
+                dest: folder.path.clone(),
+                readonly: false,
+                shows: Shows::Cache { id: folder.id.clone(), from: CACHE.to_owned() },
+            };
+            mounts.extend(place.caches.iter().map(cache));
         }
         let process = Process {
             args: vec![format!("{AGENT_DIR}/{AGENT}")],
@@ -244,7 +270,7 @@ impl Runner {
             cwd: "/".to_owned(),
             user,
         };
-        let (input, output) = gateway.start(&mounts, &process).await?;
+        let (input, output) = gateway.start(&mounts, &place.hosts, &process).await?;
         let mut link = Link { channel: Channel::new(input, output), forwarder: None };
         let hello = Hello {
             listen: place.forwards.keys().copied().collect(),
@@ -289,6 +315,17 @@ impl Runner {
         let mut place = self.place.clone();
         place.env.extend(env);
         Ok(slipway_commands::run(&mut self.link, plan, place, story, cancel).await?)
+    }
+
+    /// Asks for files, and gives their archive to `take`; the inner error is that of `take`.
+    pub async fn collect<S: Sink + Sync>(
+        &mut self,
+        wanted: Collect,
+        story: &mut Story<'_, S>,
+        cancel: &CancellationToken,
+        take: impl AsyncFnMut(Vec<u8>) -> std::io::Result<()> + Send,
+    ) -> Result<std::io::Result<Collected>, RunnerError> {
+        Ok(slipway_commands::collect(&mut self.link, wanted, story, cancel, take).await?)
     }
 
     /// Takes the container down in good order.

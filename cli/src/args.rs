@@ -439,7 +439,7 @@ pub(crate) struct TestArgs {
     /// Variables.
     #[command(flatten)]
     pub(crate) vars: VarArgs,
-    /// Take nothing that earlier runs left. Tests have no caches yet, so this changes nothing
+    /// Take nothing that earlier runs left: tests begin with empty caches, and none is skipped
     #[arg(long)]
     pub(crate) no_cache: bool,
     /// Deploy before, as `slipway deploy` does

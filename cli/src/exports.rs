@@ -18,7 +18,7 @@ use crate::settings;
 use crate::whole_file;
 
 pub(crate) mod caches;
-mod fetch;
+pub(crate) mod fetch;
 
 /// What of each image comes here, and whether it is pushed.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Exports {
             let Some((_, sink)) = wanted else { continue };
             let sink = sink.clone();
             let to = sink.clone();
-            fetch::fetch(client, job, export, move |archive| to.take(archive))
+            fetch::fetch_export(client, job, export, move |archive| to.take(archive))
                 .await
                 .with_context(|| format!("bring the image of {} {sink}", export.service))?;
             output::note(format_args!("`{}` {sink}: {}", export.service, output::size(export.bytes)));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use slipway_commands::GRACE;
 use slipway_proto::v1::{
-    BuildDone, BuildExported, BuildSkipped, CancelJobRequest, Event, JobDone, JobState, JobStatus, event::Kind,
+    ArtifactsExported, BuildDone, BuildExported, BuildSkipped, CancelJobRequest, Event, JobDone, JobState, JobStatus,
+    event::Kind,
 };
 
 use crate::client::{Client, Patience, SHORT_CALL, timed};
@@ -77,7 +78,7 @@ impl From<BuildSkipped> for Made {
 }
 
 /// How watching ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Followed {
     /// The job's end, if it came.
     pub(crate) done: Option<JobDone>,
@@ -87,6 +88,8 @@ pub(crate) struct Followed {
     pub(crate) images: Vec<Made>,
     /// Archives that can be fetched.
     pub(crate) exports: Vec<BuildExported>,
+    /// Artifacts of tests that can be fetched.
+    pub(crate) artifacts: Vec<ArtifactsExported>,
 }
 
 impl Followed {
@@ -117,7 +120,7 @@ pub(crate) async fn follow(
 ) -> Result<Followed> {
     interrupt.claim();
     let mut watch = Watch::new(client, job, after, true);
-    let mut followed = Followed { done: None, interrupted: false, images: Vec::new(), exports: Vec::new() };
+    let mut followed = Followed::default();
     let mut deadline: Deadline = Box::pin(pending());
     loop {
         let events = tokio::select! {
@@ -160,6 +163,7 @@ impl Followed {
                 Some(Kind::BuildDone(build)) => self.images.push(build.into()),
                 Some(Kind::BuildSkipped(build)) => self.images.push(build.into()),
                 Some(Kind::BuildExported(export)) => self.exports.push(export),
+                Some(Kind::ArtifactsExported(exported)) => self.artifacts.push(exported),
                 Some(Kind::JobDone(done)) => self.done = Some(done),
                 _ => {}
             }

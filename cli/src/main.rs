@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 
 mod args;
+mod artifacts;
 mod client;
 mod commands;
 mod contexts;

@@ -12,6 +12,7 @@ use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan, ServiceName};
 use slipway_proto::v1::{GetJobRequest, Job, MaskedValue};
 
+use crate::artifacts::Places;
 use crate::client::{Client, SHORT_CALL, ServiceError, timed};
 use crate::error::{ExitStatus, Interrupted, Usage};
 use crate::exports::Exports;
@@ -153,6 +154,7 @@ pub(crate) async fn images(
     for tree in prepared.roots.trees() {
         if missing.contains(&tree.name) { &mut blobs } else { &mut there }.add(tree);
     }
+    let places = Places::of(&prepared);
     let order: Vec<ServiceName> = prepared.plan.builds.iter().map(|build| build.service.clone()).collect();
     let grace = prepared.terms.grace.unwrap_or(GRACE);
     drop(prepared);
@@ -218,7 +220,9 @@ pub(crate) async fn images(
             };
             // Also where something else could not be taken.
             let brought = caches.fetch(client, &job, &followed.exports).await;
-            exported.and(brought)
+            // Of a job that failed as well.
+            let artifacts = places.fetch(client, &job, &followed.artifacts).await;
+            exported.and(brought).and(artifacts)
         };
         tokio::select! {
             fetched = fetching => fetched?,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use slipway_commands::GRACE;
 use slipway_manifest::expand::Template;
 use slipway_manifest::manifest::Test;
-use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, remote_decision};
+use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, TestOptions, remote_decision};
 use slipway_manifest::{ImageEnv, Plan, Selection};
 
 use crate::args::{JobArgs, PlaceArgs, TurnArgs};
@@ -209,6 +209,11 @@ fn check_service(session: &Session, plan: &Plan) -> Result<()> {
     }
     if plan.commands.iter().any(|commands| !commands.required.is_empty()) {
         session.client.require("dependencies", "`external`")?;
+    }
+    // The order of tests is theirs as it always was.
+    let is_new = |testing: &TestOptions| !TestOptions { depends_on: Vec::new(), ..testing.clone() }.is_empty();
+    if plan.commands.iter().any(|commands| is_new(&commands.testing)) {
+        session.client.require("test-options", "`artifacts`, `caches`, `hosts` and `skipIfNoFileChanges`")?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slipway_manifest::plan::{BuildPlan, CommandsPlan, DependencyPlan, JobKind, Plan};
+use slipway_manifest::plan::{ArtifactPlan, BuildPlan, CommandsPlan, DependencyPlan, JobKind, Plan, TestOptions};
 use slipway_proto::v1;
 use slipway_proto::v1::{Job, KeyValue, MaskedValue, RegistryLogin, Root, SecretValue, SubmitRequest};
 use uuid::Uuid;
@@ -158,6 +158,22 @@ fn commands(plan: &CommandsPlan, root: &str) -> v1::CommandsPlan {
         test: plan.test.clone(),
         keep_going: plan.keep_going,
         required: plan.required.clone(),
+        testing: plan.test.as_ref().map(|_| testing(&plan.testing)),
+    }
+}
+
+fn testing(options: &TestOptions) -> v1::TestOptions {
+    let artifact = |artifact: &ArtifactPlan| v1::Artifact {
+        path: artifact.path.clone(),
+        destination: artifact.destination.clone(),
+    };
+    v1::TestOptions {
+        depends_on: options.depends_on.clone(),
+        artifacts: options.artifacts.iter().map(artifact).collect(),
+        caches: options.caches.clone(),
+        hosts: options.hosts.iter().map(ToString::to_string).collect(),
+        skip_unchanged: options.skip_unchanged,
+        no_cache: options.no_cache,
     }
 }
 

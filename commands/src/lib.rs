@@ -7,6 +7,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | [`collect`](mod@collect) | what they leave for the caller of a test |
 //! | [`environment`](mod@environment) | the variables of commands |
 //! | [`dependency`] | what the service and `slipway deploy-dependency` say to each other |
 //! | [`left`] | what they leave in `$OKTETO_ENV` |
@@ -15,6 +16,7 @@
 //! | [`story`] | what they do, as events |
 //! | [`text`] | output in pieces that cut no character apart, and its end |
 
+pub mod collect;
 pub mod dependency;
 pub mod environment;
 pub mod left;
@@ -23,6 +25,7 @@ pub mod run;
 pub mod story;
 pub mod text;
 
+pub use collect::collect;
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
 pub use run::{Channel, GRACE, MAX_GRACE, Place, Required, RunError, hello, probe, run};

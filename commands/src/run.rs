@@ -218,7 +218,15 @@ async fn wait<C: Channel, S: Sink + Sync>(
             Some(FromAgent::Exit(exit)) if exit.index == index => return Ok(exit),
             Some(FromAgent::Warning(message)) => story.warn(message),
             Some(frame @ (FromAgent::StreamOpen { .. } | FromAgent::Stream(_))) => channel.connection(frame),
-            Some(FromAgent::Stopped | FromAgent::Started { .. } | FromAgent::Ready(_) | FromAgent::Exit(_)) => {}
+            // An end of something else, or what nobody has asked for.
+            Some(
+                FromAgent::Stopped
+                | FromAgent::Started { .. }
+                | FromAgent::Ready(_)
+                | FromAgent::Exit(_)
+                | FromAgent::Artifacts(_)
+                | FromAgent::Collected(_),
+            ) => {}
             None => return Err(RunError::Closed),
         }
     }

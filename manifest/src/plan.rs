@@ -7,6 +7,7 @@ mod order;
 mod remote;
 mod sections;
 pub mod stored;
+mod test_options;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -15,5 +16,6 @@ mod validate;
 pub use complete::CompleteError;
 pub use create::{BuildMode, PlanError, Selection};
 pub use remote::{Asked, Decision, remote_decision};
+pub use test_options::{ArtifactPlan, TEST_FOLDER, TestOptions};
 pub use types::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, label};
 pub use validate::InvalidPlan;

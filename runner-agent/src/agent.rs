@@ -7,6 +7,7 @@
 //! ```
 
 mod channel;
+mod collect;
 mod command;
 mod env_file;
 mod forward;

@@ -34,6 +34,8 @@ pub enum ToAgent {
     Stop,
     /// Nothing more will be asked: exit with 0 when everything has been reported.
     Finish,
+    /// Send files; while no command runs. Answered with [`FromAgent::Artifacts`] and [`FromAgent::Collected`].
+    Collect(Collect),
     /// A frame of a forwarded connection.
     Stream(StreamFrame),
 }
@@ -65,6 +67,10 @@ pub enum FromAgent {
         /// The port.
         port: u16,
     },
+    /// The next bytes of the archive (tar) that was asked for, at most [`crate::BLOCK`] of them.
+    Artifacts(Vec<u8>),
+    /// The archive has ended.
+    Collected(Collected),
     /// A frame of a forwarded connection.
     Stream(StreamFrame),
 }
@@ -108,6 +114,42 @@ pub struct Run {
     pub env: Vec<(String, String)>,
     /// Make a new empty file, name it in [`crate::ENV_FILE_VARIABLE`], and send it with the [`Exit`].
     pub env_file: bool,
+}
+
+/// What to send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collect {
+    /// What the paths are below; nothing outside of it is sent.
+    pub folder: PathBuf,
+    /// The files.
+    pub artifacts: Vec<Artifact>,
+    /// How many files may be sent.
+    pub max_files: usize,
+    /// How many bytes of all of them.
+    pub max_bytes: u64,
+}
+
+/// Files to send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// A path or a pattern (`*`, `?`, `[…]`, `**`). A folder is all that is in it.
+    pub path: String,
+    /// What it is called in the archive; none: as it is. A folder if it ends with `/`, or if the path is a pattern.
+    pub destination: Option<String>,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collected {
+    /// The files' names in the archive, and their bytes.
+    pub files: Vec<(String, u64)>,
+    /// The paths and patterns of which there is nothing.
+    pub unmatched: Vec<String>,
+    /// What was left out, and why.
+    pub problems: Vec<String>,
 }
 
 /// A signal for the running command.

@@ -13,6 +13,8 @@
 //!                                  <-   Started, Output..., Exit       (no Started when it could not be started)
 //!   next Run, or Stop              ->
 //!                                  <-   (Exit of what ran), Stopped    (after Stop; another Run may follow)
+//!   Collect{artifacts}             ->
+//!                                  <-   Artifacts..., Collected
 //!   Finish                         ->
 //!                                       ends what is left, sends the rest of the output, exits with 0
 //! ```
@@ -23,6 +25,7 @@
 //! - One command at a time: the next [`Run`] only after the [`Exit`] (or [`FromAgent::Stopped`]) before it.
 //! - All output that a command had written when it ended comes before its [`Exit`]. What a process that it left behind
 //!   writes later still comes, under the same index.
+//! - [`Collect`] only while no command runs, and no other one.
 //! - [`Signal`] for a command that has ended is ignored. A second [`ToAgent::Stop`] ends the grace period at once.
 //! - When stdin ends before [`ToAgent::Finish`], when stdout can't be written, or after a protocol error, the agent ends
 //!   everything (TERM, grace, KILL) and exits with a status other than 0.
@@ -46,11 +49,12 @@ pub mod login;
 pub use decoder::Decoder;
 pub use error::FrameError;
 pub use frames::{
-    Exit, Frame, FromAgent, Hello, NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Artifact, Collect, Collected, Exit, Frame, FromAgent, Hello, NotListening, Output, OutputStream, Ready, Run,
+    Signal, StreamFrame, ToAgent,
 };
 
 /// The version of the frames. Both ends are shipped together, so another one is an error.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Bytes before a frame's payload: its length as a big-endian `u32`, and its type.
 pub const HEADER: usize = 5;

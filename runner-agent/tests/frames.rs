@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use proptest::{collection::vec, option, prelude::*};
 use slipway_runner_agent::{
-    Decoder, Exit, Frame, FrameError, FromAgent, HEADER, Hello, MAX_CONTROL, MAX_DATA, NotListening, Output,
-    OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Artifact, Collect, Collected, Decoder, Exit, Frame, FrameError, FromAgent, HEADER, Hello, MAX_CONTROL, MAX_DATA,
+    NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
 };
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -38,8 +38,19 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         any::<bool>(),
     )
         .prop_map(|(index, argv, cwd, env, env_file)| Run { index, argv, cwd: cwd.into(), env, env_file });
+    let artifact =
+        (any::<String>(), option::of(any::<String>())).prop_map(|(path, destination)| Artifact { path, destination });
+    let collect = (any::<String>(), vec(artifact, 0..4), any::<u16>(), any::<u64>()).prop_map(
+        |(folder, artifacts, max_files, max_bytes)| Collect {
+            folder: folder.into(),
+            artifacts,
+            max_files: max_files.into(),
+            max_bytes,
+        },
+    );
     prop_oneof![
         hello.prop_map(ToAgent::Hello),
+        collect.prop_map(ToAgent::Collect),
         run.prop_map(ToAgent::Run),
         (any::<u32>(), any::<i32>()).prop_map(|(index, signal)| ToAgent::Signal(Signal { index, signal })),
         Just(ToAgent::Stop),
@@ -82,8 +93,13 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             duration_ms,
             env_file,
         });
+    let collected =
+        (vec((any::<String>(), any::<u64>()), 0..4), vec(any::<String>(), 0..3), vec(any::<String>(), 0..3))
+            .prop_map(|(files, unmatched, problems)| Collected { files, unmatched, problems });
     prop_oneof![
         ready.prop_map(FromAgent::Ready),
+        bytes().prop_map(FromAgent::Artifacts),
+        collected.prop_map(FromAgent::Collected),
         (any::<u32>(), any::<u32>()).prop_map(|(index, pid)| FromAgent::Started { index, pid }),
         output.prop_map(FromAgent::Output),
         exit.prop_map(FromAgent::Exit),

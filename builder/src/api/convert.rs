@@ -8,7 +8,9 @@ use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
 use slipway_manifest::options::{CacheKind, InvalidOption, NamedContext};
-use slipway_manifest::plan::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section};
+use slipway_manifest::plan::{
+    ArtifactPlan, BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, TestOptions,
+};
 use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
 use slipway_registry_client::RegistryHost;
@@ -296,6 +298,21 @@ fn commands_from(commands: api::CommandsPlan) -> Result<CommandsPlan, InvalidMes
         env: pairs(commands.env),
         keep_going: commands.keep_going,
         required: commands.required,
+        testing: commands.testing.map(testing).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn testing(options: api::TestOptions) -> Result<TestOptions, InvalidMessage> {
+    let artifacts = options.artifacts.into_iter();
+    let hosts = options.hosts.iter().map(|host| host.parse());
+    let hosts: Result<_, InvalidOption> = hosts.collect();
+    Ok(TestOptions {
+        depends_on: options.depends_on,
+        artifacts: artifacts.map(|api::Artifact { path, destination }| ArtifactPlan { path, destination }).collect(),
+        caches: options.caches,
+        hosts: hosts.map_err(|error| invalid("plan.commands.testing.hosts", error))?,
+        skip_unchanged: options.skip_unchanged,
+        no_cache: options.no_cache,
     })
 }
 

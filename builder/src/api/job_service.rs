@@ -69,6 +69,22 @@ impl JobService for JobApi {
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
     }
 
+    type ReadArtifactsStream = Pin<Box<dyn Stream<Item = Result<api::ReadArtifactsResponse, Status>> + Send>>;
+
+    async fn read_artifacts(
+        &self,
+        request: Request<api::ReadArtifactsRequest>,
+    ) -> Result<Response<Self::ReadArtifactsStream>, Status> {
+        let (caller, request) = open(&self.0, request).await?;
+        let file = self.0.jobs.open_artifacts(&caller, &request.job, &request.test, request.offset).await;
+        let file = tokio::fs::File::from_std(file.map_err(|error| from_jobs(&error))?);
+        let pieces = ReaderStream::with_capacity(file, PIECE).map(|piece| match piece {
+            Ok(piece) => Ok(api::ReadArtifactsResponse { data: piece.to_vec() }),
+            Err(error) => Err(Status::data_loss(format!("read artifacts: {error}"))),
+        });
+        Ok(Response::new(Box::pin(pieces)))
+    }
+
     type ReadExportStream = Pin<Box<dyn Stream<Item = Result<api::ReadExportResponse, Status>> + Send>>;
 
     async fn read_export(

@@ -17,9 +17,10 @@ use crate::variables::VariableError;
 pub(super) fn from_jobs(error: &JobsError) -> Status {
     match error {
         JobsError::Variable(error) => from_variables(error),
-        JobsError::NoJob(_) | JobsError::NoNamespace(_) | JobsError::NoExport { .. } => {
-            Status::not_found(error.to_string())
-        }
+        JobsError::NoJob(_)
+        | JobsError::NoNamespace(_)
+        | JobsError::NoExport { .. }
+        | JobsError::NoArtifacts { .. } => Status::not_found(error.to_string()),
         // It was well when it left: a client proves what it reads. Another try is worth it.
         JobsError::Upload(
             UploadError::Frame(_)

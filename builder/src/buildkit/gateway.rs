@@ -11,7 +11,8 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     self, ExecMessage, FdMessage, InitMessage, NewContainerRequest, ReleaseContainerRequest, ResolveImageConfigRequest,
     ReturnRequest, StatFileRequest, exec_message,
 };
-use bollard_buildkit_proto::pb::{Definition, Meta, Mount, MountType, NetMode};
+use bollard_buildkit_proto::pb::{CacheOpt, CacheSharingOpt, Definition, HostIp, Meta, Mount, MountType, NetMode};
+use slipway_manifest::options::ExtraHost;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -48,8 +49,46 @@ pub struct ContainerMount {
     pub dest: String,
     /// Whether the process may not write to it.
     pub readonly: bool,
-    /// The folder of the result that is shown; empty: all of it.
-    pub selector: String,
+    /// What of it.
+    pub shows: Shows,
+}
+
+/// What a mount is.
+#[derive(Debug, Clone)]
+pub enum Shows {
+    /// A folder of the result; empty: all of it.
+    Folder(String),
+    /// A cache mount, private while it is in use, that begins as a folder of the result.
+    Cache {
+        /// Whoever names it has it.
+        id: String,
+        /// The folder.
+        from: String,
+    },
+}
+
+impl ContainerMount {
+    fn to_mount(&self) -> Mount {
+        let mount = Mount {
+            dest: self.dest.clone(),
+            result_id: self.result.clone(),
+            input: -1,
+            readonly: self.readonly,
+            mount_type: MountType::Bind.into(),
+            ..Mount::default()
+        };
+        match &self.shows {
+            Shows::Folder(selector) => Mount { selector: selector.clone(), ..mount },
+            Shows::Cache { id, from } => Mount {
+                mount_type: MountType::Cache.into(),
+                selector: from.clone(),
+                cache_opt: Some(CacheOpt { id: id.clone(), sharing: CacheSharingOpt::Private.into() }),
+                // The folder that it begins as is nobody's result.
+                output: -1,
+                ..mount
+            },
+        }
+    }
 }
 
 /// How to start the first process.
@@ -136,20 +175,18 @@ impl Gateway {
     }
 
     /// Makes a container and starts its first process; when that ends, so does the container.
-    pub async fn start(&self, mounts: &[ContainerMount], process: &Process) -> Result<(Input, Output), Error> {
+    pub async fn start(
+        &self,
+        mounts: &[ContainerMount],
+        hosts: &[ExtraHost],
+        process: &Process,
+    ) -> Result<(Input, Output), Error> {
         let container = random_id();
-        let mounts = mounts.iter().map(|mount| Mount {
-            dest: mount.dest.clone(),
-            result_id: mount.result.clone(),
-            input: -1,
-            readonly: mount.readonly,
-            selector: mount.selector.clone(),
-            mount_type: MountType::Bind.into(),
-            ..Mount::default()
-        });
+        let hosts = hosts.iter().map(|host| HostIp { host: host.name.clone(), ip: host.address.to_string() });
         let request = NewContainerRequest {
             container_id: container.clone(),
-            mounts: mounts.collect(),
+            mounts: mounts.iter().map(ContainerMount::to_mount).collect(),
+            extra_hosts: hosts.collect(),
             network: NetMode::Unset.into(),
             platform: Some(llb::platform()),
             // No hostname: a buildkitd with CNI takes a network from its pool only for containers without one.

@@ -52,6 +52,27 @@ impl Chain {
         )
     }
 
+    /// Nothing but an empty folder, which every user may write to.
+    pub fn folder(path: &str) -> Self {
+        let mut chain = Self::default();
+        let make = FileActionMkDir { path: path.to_owned(), mode: 0o777, timestamp: -1, ..FileActionMkDir::default() };
+        let action =
+            FileAction { input: -1, secondary_input: -1, output: 0, action: Some(file_action::Action::Mkdir(make)) };
+        chain.push(op::Op::File(FileOp { actions: vec![action] }), &["file.base"], "make a folder");
+        // An engine makes it under a umask, as Docker Engine has one; what it copies gets the very mode.
+        let copy = FileActionCopy {
+            src: path.to_owned(),
+            dest: path.to_owned(),
+            mode: 0o777,
+            timestamp: -1,
+            ..FileActionCopy::default()
+        };
+        let action =
+            FileAction { input: -1, secondary_input: 0, output: 0, action: Some(file_action::Action::Copy(copy)) };
+        chain.push(op::Op::File(FileOp { actions: vec![action] }), &["file.base"], "open a folder to all");
+        chain
+    }
+
     /// A copy of everything so far in a file system of its own.
     #[must_use]
     pub fn copied(mut self) -> Self {

@@ -153,6 +153,7 @@ mod tests {
             test: None,
             keep_going: false,
             required: Vec::new(),
+            testing: slipway_manifest::plan::TestOptions::default(),
             image: None,
             context: ".".to_owned(),
             remote: None,

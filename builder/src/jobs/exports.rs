@@ -1,4 +1,5 @@
-//! Archives of builds that their caller asked for: files until they are fetched, or for some hours.
+//! Archives of builds that their caller asked for: files until they are fetched, or for some hours. Those of tests' artifacts
+//! stay for a day.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Seek as _, SeekFrom};
@@ -13,6 +14,9 @@ use crate::names::JobId;
 
 /// How long they wait for their caller.
 const KEEP: Duration = Duration::from_hours(3);
+/// How long artifacts of tests are there for everybody.
+const KEEP_ARTIFACTS: Duration = Duration::from_hours(24);
+const ARTIFACTS: &str = "artifacts";
 
 /// Where those of a job are.
 pub fn dir(data_dir: &Path, job: JobId) -> PathBuf {
@@ -23,6 +27,11 @@ pub fn dir(data_dir: &Path, job: JobId) -> PathBuf {
 pub fn file(dir: &Path, service: &str, index: usize) -> PathBuf {
     // A service's name may hold what a file's may not.
     dir.join(format!("{}.{index}", Digest::of(service.as_bytes()).hex()))
+}
+
+/// The artifacts of a test.
+pub fn artifacts(dir: &Path, test: &str) -> PathBuf {
+    dir.join(format!("{}.{ARTIFACTS}", Digest::of(test.as_bytes()).hex()))
 }
 
 fn all(data_dir: &Path) -> PathBuf {
@@ -39,10 +48,19 @@ impl Jobs {
         offset: u64,
     ) -> Result<File, JobsError> {
         let path = self.export(caller, job, service, index).await?;
-        let opened = File::open(path).and_then(|mut file| file.seek(SeekFrom::Start(offset)).map(|_| file));
-        opened.map_err(|error| match error.kind() {
+        open(&path, offset).map_err(|error| match error.kind() {
             ErrorKind::NotFound => JobsError::NoExport { service: service.to_owned(), job: job.to_owned() },
             _ => io("read an archive")(error),
+        })
+    }
+
+    /// The artifacts of a test of the job, from an offset on.
+    pub async fn open_artifacts(&self, caller: &Caller, job: &str, test: &str, offset: u64) -> Result<File, JobsError> {
+        let row = self.get(caller, job).await?;
+        let path = artifacts(&dir(&self.inner.data_dir, row.id), test);
+        open(&path, offset).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => JobsError::NoArtifacts { test: test.to_owned(), job: job.to_owned() },
+            _ => io("read artifacts")(error),
         })
     }
 
@@ -74,7 +92,8 @@ impl Jobs {
         let Ok(jobs) = fs::read_dir(all(&self.inner.data_dir)) else { return };
         for job in jobs.flatten() {
             for file in fs::read_dir(job.path()).into_iter().flatten().flatten() {
-                if is_old(&file.path(), KEEP) {
+                let is_artifacts = file.path().extension().is_some_and(|extension| extension == ARTIFACTS);
+                if is_old(&file.path(), if is_artifacts { KEEP_ARTIFACTS } else { KEEP }) {
                     let _ = fs::remove_file(file.path());
                     // The blobs of a cache, left by a job's process that was killed.
                     let _ = fs::remove_dir_all(file.path());
@@ -86,6 +105,10 @@ impl Jobs {
             }
         }
     }
+}
+
+fn open(path: &Path, offset: u64) -> std::io::Result<File> {
+    File::open(path).and_then(|mut file| file.seek(SeekFrom::Start(offset)).map(|_| file))
 }
 
 fn is_old(path: &Path, keep: Duration) -> bool {
@@ -111,6 +134,8 @@ mod tests {
             path
         };
         let (old, new) = (write(old), write(new));
+        let kept = artifacts(old.parent().unwrap(), "unit");
+        fs::write(&kept, "archive").unwrap();
         let soon = dir(&service.jobs.inner.data_dir, JobId::new());
         fs::create_dir_all(&soon).unwrap();
         // The blobs of a cache, left by a process that was killed, and those that one writes now.
@@ -124,10 +149,15 @@ mod tests {
         let age = |path: &Path| File::open(path).unwrap().set_modified(SystemTime::now() - KEEP * 2).unwrap();
         age(&old);
         age(&left);
+        age(&kept);
         service.jobs.clean_exports();
         assert!(new.exists() && !old.exists());
         assert!(written.exists() && !left.exists());
         assert!(soon.exists(), "a build may be about to write there");
+        assert!(kept.exists(), "artifacts are there for longer");
+        File::open(&kept).unwrap().set_modified(SystemTime::now() - KEEP_ARTIFACTS * 2).unwrap();
+        service.jobs.clean_exports();
+        assert!(!kept.exists());
         age(old.parent().unwrap());
         service.jobs.clean_exports();
         assert!(!old.parent().unwrap().exists());

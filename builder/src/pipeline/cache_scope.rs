@@ -43,6 +43,13 @@ impl CacheScope {
         format!("{}-{own}", self.hash("mounts", &[namespace]))
     }
 
+    /// The same for the caches of a test of an application.
+    pub fn test_mounts(&self, namespace: &Namespace, application: &str, test: &str) -> String {
+        let namespace = namespace.as_str();
+        let own = self.hash("mounts of a test", &[namespace, application, test]);
+        format!("{}-{own}", self.hash("mounts", &[namespace]))
+    }
+
     /// What the ids of all cache mounts of a namespace begin with.
     pub fn mounts_of(&self, namespace: &Namespace) -> String {
         format!("{}-", self.hash("mounts", &[namespace.as_str()]))
@@ -113,10 +120,15 @@ mod tests {
         let host = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<ExtraHost>>();
         let host_of =
             |namespace: &str, hosts: &[&str]| here.host(&namespace.parse().unwrap(), None, &host(hosts), &[], None);
+        let test = |namespace: &str, app: &str, test: &str| here.test_mounts(&namespace.parse().unwrap(), app, test);
         let all = [
             mounts(&here, "a", "a/app"),
             mounts(&here, "b", "a/app"),
             mounts(&here, "a", "a/app2"),
+            test("a", "app", "unit"),
+            test("a", "app", "e2e"),
+            test("a", "shop", "unit"),
+            test("b", "app", "unit"),
             mounts(&elsewhere, "a", "a/app"),
             host_of("a", &[]),
             here.host(&"a".parse().unwrap(), Some(&"a/app".parse().unwrap()), &[], &[], None),
@@ -134,6 +146,7 @@ mod tests {
         assert!(all.iter().all(|name| !name.contains('/')));
         let of_a = here.mounts_of(&"a".parse().unwrap());
         assert!(all[0].starts_with(&of_a) && all[2].starts_with(&of_a) && !all[1].starts_with(&of_a));
+        assert!(all[3].starts_with(&of_a) && !all[6].starts_with(&of_a));
         assert!(!format!("{here:?}").contains(&format!("{:?}", here.key)));
     }
 }

@@ -79,10 +79,15 @@ impl Pipeline {
             agent: self.agent.clone(),
             registry: self.registry.host().to_string(),
             grace: self.spec.grace(),
+            caches: self.test_caches(plan),
+            hosts: plan.testing.hosts.clone(),
         };
         let start = || async {
             let engine = self.engine_for_commands().await?;
-            let start = Runner::start(&engine, self.blobs.clone(), self.session_auth(&engine, &[]), &place);
+            let start = async {
+                self.clear_test_caches(&engine, plan).await?;
+                Runner::start(&engine, self.blobs.clone(), self.session_auth(&engine, &[]), &place).await
+            };
             let started =
                 Box::pin(self.unless_cancelled(start)).await?.map_err(|error| Failure::Runner(Box::new(error)));
             self.avoid_if_lost(&engine, started.as_ref().err()).await;
@@ -92,7 +97,17 @@ impl Pipeline {
         runner.add_defaults(defaults);
         begin(&place.image).map_err(Failure::internal)?;
         let mut story = Story::new(&self.events, plan).leaving(left);
-        let result = runner.run(plan, env, &mut story, &self.cancel).await;
+        let mut result = runner.run(plan, env, &mut story, &self.cancel).await;
+        // After a failure just as well.
+        if result.is_ok()
+            && let Err(error) = Box::pin(self.save_artifacts(plan, &mut runner, &mut story)).await
+        {
+            match error {
+                RunnerError::Cancelled => result = Err(error),
+                // How its commands ended is known all the same.
+                error => story.warn(format!("the artifacts of {label} are not saved: {error}")),
+            }
+        }
         // A command that was cut off has not been heard to end.
         story.end_output();
         // The environment is free for the next job when this one ends, so nothing of it may run on by then.

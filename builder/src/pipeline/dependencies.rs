@@ -8,7 +8,7 @@ use slipway_commands::Left;
 use slipway_commands::dependency::DEPENDENCIES;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::git_url::GitUrl;
-use slipway_manifest::plan::{Command, CommandsPlan, DependencyPlan, Section};
+use slipway_manifest::plan::{Command, CommandsPlan, DependencyPlan, Section, TestOptions};
 
 use super::Pipeline;
 use super::commands::InRunner;
@@ -63,5 +63,6 @@ fn commands(dependencies: &[DependencyPlan]) -> CommandsPlan {
         env: Vec::new(),
         keep_going: false,
         required: Vec::new(),
+        testing: TestOptions::default(),
     }
 }

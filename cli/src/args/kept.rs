@@ -1,5 +1,6 @@
 //! The commands about what the service keeps: environments, images, namespaces, caches, variables, tokens, engines and jobs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -206,6 +207,17 @@ pub(crate) enum JobCommand {
     Cancel {
         /// The job's id
         job: String,
+    },
+    /// Bring the artifacts of a job's tests, which are kept for a day
+    Artifacts {
+        /// The job
+        job: String,
+        /// Only those of this test; may be repeated
+        #[arg(long = "test", value_name = "NAME")]
+        tests: Vec<String>,
+        /// The folder that they are written to
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        to: PathBuf,
     },
     /// Show a job from its start and wait until it ends. Ctrl-C leaves it running
     Attach {

@@ -1,10 +1,14 @@
 //! `slipway job …`
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde::Serialize;
+use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{GetJobRequest, Job, JobError, JobKind, JobState, ListJobsRequest};
 
 use crate::args::JobCommand;
+use crate::artifacts::Places;
 use crate::client::{Client, SHORT_CALL, timed};
 use crate::error::ExitStatus;
 use crate::follow::{self, OnInterrupt, follow};
@@ -55,6 +59,7 @@ impl<'a> From<&'a Job> for View<'a> {
 pub(crate) async fn run(command: JobCommand, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     let client = Client::connect(settings).await?;
     match command {
+        JobCommand::Artifacts { job, tests, to } => artifacts(&client, &job, &tests, &to).await,
         JobCommand::List { limit } => list(&client, limit, settings).await,
         JobCommand::Show { job } => show(&client, job, settings).await,
         JobCommand::Logs { job, follow, after } => logs(&client, &job, follow, after, settings).await,
@@ -145,6 +150,27 @@ async fn cancel(client: &Client, job: &str, settings: &Settings) -> Result<ExitS
         }
         _ => output::note(format_args!("asked job {job} to end")),
     }
+    Ok(ExitStatus::Done)
+}
+
+async fn artifacts(client: &Client, job: &str, tests: &[String], to: &Path) -> Result<ExitStatus> {
+    let mut watch = Watch::new(client, job, 0, false);
+    let mut exported = Vec::new();
+    while let Some(events) = watch.next().await? {
+        exported.extend(events.into_iter().filter_map(|event| match event.kind {
+            Some(Kind::ArtifactsExported(exported)) => Some(exported),
+            _ => None,
+        }));
+    }
+    exported.retain(|exported| tests.is_empty() || tests.contains(&exported.test));
+    let lacks = |test: &&String| exported.iter().all(|exported| exported.test != **test);
+    if let Some(test) = tests.iter().find(lacks) {
+        anyhow::bail!("job {job} has no artifacts of test `{test}`");
+    }
+    if exported.is_empty() {
+        output::note(format_args!("job {job} has no artifacts"));
+    }
+    Places::together(&exported, to).fetch(client, job, &exported).await?;
     Ok(ExitStatus::Done)
 }
 

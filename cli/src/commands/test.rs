@@ -28,7 +28,8 @@ pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interr
     args.tests.iter().try_for_each(|name| sections::test_of(&project, name).map(drop))?;
     let mut session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
-    let selection = Selection::test(project.application.clone(), args.tests.clone());
+    let mut selection = Selection::test(project.application.clone(), args.tests.clone());
+    selection.no_cache = args.no_cache;
     if args.deploy {
         let known = session.as_ref().and_then(|session| session.as_ref().ok());
         sections::check(&project, &selection, known, settings)?;

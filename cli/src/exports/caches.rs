@@ -7,7 +7,7 @@ use slipway_manifest::options::CacheKind;
 use slipway_manifest::plan::Plan;
 use slipway_proto::v1::BuildExported;
 
-use super::fetch::fetch;
+use super::fetch::fetch_export;
 use crate::client::Client;
 use crate::error::Usage;
 use crate::layout::Layout;
@@ -50,7 +50,7 @@ impl LocalCaches {
                 |export: &&BuildExported| export.kind == KIND && (&export.service, export.index) == (&service, index);
             let Some(export) = exported.iter().find(is_it) else { continue };
             let dir = layout.dir().display().to_string();
-            fetch(client, job, export, move |archive| layout.add(archive))
+            fetch_export(client, job, export, move |archive| layout.add(archive))
                 .await
                 .with_context(|| format!("bring the cache of {service} to {dir}"))?;
             output::note(format_args!("cache of `{service}` to {dir}: {}", output::size(export.bytes)));

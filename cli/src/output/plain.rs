@@ -1,13 +1,15 @@
 //! Events as lines of text.
 //!
 //! A line of a build begins with its service and step, since builds run side by side: `app #3 0.4 …` is 0.4 seconds into the
-//! step. What commands write is shown as it is.
+//! step. What commands write is shown as it is, unless tests run side by side: then each of its lines begins with the test.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use prost_types::Timestamp;
-use slipway_proto::v1::{CommandLog, Event, JobQueued, JobStatus, StepDone, StepLog, event::Kind};
+use slipway_proto::v1::{
+    CommandDone, CommandLog, CommandStarted, Event, JobQueued, JobStatus, OutputStream, StepDone, StepLog, event::Kind,
+};
 
 use super::{Renderer, job_error, seconds, size, waiting_for};
 
@@ -23,6 +25,18 @@ pub(crate) struct Plain {
     steps: HashMap<(String, u32), Step>,
     /// Whether the last thing shown is output of a command that has not ended its line.
     in_line: bool,
+    tests: Tests,
+}
+
+/// What is known of tests.
+#[derive(Debug, Default)]
+struct Tests {
+    /// Those of which a command runs.
+    running: BTreeSet<String>,
+    /// Two of them have run at a time.
+    side_by_side: bool,
+    /// The beginning of a line, by test and stream.
+    lines: BTreeMap<(String, i32), Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +53,7 @@ impl Renderer for Plain {
             return self.command_log(log, out);
         }
         self.end_line(out)?;
+        self.follow_tests(kind, out)?;
         if !self.introduced {
             self.introduced = true;
             writeln!(out, "job {}", event.job)?;
@@ -91,12 +106,18 @@ impl Renderer for Plain {
             Kind::BuildExported(export) => {
                 writeln!(out, "{} exported {}: {}", export.service, export.kind, size(export.bytes))
             }
+            Kind::ArtifactSaved(artifact) => {
+                writeln!(out, "test {} artifact {}: {}", artifact.test, artifact.path, size(artifact.bytes))
+            }
+            Kind::TestSkipped(skipped) => {
+                writeln!(out, "test {} skipped: nothing changed since job {}", skipped.test, skipped.job)
+            }
             Kind::CommandStarted(command) => {
                 let section = section(&command.section, command.test.as_deref());
                 writeln!(out, "{section} #{} {}", command.index + 1, one_line(&command.name))
             }
             // The command's output was shown above, without the line end that others need before them; progress is for who watches.
-            Kind::CommandLog(_) | Kind::StepProgress(_) => Ok(()),
+            Kind::CommandLog(_) | Kind::StepProgress(_) | Kind::ArtifactsExported(_) => Ok(()),
             Kind::CommandDone(command) => {
                 let section = section(&command.section, command.test.as_deref());
                 let how = match command.exit_code {
@@ -131,6 +152,9 @@ impl Renderer for Plain {
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.end_line(out)?;
+        for ((test, _), line) in std::mem::take(&mut self.tests.lines) {
+            write_test_line(out, &test, &line)?;
+        }
         let mut steps: Vec<_> = self.steps.drain().collect();
         steps.sort_by(|a, b| a.0.cmp(&b.0));
         for ((service, number), step) in steps {
@@ -147,7 +171,44 @@ impl Plain {
         if std::mem::take(&mut self.in_line) { out.write_all(b"\n") } else { Ok(()) }
     }
 
+    /// Where one ends, what it has not ended of a line does.
+    fn follow_tests(&mut self, kind: &Kind, out: &mut dyn Write) -> io::Result<()> {
+        let tests = &mut self.tests;
+        match kind {
+            Kind::CommandStarted(CommandStarted { test: Some(test), .. }) => {
+                tests.running.insert(test.clone());
+                tests.side_by_side |= tests.running.len() > 1;
+            }
+            Kind::CommandDone(CommandDone { test: Some(test), .. }) => {
+                tests.running.remove(test);
+                for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+                    if let Some(line) = tests.lines.remove(&(test.clone(), stream.into())) {
+                        write_test_line(out, test, &line)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn command_log(&mut self, log: &CommandLog, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(test) = log.test.as_ref().filter(|_| self.tests.side_by_side) {
+            self.end_line(out)?;
+            let key = (test.clone(), log.stream);
+            let line = self.tests.lines.entry(key.clone()).or_default();
+            for part in log.text.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if line.ends_with(b"\n") || line.len() >= LONGEST_LINE {
+                    write_test_line(out, test, line)?;
+                    line.clear();
+                }
+            }
+            if line.is_empty() {
+                self.tests.lines.remove(&key);
+            }
+            return Ok(());
+        }
         let Some(last) = log.text.last() else { return Ok(()) };
         self.in_line = *last != b'\n';
         out.write_all(&log.text)
@@ -187,6 +248,12 @@ fn write_line(out: &mut dyn Write, service: &str, step: u32, at: &str, line: &[u
     write!(out, "{service} #{step} {at}")?;
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     out.write_all(line.strip_suffix(b"\r").unwrap_or(line))?;
+    out.write_all(b"\n")
+}
+
+fn write_test_line(out: &mut dyn Write, test: &str, line: &[u8]) -> io::Result<()> {
+    write!(out, "{test} | ")?;
+    out.write_all(line.strip_suffix(b"\n").unwrap_or(line))?;
     out.write_all(b"\n")
 }
 

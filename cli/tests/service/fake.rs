@@ -18,12 +18,13 @@ use slipway_proto::v1::{
     DeleteEnvironmentResponse, DeleteImageRequest, DeleteImageResponse, Environment, EnvironmentVariable, Event,
     ForgetExportRequest, ForgetExportResponse, GetJobRequest, GetServerInfoRequest, Job, JobDone, JobState, JobStatus,
     ListEnvironmentsRequest, ListEnvironmentsResponse, ListImagesRequest, ListImagesResponse, ListJobsRequest,
-    ListJobsResponse, ListVariablesRequest, ListVariablesResponse, ReadExportRequest, ReadExportResponse,
-    ResolveImagesRequest, ResolveImagesResponse, ResolveVariablesRequest, ResolveVariablesResponse, ResolvedImage,
-    ServerInfo, SetVariableRequest, ShowEnvironmentRequest, ShowEnvironmentResponse, ShowImageRequest,
-    ShowImageResponse, SubmitRequest, SubmitResponse, SyncCommitted, SyncMissing, SyncRequest, SyncResponse,
-    SyncStored, UnsetVariableRequest, UnsetVariableResponse, Variable, VariableKind, WatchRequest, WatchResponse,
-    WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said, sync_response::Kind as Answer,
+    ListJobsResponse, ListVariablesRequest, ListVariablesResponse, ReadArtifactsRequest, ReadArtifactsResponse,
+    ReadExportRequest, ReadExportResponse, ResolveImagesRequest, ResolveImagesResponse, ResolveVariablesRequest,
+    ResolveVariablesResponse, ResolvedImage, ServerInfo, SetVariableRequest, ShowEnvironmentRequest,
+    ShowEnvironmentResponse, ShowImageRequest, ShowImageResponse, SubmitRequest, SubmitResponse, SyncCommitted,
+    SyncMissing, SyncRequest, SyncResponse, SyncStored, UnsetVariableRequest, UnsetVariableResponse, Variable,
+    VariableKind, WatchRequest, WatchResponse, WhoAmIRequest, WhoAmIResponse, event::Kind, sync_request::Kind as Said,
+    sync_response::Kind as Answer,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
@@ -476,6 +477,15 @@ impl JobService for Fake {
         } else {
             Box::pin(tokio_stream::iter([Ok(ReadExportResponse { data: rest })]))
         }))
+    }
+
+    type ReadArtifactsStream = Pin<Box<dyn Stream<Item = Result<ReadArtifactsResponse, Status>> + Send>>;
+
+    async fn read_artifacts(
+        &self,
+        _: Request<ReadArtifactsRequest>,
+    ) -> Result<Response<Self::ReadArtifactsStream>, Status> {
+        Err(Status::unimplemented("no test asks for them"))
     }
 
     async fn forget_export(

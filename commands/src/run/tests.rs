@@ -83,6 +83,7 @@ fn plan(commands: &[&str], keep_going: bool) -> CommandsPlan {
         env: Vec::new(),
         keep_going,
         required: Vec::new(),
+        testing: slipway_manifest::plan::TestOptions::default(),
     }
 }
 

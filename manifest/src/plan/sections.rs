@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use super::{
     create::{PlanError, Planner, Selection},
     order::in_order,
+    test_options::TestOptions,
     types::{Command, CommandsPlan, JobKind, Section},
 };
 use crate::{
     expand::Template,
     image_env::variable_names,
     manifest::{CommandSection, Manifest, ManifestCommand, Test, Text},
-    problem::Place,
     variables::Variables,
 };
 
@@ -98,7 +98,7 @@ impl<'m> Run<'m> {
                 }
                 vec![plan]
             }
-            Self::Tests(tests) => tests.iter().map(|test| planner.test(test)).collect(),
+            Self::Tests(tests) => tests.iter().map(|test| planner.test(test, selection.no_cache)).collect(),
         }
     }
 }
@@ -135,10 +135,11 @@ impl Planner<'_> {
             env: self.variables.for_commands(),
             keep_going: false,
             required: Vec::new(),
+            testing: TestOptions::default(),
         }
     }
 
-    fn test(&mut self, test: &Test) -> CommandsPlan {
+    fn test(&mut self, test: &Test, no_cache: bool) -> CommandsPlan {
         let mut plan = self.commands(Section::Test, test.image.as_ref(), test.context.as_ref(), &test.commands);
         plan.test = Some(test.name.clone());
         if plan.env.iter().all(|(name, _)| name != CI) {
@@ -146,22 +147,7 @@ impl Planner<'_> {
             plan.env.push((CI.to_owned(), ci.to_owned()));
             plan.env.sort();
         }
-        self.warn_not_yet(test);
+        plan.testing = self.test_options(test, no_cache);
         plan
-    }
-
-    fn warn_not_yet(&mut self, test: &Test) {
-        let keys = [
-            ("caches", test.caches.first().map(|text| text.place)),
-            ("artifacts", test.artifacts.first().map(|artifact| artifact.path.place)),
-            ("hosts", test.hosts.first().map(|host| host.hostname.place)),
-            ("skipIfNoFileChanges", test.skip_if_no_file_changes.then_some(test.place)),
-        ];
-        let found: Vec<(&str, Place)> = keys.into_iter().filter_map(|(key, place)| Some((key, place?))).collect();
-        if let Some((_, place)) = found.first() {
-            let keys: Vec<String> = found.iter().map(|(key, _)| format!("`{key}`")).collect();
-            let message = format!("test `{}` runs without its {}: not supported yet", test.name, keys.join(", "));
-            self.report.warn(*place, message);
-        }
     }
 }

@@ -438,16 +438,55 @@ fn tests_come_in_their_order_with_the_images_that_they_refer_to() {
         let (planned_builds, planned_tests, _) = planned(names);
         assert_eq!((planned_builds.as_str(), planned_tests.as_str()), (builds, tests), "{names:?}");
     }
-    insta::assert_snapshot!(planned(&[]).2, @"
-    okteto.yaml:11:125: test `unit` runs without its `caches`, `hosts`: not supported yet
-    okteto.yaml:12:3: test `lint` runs without its `skipIfNoFileChanges`: not supported yet
-    ");
+    assert_eq!(planned(&[]).2, "");
     let unknown = Plan::new(&manifest(TESTS), &Selection::test("d", vec!["unti".to_owned()]), &Variables::default());
     insta::assert_snapshot!(unknown.unwrap_err(), @"there is no test `unti` in okteto.yaml: did you mean `unit`?");
 
     let (plan, _) = plan(TESTS, &Selection { keep_going: true, ..Selection::destroy("dir") }, &Variables::default());
     assert!(plan.builds.is_empty() && plan.commands[0].keep_going);
     assert_eq!(plan.commands[0].label(), "destroy");
+}
+
+#[test]
+fn what_tests_have_is_expanded_and_within_its_bounds() {
+    let variables = environment(&[("OUT", "out"), ("DB", "db"), ("UP", "../up")]);
+    let options = |text: &str| {
+        let text = format!("test:\n  a: {{commands: [x]}}\n  b:\n    commands: [x]\n    depends_on: a\n{text}");
+        let selection = Selection { no_cache: true, ..Selection::test("d", Vec::new()) };
+        Plan::new(&manifest(&text), &selection, &variables).map(|(plan, _)| plan.commands[1].testing.clone())
+    };
+    let known = options(
+        "    artifacts: [./$OUT/*.xml, {path: a/, destination: '${OUT}/'}]
+    caches: [node_modules, ./node_modules, /root/.cache]
+    hosts: ['$DB:10.0.0.1', {hostname: six, ip: '::1'}]
+    skipIfNoFileChanges: true
+",
+    )
+    .unwrap();
+    let artifacts: Vec<_> =
+        known.artifacts.iter().map(|found| (found.path.as_str(), found.destination.as_deref())).collect();
+    assert_eq!(artifacts, [("out/*.xml", None), ("a", Some("out/"))]);
+    assert_eq!(known.caches, ["/okteto/src/node_modules", "/root/.cache"]);
+    let hosts: Vec<_> = known.hosts.iter().map(ToString::to_string).collect();
+    assert_eq!((hosts.join(" ").as_str(), known.depends_on.as_slice()), ("db=10.0.0.1 six=::1", &["a".to_owned()][..]));
+    assert!(known.skip_unchanged && known.no_cache);
+
+    let error = options(
+        "    artifacts: [$UP, {path: a, destination: /etc}, $NONE]
+    caches: [., /proc/x]
+    hosts: ['$UP:10.0.0.1']
+",
+    )
+    .unwrap_err();
+    insta::assert_snapshot!(error, @"
+    okteto.yaml:6:17: `../up` in `test.b.artifacts` has `..`: it could lead out of the folder
+    okteto.yaml:6:45: `/etc` in `test.b.artifacts` is absolute: it has to be within the test's folder
+    okteto.yaml:6:52: `artifacts` is `$NONE`, of which nothing is left after expansion
+      hint: set the variable, or give it a default: `${NAME:-path}`
+    okteto.yaml:7:14: `.` in `test.b.caches` would hide what the test is about
+    okteto.yaml:7:17: `/proc/x` in `test.b.caches` is the service's own
+    okteto.yaml:8:13: `test.b.hosts`: `../up=10.0.0.1` is not of the form HOST=IP
+    ");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::stored;
+use super::{stored, test_options::TestOptions};
 use crate::{expand::Template, git_url::GitUrl, names::ServiceName, options::BuildOptions, variables::looks_secret};
 
 /// What a job does, expanded.
@@ -146,6 +146,9 @@ pub struct CommandsPlan {
     /// Variables that must have a value in the end, which the commands may have left in `$OKTETO_ENV`: the URLs of `external`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required: Vec<String>,
+    /// What only tests have.
+    #[serde(default, skip_serializing_if = "TestOptions::is_empty")]
+    pub testing: TestOptions,
 }
 
 /// One command.

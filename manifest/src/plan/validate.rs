@@ -155,6 +155,14 @@ impl Plan {
                 Some(test) if !tests.insert(test) => return wrong("a test twice"),
                 _ => {}
             }
+            if section != Section::Test && !commands.testing.is_empty() {
+                return wrong("what only tests have");
+            }
+            let before = |name: &str| Some(name) != commands.test.as_deref() && tests.iter().any(|test| *test == name);
+            commands.testing.check(before).map_err(|(field, reason)| {
+                let owner = commands.test.clone().unwrap_or_default();
+                InvalidPlan::Field { owner, field, reason }
+            })?;
         }
         Ok(())
     }
@@ -279,6 +287,7 @@ fn check_commands(commands: &CommandsPlan, total: &mut usize) -> Result<(), Inva
             *total += text.len();
         }
     }
+    *total += commands.testing.size();
     *total += check_variables(&commands.env).map_err(|reason| field("env", reason))?;
     limit("the number of required variables", commands.required.len(), MAX_ENTRIES)?;
     match commands.required.iter().find(|name| !is_variable_name(name)) {

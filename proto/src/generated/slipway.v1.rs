@@ -861,7 +861,7 @@ pub struct Event {
     pub job: ::prost::alloc::string::String,
     #[prost(
         oneof = "event::Kind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29"
     )]
     #[serde(flatten)]
     pub kind: ::core::option::Option<event::Kind>,
@@ -923,6 +923,15 @@ pub mod event {
         #[prost(message, tag = "26")]
         #[serde(rename = "step.progress")]
         StepProgress(super::StepProgress),
+        #[prost(message, tag = "27")]
+        #[serde(rename = "artifact.saved")]
+        ArtifactSaved(super::ArtifactSaved),
+        #[prost(message, tag = "28")]
+        #[serde(rename = "artifacts.exported")]
+        ArtifactsExported(super::ArtifactsExported),
+        #[prost(message, tag = "29")]
+        #[serde(rename = "test.skipped")]
+        TestSkipped(super::TestSkipped),
     }
 }
 #[derive(serde::Serialize)]
@@ -1166,6 +1175,44 @@ pub struct CommandDone {
     #[prost(uint64, tag = "5")]
     pub duration_ms: u64,
 }
+/// A file of a test's artifacts is kept with the job.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArtifactSaved {
+    /// Below the test's context.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(string, tag = "3")]
+    pub test: ::prost::alloc::string::String,
+}
+/// All artifacts of a test are there for the caller, who reads them with JobService.ReadArtifacts: an archive (tar) of plain files.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArtifactsExported {
+    #[prost(string, tag = "1")]
+    pub test: ::prost::alloc::string::String,
+    /// The test's context, relative to the manifest's folder: where their paths begin.
+    #[prost(string, tag = "2")]
+    pub context: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub files: u32,
+    /// Of the archive, and its digest, `sha256:…`.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(string, tag = "5")]
+    pub digest: ::prost::alloc::string::String,
+}
+/// Nothing that goes into the test has changed since this job ran it and it succeeded.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestSkipped {
+    #[prost(string, tag = "1")]
+    pub test: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub job: ::prost::alloc::string::String,
+}
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Warning {
@@ -1402,6 +1449,39 @@ pub struct CommandsPlan {
     /// Variables that must have a value after the commands, which these may have left in $OKTETO_ENV.
     #[prost(string, repeated, tag = "9")]
     pub required: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of tests only; needs the feature `test-options`.
+    #[prost(message, optional, tag = "10")]
+    pub testing: ::core::option::Option<TestOptions>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TestOptions {
+    /// Tests of the plan, before this one: it starts when they have succeeded. Tests that do not wait for each other run side by side.
+    #[prost(string, repeated, tag = "1")]
+    pub depends_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is brought back, also after a failure.
+    #[prost(message, repeated, tag = "2")]
+    pub artifacts: ::prost::alloc::vec::Vec<Artifact>,
+    /// Folders that the next run of the test finds again: absolute paths.
+    #[prost(string, repeated, tag = "3")]
+    pub caches: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names that the commands find under an address, `NAME=ADDRESS`.
+    #[prost(string, repeated, tag = "4")]
+    pub hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Nothing runs if nothing that goes into the test has changed since it last succeeded.
+    #[prost(bool, tag = "5")]
+    pub skip_unchanged: bool,
+    /// Use nothing that earlier runs left.
+    #[prost(bool, tag = "6")]
+    pub no_cache: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Artifact {
+    /// A path or a pattern (`*`, `?`, `\[…\]`, `**`) below the test's folder.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Where it goes below the test's context; absent: where it was. A folder if it ends with `/`, or if the path is a pattern.
+    #[prost(string, optional, tag = "2")]
+    pub destination: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
@@ -1643,6 +1723,21 @@ pub struct ReadExportRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadExportResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadArtifactsRequest {
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub test: ::prost::alloc::string::String,
+    /// In bytes.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadArtifactsResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
@@ -1983,6 +2078,32 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("slipway.v1.JobService", "ForgetExport"));
             self.inner.unary(req, path, codec).await
         }
+        /// The artifacts of a test (ArtifactsExported), from an offset on, to their end. They are kept for a day, whether or not they were
+        /// read.
+        pub async fn read_artifacts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadArtifactsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.JobService/ReadArtifacts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("slipway.v1.JobService", "ReadArtifacts"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// The caller has SSH agents for the builds of its job; as long as this call goes on, they are there. Each connection that a
         /// step makes to one of them is told, and served with ServeAgent.
         pub async fn attach_agents(
@@ -2117,6 +2238,21 @@ pub mod job_service_server {
             request: tonic::Request<super::ForgetExportRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ForgetExportResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadArtifacts method.
+        type ReadArtifactsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadArtifactsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The artifacts of a test (ArtifactsExported), from an offset on, to their end. They are kept for a day, whether or not they were
+        /// read.
+        async fn read_artifacts(
+            &self,
+            request: tonic::Request<super::ReadArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReadArtifactsStream>,
             tonic::Status,
         >;
         /// Server streaming response type for the AttachAgents method.
@@ -2493,6 +2629,52 @@ pub mod job_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.JobService/ReadArtifacts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadArtifactsSvc<T: JobService>(pub Arc<T>);
+                    impl<
+                        T: JobService,
+                    > tonic::server::ServerStreamingService<super::ReadArtifactsRequest>
+                    for ReadArtifactsSvc<T> {
+                        type Response = super::ReadArtifactsResponse;
+                        type ResponseStream = T::ReadArtifactsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadArtifactsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JobService>::read_artifacts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadArtifactsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
+use crate::{Collect, Collected, Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
 use rustix::{
     io::Errno,
     process::{WaitOptions, getgid, getpid, getuid, wait},
@@ -20,8 +20,8 @@ use signal_hook::consts::SIGCHLD;
 
 use self::ending::Ending;
 use crate::agent::{
-    command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, login::Login, outbox::Outbox,
-    output::Pump, tree,
+    collect, command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, login::Login, outbox::Outbox,
+    output::Pump, spawn, tree,
 };
 
 /// The channel has closed before its end.
@@ -125,6 +125,7 @@ impl Supervisor {
             Event::Frame(ToAgent::Hello(_)) => self.misused("a second Hello"),
             Event::Frame(ToAgent::Run(run)) => self.start(&run),
             Event::Frame(ToAgent::Signal(signal)) => self.signal(signal),
+            Event::Frame(ToAgent::Collect(collect)) => self.collect(collect),
             Event::Frame(ToAgent::Stop) => self.stop(),
             Event::Frame(ToAgent::Finish) => self.exit_with(0, GRACE_AT_FINISH.min(self.grace())),
             // The reader hands these to the forwarder.
@@ -186,6 +187,20 @@ impl Supervisor {
             Ok(login) => self.login = Some(login),
             // Few commands need it.
             Err(error) => diagnose(&format!("no place for Docker's configuration: {error}")),
+        }
+    }
+
+    /// In a thread of its own, so that the end of all can come meanwhile.
+    fn collect(&self, collect: Collect) {
+        let refused = if self.running.is_some() || self.ending.is_some() {
+            Some("commands are running".to_owned())
+        } else {
+            let outbox = Arc::clone(&self.outbox);
+            let spawned = spawn("collect", move || collect::send(&collect, &outbox));
+            spawned.err().map(|error| error.to_string())
+        };
+        if let Some(problem) = refused {
+            self.outbox.say(&FromAgent::Collected(Collected { problems: vec![problem], ..Collected::default() }));
         }
     }
 

@@ -12,6 +12,7 @@ mod kind {
     pub(super) const SIGNAL: u8 = 0x03;
     pub(super) const STOP: u8 = 0x04;
     pub(super) const FINISH: u8 = 0x05;
+    pub(super) const COLLECT: u8 = 0x06;
     pub(super) const STREAM_DATA: u8 = 0x40;
     pub(super) const STREAM_END: u8 = 0x41;
     pub(super) const STREAM_RESET: u8 = 0x42;
@@ -23,12 +24,14 @@ mod kind {
     pub(super) const STOPPED: u8 = 0x84;
     pub(super) const WARNING: u8 = 0x85;
     pub(super) const STREAM_OPEN: u8 = 0x86;
+    pub(super) const ARTIFACTS: u8 = 0x87;
+    pub(super) const COLLECTED: u8 = 0x88;
 }
 
 impl Frame for ToAgent {
     fn limit(kind: u8) -> Option<usize> {
         match kind {
-            kind::HELLO | kind::RUN | kind::SIGNAL => Some(MAX_CONTROL),
+            kind::HELLO | kind::RUN | kind::SIGNAL | kind::COLLECT => Some(MAX_CONTROL),
             kind::STOP | kind::FINISH => Some(0),
             _ => StreamFrame::limit(kind),
         }
@@ -41,6 +44,7 @@ impl Frame for ToAgent {
             kind::SIGNAL => Self::Signal(from_json(kind, payload)?),
             kind::STOP => Self::Stop,
             kind::FINISH => Self::Finish,
+            kind::COLLECT => Self::Collect(from_json(kind, payload)?),
             _ => Self::Stream(StreamFrame::parse(kind, payload)?),
         })
     }
@@ -52,6 +56,7 @@ impl Frame for ToAgent {
             Self::Signal(signal) => json_frame(out, kind::SIGNAL, signal),
             Self::Stop => frame(out, kind::STOP, 0, &[]),
             Self::Finish => frame(out, kind::FINISH, 0, &[]),
+            Self::Collect(collect) => json_frame(out, kind::COLLECT, collect),
             Self::Stream(stream) => stream.encode(out),
         }
     }
@@ -60,11 +65,11 @@ impl Frame for ToAgent {
 impl Frame for FromAgent {
     fn limit(kind: u8) -> Option<usize> {
         match kind {
-            kind::READY | kind::EXIT | kind::WARNING => Some(MAX_CONTROL),
+            kind::READY | kind::EXIT | kind::WARNING | kind::COLLECTED => Some(MAX_CONTROL),
             kind::STARTED => Some(8),
             kind::STREAM_OPEN => Some(6),
             kind::STOPPED => Some(0),
-            kind::OUTPUT => Some(MAX_DATA),
+            kind::OUTPUT | kind::ARTIFACTS => Some(MAX_DATA),
             _ => StreamFrame::limit(kind),
         }
     }
@@ -101,6 +106,8 @@ impl Frame for FromAgent {
                 Self::Exit(exit)
             }
             kind::STOPPED => Self::Stopped,
+            kind::ARTIFACTS => Self::Artifacts(payload.to_vec()),
+            kind::COLLECTED => Self::Collected(from_json(kind, payload)?),
             kind::WARNING => {
                 Self::Warning(std::str::from_utf8(payload).map_err(|_| FrameError::Malformed(kind))?.to_owned())
             }
@@ -133,6 +140,8 @@ impl Frame for FromAgent {
                 frame(out, kind::EXIT, MAX_CONTROL, &[&length, &json, &present, file])
             }
             Self::Stopped => frame(out, kind::STOPPED, 0, &[]),
+            Self::Artifacts(bytes) => frame(out, kind::ARTIFACTS, MAX_DATA, &[bytes]),
+            Self::Collected(collected) => json_frame(out, kind::COLLECTED, collected),
             Self::Warning(text) => frame(out, kind::WARNING, MAX_CONTROL, &[text.as_bytes()]),
             Self::StreamOpen { id, port } => {
                 frame(out, kind::STREAM_OPEN, 6, &[&id.to_be_bytes(), &port.to_be_bytes()])

@@ -47,6 +47,7 @@ mod sync_faults;
 mod tenancy_api;
 mod tenancy_registry;
 mod terminal;
+mod test_section;
 mod tls_engine;
 mod trees;
 mod turns;

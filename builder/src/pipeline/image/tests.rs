@@ -73,6 +73,8 @@ fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
         data_dir: dir.to_owned(),
         exports: dir.join("exports"),
         max_export_bytes: 1 << 20,
+        max_artifact_bytes: 1 << 20,
+        max_tests: 1,
         clipped: AtomicBool::default(),
         events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
         runner_image: String::new(),

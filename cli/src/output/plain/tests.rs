@@ -1,6 +1,7 @@
 use slipway_proto::v1::{
-    BuildDone, BuildSkipped, BuildStarted, CommandDone, CommandLog, CommandStarted, JobBefore, JobDone, JobError,
-    JobQueued, JobStarted, JobStatus, OutputStream, StepDone, StepLog, StepStarted, SyncDone, Warning,
+    ArtifactSaved, BuildDone, BuildSkipped, BuildStarted, CommandDone, CommandLog, CommandStarted, JobBefore, JobDone,
+    JobError, JobQueued, JobStarted, JobStatus, OutputStream, StepDone, StepLog, StepStarted, SyncDone, TestSkipped,
+    Warning,
 };
 
 use super::*;
@@ -117,4 +118,59 @@ fn a_log_from_its_middle() {
         (9, done(JobStatus::Cancelled, None)),
     ]);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn tests_that_run_side_by_side_are_told_apart() {
+    let (section, named) = (|| "test".to_owned(), |test: &str| Some(test.to_owned()));
+    let started = |test: &str| {
+        Kind::CommandStarted(CommandStarted {
+            section: section(),
+            test: named(test),
+            index: 0,
+            name: "make".to_owned(),
+        })
+    };
+    let said = |test: &str, text: &str| {
+        let (stream, text) = (OutputStream::Stdout.into(), text.as_bytes().to_vec());
+        Kind::CommandLog(CommandLog { section: section(), test: named(test), index: 0, stream, text })
+    };
+    let ended = |test: &str, exit_code| {
+        let (test, duration_ms) = (named(test), 1000);
+        Kind::CommandDone(CommandDone { section: section(), test, index: 0, exit_code, duration_ms })
+    };
+    let artifact = ArtifactSaved { path: "out/a.xml".to_owned(), bytes: 12, test: "unit".to_owned() };
+    let text = shown(vec![
+        (0, started("lint")),
+        (1, said("lint", "alone\nhalf")),
+        (2, started("unit")),
+        (3, said("lint", " a line\n")),
+        (4, said("unit", "one\ntw")),
+        (5, said("lint", "two\nthr")),
+        (6, said("unit", "o\n")),
+        (7, ended("lint", 0)),
+        (8, said("unit", "no end")),
+        (9, ended("unit", 1)),
+        (10, Kind::ArtifactSaved(artifact)),
+        (11, Kind::TestSkipped(TestSkipped { test: "e2e".to_owned(), job: "0190-before".to_owned() })),
+        (12, done(JobStatus::Failed, None)),
+    ]);
+    insta::assert_snapshot!(text, @"
+    job 0190-job
+    test lint #1 make
+    alone
+    half
+    test unit #1 make
+    lint |  a line
+    unit | one
+    lint | two
+    unit | two
+    lint | thr
+    test lint #1 DONE 1.0s
+    unit | no end
+    test unit #1 FAILED (exit code: 1) 1.0s
+    test unit artifact out/a.xml: 12 B
+    test e2e skipped: nothing changed since job 0190-before
+    job failed
+    ");
 }

@@ -1,0 +1,195 @@
+//! The artifacts of tests: from the job into the folders where they belong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use slipway_proto::v1::ArtifactsExported;
+
+use crate::client::Client;
+use crate::exports::fetch::{What, fetch};
+use crate::output;
+use crate::submit::Prepared;
+
+/// The contexts of the tests that bring something, by the tests' names.
+#[derive(Debug, Default)]
+pub(crate) struct Places(BTreeMap<String, PathBuf>);
+
+impl Places {
+    /// Those of the plan. What the service says of it counts for nothing.
+    pub(crate) fn of(prepared: &Prepared) -> Self {
+        let tests = prepared.plan.commands.iter().zip(&prepared.commands);
+        let place = |(plan, root): (&slipway_manifest::plan::CommandsPlan, &String)| {
+            let test = plan.test.clone().filter(|_| !plan.testing.artifacts.is_empty())?;
+            Some((test, prepared.roots.tree(root)?.dir.clone()))
+        };
+        Self(tests.filter_map(place).collect())
+    }
+
+    /// All of them in one folder.
+    pub(crate) fn together(exported: &[ArtifactsExported], folder: &Path) -> Self {
+        Self(exported.iter().map(|exported| (exported.test.clone(), folder.to_owned())).collect())
+    }
+
+    /// Brings what the tests have left. One that fails keeps none of the others from being tried.
+    pub(crate) async fn fetch(&self, client: &Client, job: &str, exported: &[ArtifactsExported]) -> Result<()> {
+        let mut failed = Ok(());
+        for exported in exported {
+            let Some(folder) = self.0.get(&exported.test) else { continue };
+            let ArtifactsExported { test, files, bytes, digest, .. } = exported.clone();
+            let to = folder.clone();
+            let fetched =
+                fetch(client, job, What::Artifacts { test }, (bytes, digest), move |archive| unpack(&to, archive));
+            match fetched.await {
+                Ok(()) => {
+                    let (test, folder) = (&exported.test, folder.display());
+                    output::note(format_args!("artifacts of test `{test}` to {folder}: {files} files"));
+                }
+                Err(error) => {
+                    let context = format!("bring the artifacts of test `{}` to {}", exported.test, folder.display());
+                    failed = failed.and(Err(error.context(context)));
+                }
+            }
+        }
+        failed
+    }
+}
+
+/// Writes the files of an archive below a folder, each whole or not at all, over those that are there. Nothing is written
+/// outside of the folder, wherever links in it lead; a link in the place of a file is replaced.
+fn unpack(folder: &Path, archive: &mut dyn Read) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let root = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
+    let mut failed = None;
+    let mut entries = tar::Archive::new(&mut *archive);
+    // What can't be read is the end of all of it; what can't be written is not.
+    for entry in entries.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        if let Err(error) = write(&root, &path, &mut entry) {
+            failed.get_or_insert(anyhow!("{}: {error}", path.display()));
+        }
+    }
+    // Only what came to its end is known to be whole.
+    io::copy(archive, &mut io::sink())?;
+    failed.map_or(Ok(()), Err)
+}
+
+fn write(root: &Path, path: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+    if entry.header().entry_type() != tar::EntryType::Regular {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), is_plain) else {
+        return Err(io::Error::other("it leads out of the folder"));
+    };
+    let mut dir = root.to_owned();
+    for part in parent {
+        dir = enter(root, &dir.join(part))?;
+    }
+    let target = dir.join(name);
+    if fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(io::Error::other("there is a folder in its place"));
+    }
+    let mode = if entry.header().mode().unwrap_or_default() & 0o111 == 0 { 0o644 } else { 0o755 };
+    let permissions = fs::Permissions::from_mode(mode);
+    let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(&dir)?;
+    io::copy(entry, &mut file)?;
+    file.persist(target)?;
+    Ok(())
+}
+
+/// A folder below the root, which is made where it is not there.
+fn enter(root: &Path, dir: &Path) -> io::Result<PathBuf> {
+    match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(dir)?;
+            Ok(dir.to_owned())
+        }
+        Ok(metadata) if metadata.is_dir() => Ok(dir.to_owned()),
+        Ok(metadata) if metadata.is_symlink() => {
+            let real = dir.canonicalize()?;
+            let within = real.starts_with(root) && real.is_dir();
+            if within { Ok(real) } else { Err(io::Error::other("a link leads out of the folder")) }
+        }
+        Ok(_) => Err(io::Error::other("there is a file in the place of a folder")),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn archive(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, kind, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_size(if kind.is_file() { text.len() as u64 } else { 0 });
+            header.set_mode(0o755);
+            if kind.is_symlink() {
+                header.set_link_name(text).unwrap();
+            }
+            // As no tool of good will writes it.
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            archive.append(&header, if kind.is_file() { text.as_bytes() } else { b"" }).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    #[test]
+    fn the_folder_is_never_left_and_the_rest_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, beside) = (dir.path().join("in"), dir.path().join("beside"));
+        fs::create_dir_all(folder.join("real")).unwrap();
+        fs::create_dir(&beside).unwrap();
+        symlink(&beside, folder.join("out")).unwrap();
+        symlink("real", folder.join("within")).unwrap();
+        symlink("../beside/victim", folder.join("file")).unwrap();
+        fs::write(beside.join("victim"), "as it was").unwrap();
+        fs::write(folder.join("old"), "much longer than the new one").unwrap();
+        let regular = tar::EntryType::Regular;
+        let bytes = archive(&[
+            ("../beside/victim", regular, "no"),
+            ("/tmp/slipway-victim", regular, "no"),
+            ("a/../../beside/victim", regular, "no"),
+            ("out/victim", regular, "no"),
+            ("new", tar::EntryType::Symlink, "../beside"),
+            ("new/victim", regular, "new"),
+            ("real", regular, "no"),
+            ("within/x", regular, "x"),
+            ("file", regular, "file"),
+            ("old", regular, "old"),
+            ("deep/er/y", regular, "y"),
+        ]);
+        let error = unpack(&folder, &mut bytes.as_slice()).unwrap_err();
+        assert_eq!(error.to_string(), "../beside/victim: it leads out of the folder");
+        assert_eq!(fs::read_to_string(beside.join("victim")).unwrap(), "as it was");
+        assert_eq!(fs::read_dir(&beside).unwrap().count(), 1);
+        let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+        assert_eq!(
+            (read("real/x"), read("file"), read("old"), read("deep/er/y")),
+            ("x".into(), "file".into(), "old".into(), "y".into())
+        );
+        assert!(!folder.join("file").is_symlink() && folder.join("new").is_dir() && !folder.join("new").is_symlink());
+        assert_eq!(fs::metadata(folder.join("old")).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(!Path::new("/tmp/slipway-victim").exists());
+    }
+
+    #[test]
+    fn a_file_is_whole_or_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "before").unwrap();
+        let bytes = archive(&[("a", tar::EntryType::Regular, &"after".repeat(1000))]);
+        assert!(unpack(dir.path(), &mut &bytes[..2000]).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "before");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
