@@ -35,7 +35,9 @@ pub mod secrets;
 pub mod skip;
 mod stages;
 mod test_caches;
+mod test_records;
 mod test_runs;
+mod test_skip;
 pub mod variables;
 
 use std::collections::BTreeMap;

@@ -97,7 +97,10 @@ fn write(root: &Path, path: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io:
     let mode = if entry.header().mode().unwrap_or_default() & 0o111 == 0 { 0o644 } else { 0o755 };
     let permissions = fs::Permissions::from_mode(mode);
     let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(&dir)?;
-    io::copy(entry, &mut file)?;
+    let size = entry.size();
+    if io::copy(entry, &mut file)? != size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     file.persist(target)?;
     Ok(())
 }

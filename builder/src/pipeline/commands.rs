@@ -41,11 +41,13 @@ impl Pipeline {
         images: &ImageEnv,
         dependencies: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
+        let digest = self.unless_cancelled(Box::pin(self.test_digest(plan, images, dependencies))).await?;
+        if self.skip_test(plan, digest) {
+            return Ok(());
+        }
         let image = plan.complete_image(&self.keeping.images(images)).map_err(Failure::internal)?;
         let image = self.full_reference(image.as_deref().unwrap_or(&self.runner_image))?;
-        let mut env = dependencies.clone();
-        env.extend(self.keeping.env());
-        env.extend(self.service_variables());
+        let mut env = self.given_env(dependencies);
         env.extend(self.command_env(plan, images));
         let run = InRunner {
             plan,
@@ -56,7 +58,17 @@ impl Pipeline {
             left: self.keeping.left(),
         };
         // Before the first command: from then on the environment is what they make of it.
-        self.in_runner(run, |image| self.keeping.begin(images, Some((plan, image, root)))).await
+        self.in_runner(run, |image| self.keeping.begin(images, Some((plan, image, root)))).await?;
+        Box::pin(self.remember_test(plan, digest, images, dependencies)).await;
+        Ok(())
+    }
+
+    /// What commands find that neither the job's plan says nor its images.
+    pub(super) fn given_env(&self, dependencies: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut env = dependencies.clone();
+        env.extend(self.keeping.env());
+        env.extend(self.service_variables());
+        env
     }
 
     /// Brings a runner up, as often as that takes, then runs the commands once. Just before the first one, `begin` is told the

@@ -1,5 +1,6 @@
 //! What tests have besides commands: artifacts, caches, hosts, what need not be run again; and that they run side by side.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -156,5 +157,57 @@ fn hosts_are_known_to_the_commands() {
             .map(|event| event["text"].as_str().unwrap())
             .collect();
         assert!(said.contains("10.11.12.13 db") && said.contains("fd00::1 six.example"), "{test}: {said}");
+    }
+}
+
+#[test]
+fn a_test_is_skipped_while_nothing_that_goes_into_it_changes() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    busybox(&app);
+    let manifest = |first: &str| {
+        format!(
+            "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    context: src\n    skipIfNoFileChanges: true\n    commands: [\"{first}\"]\n  \
+             e2e:\n    depends_on: [unit]\n    context: other\n    skipIfNoFileChanges: true\n    commands: [echo e2e]\n  \
+             always:\n    context: other\n    commands: [echo always]\n"
+        )
+    };
+    app.manifest(&manifest("echo unit")).file("src/a", "1").file("other/b", "1");
+    // What ran, and which job each skipped test repeats.
+    let run = |args: &[&str]| {
+        let run = app.events(&[&["test"], args].concat()).ok();
+        let mut ran: Vec<_> = run.all("command.started").iter().map(|event| event["test"].to_string()).collect();
+        ran.sort();
+        let skipped: BTreeMap<_, _> =
+            run.all("test.skipped").iter().map(|event| (event["test"].to_string(), event["job"].to_string())).collect();
+        (ran.join(" ").replace('"', ""), skipped, format!("\"{}\"", run.job()))
+    };
+    let all = "always e2e unit";
+    let (ran, skipped, first) = run(&[]);
+    assert_eq!((ran.as_str(), skipped.len()), (all, 0));
+    let (ran, skipped, _) = run(&[]);
+    assert_eq!((ran.as_str(), skipped.len()), ("always", 2));
+    assert!(skipped.values().all(|job| *job == first), "{skipped:?} {first}");
+    // Another time of the file is no other file; another file of another test is no input.
+    app.file("src/a", "1");
+    assert_eq!(run(&[]).0, "always");
+    app.file("other/b", "2");
+    assert_eq!(run(&[]).0, "always e2e");
+    app.file("src/a", "2");
+    assert_eq!(run(&[]).0, all, "who depends on one that changed runs as well");
+    assert_eq!(run(&["--var", "MINE=1"]).0, all);
+    assert_eq!(run(&["--var", "MINE=1"]).0, "always");
+    app.manifest(&manifest("echo other"));
+    assert_eq!(run(&["unit"]).0, "unit");
+    app.manifest(&manifest("echo unit"));
+    assert_eq!(run(&["unit"]).0, "", "what it was before has succeeded before");
+    assert_eq!(run(&["--no-cache"]).0, all);
+    team.slipway(["variable", "set", "--scope", "namespace", "DB=1"]).ok();
+    assert_eq!(run(&["unit"]).0, "unit");
+    // A failure is never a reason to skip.
+    app.manifest(&manifest("exit 1"));
+    for _ in 0..2 {
+        assert_eq!(app.events(&["test", "unit"]).expect(1).all("command.started").len(), 1);
     }
 }
