@@ -24,7 +24,7 @@ use serde::Deserialize;
 use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
 use slipway_manifest::plan::CommandsPlan;
-use slipway_runner_agent::{FromAgent, ToAgent};
+use slipway_runner_agent::{Exceeded, FromAgent, Limits, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::{Channel, ChannelError};
@@ -129,6 +129,9 @@ pub enum RunnerError {
     /// A command could not be started.
     #[error("{0}")]
     NotStarted(String),
+    /// They used more than they may.
+    #[error("a limit is exceeded")]
+    Exceeded(Exceeded),
     /// After the commands this variable has no value.
     #[error(transparent)]
     Required(Required),
@@ -142,6 +145,7 @@ impl From<RunError<ChannelError>> for RunnerError {
         match error {
             RunError::Cancelled => Self::Cancelled,
             RunError::NotStarted(message) => Self::NotStarted(message),
+            RunError::Exceeded(exceeded) => Self::Exceeded(exceeded),
             RunError::Required(required) => Self::Required(required),
             RunError::Closed => ChannelError::Closed.into(),
             RunError::Silent => ChannelError::Silent.into(),
@@ -179,6 +183,8 @@ pub struct Place {
     pub agent: PathBuf,
     /// How long commands may take to end after TERM.
     pub grace: Duration,
+    /// What they may use.
+    pub limits: Limits,
 }
 
 /// A container that is ready to run commands.
@@ -246,15 +252,16 @@ impl Runner {
         let mut link = Link { channel: Channel::new(input, output), forwarder: None };
         let ports = place.forwards.keys().copied().collect();
         // With the host's network the real ports are on the loopback that the agent would listen on.
-        let ready = slipway_commands::hello(&mut link, ports, engine.host_network(), place.grace).await?;
+        let ready = slipway_commands::hello(&mut link, ports, engine.host_network(), place.grace, place.limits).await?;
         let unforwarded =
             ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
         let frames = link.channel.sender().ok_or(ChannelError::Closed)?;
         link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
         let cwd = if place.root.is_some() { WORKDIR } else { config.working_dir() };
         let shell = SHELL.map(str::to_owned).to_vec();
-        let (cwd, env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
-        let commands = slipway_commands::Place { shell, cwd, env, grace };
+        let (cwd, mut env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
+        env.entry("HOME".to_owned()).or_insert(ready.home);
+        let commands = slipway_commands::Place { shell, cwd, env, grace, limits: place.limits };
         if let Err(RunError::NotStarted(message)) = slipway_commands::probe(&mut link, &commands).await {
             return Err(RunnerError::NoShell { image: place.image.clone(), message });
         }

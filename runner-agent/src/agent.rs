@@ -11,8 +11,10 @@ mod command;
 mod env_file;
 mod forward;
 mod home;
+mod limits;
 mod outbox;
 mod output;
+mod pace;
 mod supervisor;
 mod tree;
 

@@ -45,7 +45,8 @@ pub mod frames;
 pub use decoder::Decoder;
 pub use error::FrameError;
 pub use frames::{
-    Exit, Frame, FromAgent, Hello, NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Exceeded, Exit, Frame, FromAgent, Hello, Limit, Limits, NotListening, Output, OutputStream, Ready, Run, Signal,
+    StreamFrame, ToAgent,
 };
 
 /// The version of the frames. Both ends are shipped together, so another one is an error.

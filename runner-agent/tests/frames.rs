@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use proptest::{collection::vec, option, prelude::*};
 use slipway_runner_agent::{
-    Decoder, Exit, Frame, FrameError, FromAgent, HEADER, Hello, MAX_CONTROL, MAX_DATA, NotListening, Output,
-    OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Decoder, Exceeded, Exit, Frame, FrameError, FromAgent, HEADER, Hello, Limit, Limits, MAX_CONTROL, MAX_DATA,
+    NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
 };
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -24,8 +24,16 @@ fn stream() -> impl Strategy<Value = StreamFrame> {
 }
 
 fn to_agent() -> impl Strategy<Value = ToAgent> {
-    let hello = (any::<u32>(), vec(any::<u16>(), 0..4), any::<bool>(), any::<u64>())
-        .prop_map(|(protocol, listen, no_listen, grace_ms)| Hello { protocol, listen, no_listen, grace_ms });
+    let limits = any::<[u64; 5]>().prop_map(|[time_ms, output_bytes_per_s, memory_bytes, cpu_ms, pids]| Limits {
+        time_ms,
+        output_bytes_per_s,
+        memory_bytes,
+        cpu_ms,
+        pids,
+    });
+    let hello = (any::<u32>(), vec(any::<u16>(), 0..4), any::<bool>(), any::<u64>(), limits).prop_map(
+        |(protocol, listen, no_listen, grace_ms, limits)| Hello { protocol, listen, no_listen, grace_ms, limits },
+    );
     let run = (
         any::<u32>(),
         vec(any::<String>(), 0..4),
@@ -53,6 +61,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             pid,
             uid,
             gid,
+            home: "/root".to_owned(),
             listening,
             not_listening,
         },
@@ -67,10 +76,12 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         option::of(any::<i32>()),
         option::of(any::<i32>()),
         option::of(any::<String>()),
+        option::of(any::<[u64; 2]>()),
         any::<u64>(),
         option::of(bytes()),
     )
-        .prop_map(|(index, exit_code, signal, error, duration_ms, env_file)| Exit {
+        .prop_map(|(index, exit_code, signal, error, exceeded, duration_ms, env_file)| Exit {
+            exceeded: exceeded.map(|[allowed, found]| Exceeded { limit: Limit::Cpu, allowed, found }),
             index,
             exit_code,
             signal,

@@ -17,7 +17,6 @@ use rustix::process::{Pid, WaitStatus};
 
 use crate::agent::{
     env_file::EnvFile,
-    home::home,
     outbox::Outbox,
     output::{Drain, Pump},
     supervisor::Event,
@@ -39,11 +38,7 @@ impl Running {
         let (program, arguments) = run.argv.split_first().ok_or("no command")?;
         check(run)?;
         let mut command = Command::new(program);
-        command.args(arguments).env_clear();
-        if !run.env.iter().any(|(name, _)| name == "HOME") {
-            command.env("HOME", home());
-        }
-        command.envs(run.env.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).env_clear().envs(run.env.iter().map(|(name, value)| (name, value)));
         let env_file = run.env_file.then(|| variables_file(run, outbox)).flatten();
         command.envs(env_file.as_ref().map(|file| (ENV_FILE_VARIABLE, file.path())));
         // The pipes are read before there's something to read: a command whose output can't be taken never starts.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
+use crate::{Exit, FromAgent, Hello, Limits, PROTOCOL, Ready, Run, Signal, ToAgent};
 use rustix::{
     io::Errno,
     process::{WaitOptions, getgid, getpid, getuid, wait},
@@ -19,7 +19,9 @@ use rustix::{
 use signal_hook::consts::SIGCHLD;
 
 use self::ending::Ending;
-use crate::agent::{command::Running, diagnose, forward::Forward, outbox::Outbox, output::Pump, tree};
+use crate::agent::{
+    command::Running, diagnose, forward::Forward, home::home, limits::Watch, outbox::Outbox, output::Pump, tree,
+};
 
 /// The channel has closed before its end.
 const CLOSED: u8 = 1;
@@ -63,6 +65,7 @@ pub(crate) struct Supervisor {
     /// Whether we have any child; all that we start, and all that it starts, is below one.
     has_children: bool,
     ending: Option<Ending>,
+    watch: Watch,
 }
 
 impl Supervisor {
@@ -82,6 +85,7 @@ impl Supervisor {
             pumps: Vec::new(),
             has_children: false,
             ending: None,
+            watch: Watch::new(Limits::default()),
         }
     }
 
@@ -96,6 +100,7 @@ impl Supervisor {
                 self.handle(event);
             }
             self.reap();
+            self.keep_limits();
             self.report_exit();
             if let Some(code) = self.go_on_ending() {
                 return code;
@@ -107,7 +112,8 @@ impl Supervisor {
     fn look_again(&self) -> Option<Instant> {
         let running = self.running.as_ref().and_then(Running::look_again);
         let ending = self.ending.as_ref().map(Ending::look_again);
-        running.into_iter().chain(ending).min()
+        let limits = self.watch.look_again().filter(|_| ending.is_none());
+        running.into_iter().chain(ending).chain(limits).min()
     }
 
     fn handle(&mut self, event: Event) {
@@ -132,6 +138,8 @@ impl Supervisor {
 
     fn hello(&mut self, hello: &Hello) {
         self.grace = Some(Duration::from_millis(hello.grace_ms).min(LONGEST_GRACE));
+        self.watch = Watch::new(hello.limits);
+        self.outbox.pace.set(hello.limits.output_bytes_per_s);
         if hello.protocol != PROTOCOL {
             return self.misused(&format!("protocol {}, this is {PROTOCOL}", hello.protocol));
         }
@@ -143,6 +151,7 @@ impl Supervisor {
             pid: getpid().as_raw_pid().cast_unsigned(),
             uid: getuid().as_raw(),
             gid: getgid().as_raw(),
+            home: home(),
             listening,
             not_listening,
         }));
@@ -150,6 +159,11 @@ impl Supervisor {
 
     fn start(&mut self, run: &Run) {
         let index = run.index;
+        if let Some(exceeded) = self.watch.exceeded() {
+            let (error, exceeded) = (Some("a limit is exceeded".to_owned()), Some(exceeded));
+            return self.outbox.say(&FromAgent::Exit(Exit { index, error, exceeded, ..Exit::default() }));
+        }
+        self.watch.begin();
         let started = if self.running.is_some() {
             Err("another command is running".to_owned())
         } else if self.ending.is_some() {
@@ -224,10 +238,17 @@ impl Supervisor {
         }
     }
 
+    /// Ends all that runs where it uses more than it may.
+    fn keep_limits(&mut self) {
+        if self.ending.is_none() && self.watch.check().is_some() {
+            self.end(self.grace());
+        }
+    }
+
     fn report_exit(&mut self) {
         if let Some(exit) = self.running.as_ref().and_then(|running| running.exit(&self.outbox)) {
             self.running = None;
-            self.outbox.say(&FromAgent::Exit(exit));
+            self.outbox.say(&FromAgent::Exit(Exit { exceeded: self.watch.exceeded(), ..exit }));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use slipway_runner_agent::{
-    Decoder, Exit, Frame, FromAgent, Hello, Output, OutputStream, PROTOCOL, Ready, Run, StreamFrame, ToAgent,
+    Decoder, Exit, Frame, FromAgent, Hello, Limits, Output, OutputStream, PROTOCOL, Ready, Run, StreamFrame, ToAgent,
 };
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_slipway-runner-agent");
@@ -51,7 +51,7 @@ fn spawn_by(command: &mut Command) -> Child {
 }
 
 pub(crate) fn hello() -> Hello {
-    Hello { protocol: PROTOCOL, listen: Vec::new(), no_listen: false, grace_ms: 300 }
+    Hello { protocol: PROTOCOL, listen: Vec::new(), no_listen: false, grace_ms: 300, limits: Limits::default() }
 }
 
 /// A shell command in the root directory, with nothing but a `PATH`.
@@ -116,6 +116,7 @@ impl Agent {
             pid: 0,
             uid: 0,
             gid: 0,
+            home: String::new(),
             listening: Vec::new(),
             not_listening: Vec::new(),
         };

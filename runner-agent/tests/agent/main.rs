@@ -6,3 +6,4 @@ mod commands;
 mod driver;
 mod ending;
 mod forwarding;
+mod limits;
