@@ -64,6 +64,7 @@ use self::variables::JobVariables;
 use crate::jobs::spec::JobSpec;
 use crate::limits::SectionLimits;
 use crate::registry::{Logins, Registry};
+use crate::runner::access;
 use crate::store::Blobs;
 
 /// How long what fails again and again is tried again.
@@ -129,6 +130,8 @@ pub struct Pipeline {
     pub agent: PathBuf,
     /// What a section's commands may use.
     pub limits: SectionLimits,
+    /// What its commands may reach.
+    pub access: access::Config,
     /// The service, as clients reach it.
     pub public_url: String,
     /// The job's own token for it.

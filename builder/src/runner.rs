@@ -10,7 +10,9 @@
 //! | [`image`] | what the image's configuration says |
 //! | [`channel`] | frames over the container's process |
 //! | [`forward`] | connections from inside |
+//! | [`access`] | files and the SSH agent that they may use |
 
+pub mod access;
 pub mod channel;
 pub mod forward;
 pub mod image;
@@ -28,6 +30,7 @@ use slipway_manifest::plan::CommandsPlan;
 use slipway_runner_agent::{Collect, Collected, Exceeded, FromAgent, Hello, Limits, ToAgent};
 use tokio_util::sync::CancellationToken;
 
+use self::access::Access;
 use self::channel::{Channel, ChannelError};
 use self::forward::Forwarder;
 use crate::buildkit::gateway::{ContainerMount, Gateway, Process, Shows};
@@ -37,8 +40,6 @@ use crate::buildkit::session::auth::Auth;
 use crate::buildkit::session::content::Content;
 use crate::buildkit::session::exports::Exports;
 use crate::buildkit::session::filesync::{FileSync, Local};
-use crate::buildkit::session::secrets::Secrets;
-use crate::buildkit::session::ssh::Agents;
 use crate::buildkit::session::{Services, Session};
 use crate::buildkit::{self, Engine};
 use crate::store::Blobs;
@@ -67,6 +68,8 @@ pub struct Config {
     pub archive: Option<PathBuf>,
     /// The agent. Default: `slipway-runner-agent` beside slipwayd.
     pub agent: Option<PathBuf>,
+    /// What commands may reach.
+    pub access: access::Config,
 }
 
 impl Config {
@@ -194,6 +197,8 @@ pub struct Place {
     pub hosts: Vec<ExtraHost>,
     /// What they may use.
     pub limits: Limits,
+    /// What they may reach.
+    pub access: Access,
 }
 
 /// A folder that outlives its container. Two at a time never share one.
@@ -229,7 +234,7 @@ impl Runner {
         let mut locals = BTreeMap::from([("agent".to_owned(), agent)]);
         locals.extend(place.root.map(|root| (SOURCE.to_owned(), Local::Tree(root))));
         let files = FileSync::new(blobs, locals, SOURCE);
-        let (secrets, ssh) = (Secrets::default(), Agents::default());
+        let (secrets, ssh) = place.access.services();
         let (exports, content) = (Exports::default(), Content::default());
         let services = Services { files, auth, secrets, ssh, exports, content };
         let session = Session::open(engine, &place.shared_key, services).await?;
@@ -270,6 +275,11 @@ impl Runner {
             };
             mounts.extend(place.caches.iter().map(cache));
         }
+        let session_mount =
+            |dest: &str, shows| ContainerMount { result: String::new(), dest: dest.to_owned(), readonly: true, shows };
+        mounts.extend(place.access.files().map(|dest| session_mount(dest, Shows::Secret(dest.to_owned()))));
+        let agent = place.access.agent();
+        mounts.extend(agent.map(|(dest, id)| session_mount(dest, Shows::SshAgent(id.to_owned()))));
         let process = Process {
             args: vec![format!("{AGENT_DIR}/{AGENT}")],
             env: vec![format!("PATH={}", config.path())],

@@ -384,6 +384,10 @@ pub(crate) struct JobArgs {
     /// [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = grace)]
     pub(crate) grace: Option<Duration>,
+    /// Give the commands an SSH agent: the one here (`default`), a socket, private keys, or one with the key in a variable that the
+    /// service keeps
+    #[arg(long, value_name = "ID[=SOCKET|=KEY[,KEY]|=variable:NAME]")]
+    pub(crate) ssh: Option<String>,
 }
 
 fn grace(text: &str) -> Result<Duration, String> {

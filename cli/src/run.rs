@@ -127,8 +127,8 @@ pub(crate) async fn images(
 ) -> Result<(ExitStatus, ImageEnv)> {
     let client = &session.client;
     if ending.detach && !prepared.agents.is_empty() {
-        let without = "--detach leaves nobody here whose SSH agent builds could use";
-        if prepared.plan.builds.iter().any(|build| ssh::needs_us(build) && !build.only_if_missing) {
+        let without = "--detach leaves nobody here whose SSH agent could be used";
+        if ssh::needs_us(&prepared.plan) {
             return Err(Usage::new(without).into());
         }
         output::warn(format_args!("{without}: where one has to be built, a step that uses it fails"));

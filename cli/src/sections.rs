@@ -24,6 +24,7 @@ use crate::roots;
 use crate::run::{self, Ending};
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::ssh;
 use crate::submit::{Prepared, Terms};
 
 mod print;
@@ -43,13 +44,23 @@ pub(crate) struct Request<'a> {
     pub(crate) detach: bool,
     /// How the job is to wait, and to end.
     pub(crate) terms: Terms,
+    /// `--ssh`.
+    pub(crate) ssh: Option<&'a str>,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// What these arguments ask for.
-    pub(crate) fn new(selection: Selection, place: &PlaceArgs, job: &JobArgs) -> Self {
+    pub(crate) fn new(selection: Selection, place: &PlaceArgs, job: &'a JobArgs) -> Self {
         let terms = Terms { no_wait: false, grace: job.grace };
-        Self { selection, remote: place.remote, no_build: false, env_file: None, detach: job.detach, terms }
+        Self {
+            selection,
+            remote: place.remote,
+            no_build: false,
+            env_file: None,
+            detach: job.detach,
+            terms,
+            ssh: job.ssh.as_deref(),
+        }
     }
 
     /// The same; `turn` says whether to wait.
@@ -96,8 +107,12 @@ pub(crate) async fn run(
     }
     let mut local = None;
     let mut take = |plan: Plan| {
-        let (plan, here) = split(project, plan, asked, &request)?;
+        let (mut plan, here) = split(project, plan, asked, &request)?;
         local = here;
+        if local.is_none() {
+            // Commands here have what is here.
+            plan.ssh = request.ssh.map(|flag| ssh::access(flag, project)).transpose()?;
+        }
         Ok::<_, anyhow::Error>(plan)
     };
     let (mut prepared, session) = if request.no_build {
@@ -115,6 +130,9 @@ pub(crate) async fn run(
     prepared.terms = request.terms;
     if request.terms.no_wait || request.terms.grace.is_some() {
         session.client.require("grace", "--wait=false and --grace")?;
+    }
+    if prepared.plan.ssh.is_some() {
+        session.client.require("ssh", "--ssh")?;
     }
     let dependencies = dependency_names(&prepared.plan);
     let Some(local) = local else {

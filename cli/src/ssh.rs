@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
-use slipway_manifest::options::{OptionKey, SshAgent};
-use slipway_manifest::plan::{BuildPlan, Plan};
+use slipway_manifest::options::{MAX_SECRET, OptionKey, SshAgent};
+use slipway_manifest::plan::{BuildPlan, Plan, SshAccess};
 use slipway_proto::v1::{AgentConnection, AgentData, AttachAgentsRequest};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -44,22 +44,48 @@ pub(crate) struct Agents {
 
 /// `--ssh` as options of a build: files are relative to where we are.
 pub(crate) fn options(flags: &[String]) -> Result<Vec<(OptionKey, String)>> {
-    let option = |flag: &String| {
-        let mut agent: SshAgent = flag.parse().map_err(|error| Usage::new(format!("--ssh {flag}: {error}")))?;
-        // Shells leave the tilde where it doesn't stand at the beginning.
-        for file in agent.files.iter_mut().filter(|file| !file.starts_with("~/")) {
-            let path = std::path::absolute(&*file)?;
-            let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
-            path.clone_into(file);
-        }
-        Ok((OptionKey::Ssh, agent.to_string()))
-    };
-    flags.iter().map(option).collect()
+    flags.iter().map(|flag| Ok((OptionKey::Ssh, agent(flag)?.to_string()))).collect()
 }
 
-/// Whether it uses an agent that is here.
-pub(crate) fn needs_us(build: &BuildPlan) -> bool {
-    build.options.ssh.values().any(|agent| agent.variable.is_none())
+fn agent(flag: &str) -> Result<SshAgent> {
+    let mut agent: SshAgent = flag.parse().map_err(|error| Usage::new(format!("--ssh {flag}: {error}")))?;
+    // Shells leave the tilde where it doesn't stand at the beginning.
+    for file in agent.files.iter_mut().filter(|file| !file.starts_with("~/")) {
+        let path = std::path::absolute(&*file)?;
+        let path = path.to_str().ok_or_else(|| Usage::new(format!("`{}` is not UTF-8", path.display())))?;
+        path.clone_into(file);
+    }
+    Ok(agent)
+}
+
+/// `--ssh` for commands, with the hosts that are known here.
+pub(crate) fn access(flag: &str, project: &Project) -> Result<SshAccess> {
+    let agent = agent(flag)?;
+    let home = project.variable("HOME").filter(|home| !home.is_empty());
+    let known_hosts = home.map(|home| known_hosts(&Path::new(home).join(".ssh/known_hosts"))).transpose()?;
+    Ok(SshAccess { agent, known_hosts: known_hosts.unwrap_or_default() })
+}
+
+fn known_hosts(path: &Path) -> Result<String> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let mut content = Vec::new();
+    file.take(MAX_SECRET as u64 + 1).read_to_end(&mut content).with_context(|| format!("read {}", path.display()))?;
+    if content.len() > MAX_SECRET {
+        output::warn(format_args!("{} is too large for the commands' SSH: they know no hosts", path.display()));
+        return Ok(String::new());
+    }
+    Ok(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// Whether something certainly uses an agent that is here.
+pub(crate) fn needs_us(plan: &Plan) -> bool {
+    let of_build = |build: &BuildPlan| build.options.ssh.values().any(|agent| agent.variable.is_none());
+    let of_commands = plan.ssh.as_ref().is_some_and(|ssh| ssh.agent.variable.is_none());
+    of_commands || plan.builds.iter().any(|build| of_build(build) && !build.only_if_missing)
 }
 
 impl Agents {
@@ -77,22 +103,33 @@ impl Agents {
                     // The service has its key.
                     None if agent.variable.is_some() => {}
                     Some(_) => {}
-                    None => agents.add(build, agent, project)?,
+                    None => agents.add(&format!("`{}`", build.service), build.only_if_missing, agent, project)?,
                 }
+            }
+        }
+        if let Some(SshAccess { agent, .. }) = &plan.ssh {
+            match known.insert(&agent.id, agent) {
+                Some(other) if other != agent => {
+                    let message =
+                        format!("the SSH agent `{}` of the commands is another one than of a build", agent.id);
+                    return Err(Usage::new(message).hint("give them ids of their own").into());
+                }
+                None if agent.variable.is_none() => agents.add("the commands", false, agent, project)?,
+                _ => {}
             }
         }
         Ok(agents)
     }
 
-    fn add(&mut self, build: &BuildPlan, agent: &SshAgent, project: &Project) -> Result<()> {
+    fn add(&mut self, whose: &str, perhaps: bool, agent: &SshAgent, project: &Project) -> Result<()> {
         match self.find(agent, project) {
             Ok(socket) => drop(self.sockets.insert(agent.id.clone(), socket)),
-            Err(error) if build.only_if_missing => {
+            Err(error) if perhaps => {
                 let what = "where it has to be built, a step that uses it fails";
-                output::warn(format_args!("SSH agent `{}` of `{}`: {error:#}; {what}", agent.id, build.service));
+                output::warn(format_args!("SSH agent `{}` of {whose}: {error:#}; {what}", agent.id));
             }
             Err(error) => {
-                let message = format!("SSH agent `{}` of `{}`: {error:#}", agent.id, build.service);
+                let message = format!("SSH agent `{}` of {whose}: {error:#}", agent.id);
                 let hint = format!("start an agent, or name a private key: `--ssh {}=~/.ssh/id_ed25519`", agent.id);
                 return Err(Usage::new(message).hint(hint).into());
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use slipway_manifest::options::SshAgent;
 use slipway_manifest::plan::{ArtifactPlan, BuildPlan, CommandsPlan, DependencyPlan, JobKind, Plan, TestOptions};
 use slipway_proto::v1;
 use slipway_proto::v1::{Job, KeyValue, MaskedValue, RegistryLogin, Root, SecretValue, SubmitRequest};
@@ -59,7 +60,12 @@ impl Prepared {
             JobKind::Test => v1::JobKind::Test,
         };
         let dependencies = self.plan.dependencies.iter().map(dependency).collect();
-        let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), dependencies, builds, commands };
+        let ssh = self.plan.ssh.as_ref().map(|ssh| v1::SshAccess {
+            // Which files they are is nobody else's business.
+            agent: SshAgent { files: Vec::new(), ..ssh.agent.clone() }.to_string(),
+            known_hosts: ssh.known_hosts.clone(),
+        });
+        let plan = v1::Plan { kind: kind.into(), name: self.plan.name.clone(), dependencies, builds, commands, ssh };
         let mut inline = Inline::default();
         let roots = self.roots.trees().iter().map(|tree| Root {
             name: tree.name.clone(),

@@ -17,5 +17,5 @@ pub use complete::CompleteError;
 pub use create::{BuildMode, PlanError, Selection};
 pub use remote::{Asked, Decision, remote_decision};
 pub use test_options::{ArtifactPlan, TEST_FOLDER, TestOptions};
-pub use types::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, label};
+pub use types::{BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, SshAccess, label};
 pub use validate::InvalidPlan;

@@ -114,8 +114,7 @@ impl Api {
             ..CommandsPlan::default()
         };
         let kind = JobKind::Deploy.into();
-        let plan =
-            Plan { kind, name: unique("raw"), dependencies: Vec::new(), builds: Vec::new(), commands: vec![commands] };
+        let plan = Plan { kind, name: unique("raw"), commands: vec![commands], ..Plan::default() };
         SubmitRequest {
             request_id: unique("request"),
             namespace: self.team.namespace.clone(),

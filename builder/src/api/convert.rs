@@ -9,7 +9,7 @@ use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
 use slipway_manifest::options::{CacheKind, InvalidOption, NamedContext};
 use slipway_manifest::plan::{
-    ArtifactPlan, BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, TestOptions,
+    ArtifactPlan, BuildPlan, Command, CommandsPlan, DependencyPlan, JobKind, Plan, Section, SshAccess, TestOptions,
 };
 use slipway_manifest::{BuildOptions, ServiceName};
 use slipway_proto::v1 as api;
@@ -230,7 +230,13 @@ fn plan_from(plan: api::Plan) -> Result<Plan, InvalidMessage> {
     let builds = plan.builds.into_iter().map(build_from).collect::<Result<_, _>>()?;
     let commands = plan.commands.into_iter().map(commands_from).collect::<Result<_, _>>()?;
     let dependencies = plan.dependencies.into_iter().map(dependency_from).collect();
-    Ok(Plan { kind, name: plan.name, dependencies, builds, commands })
+    let ssh = plan.ssh.map(ssh_from).transpose()?;
+    Ok(Plan { kind, name: plan.name, dependencies, builds, commands, ssh })
+}
+
+fn ssh_from(ssh: api::SshAccess) -> Result<SshAccess, InvalidMessage> {
+    let agent = ssh.agent.parse().map_err(|error: InvalidOption| invalid("plan.ssh.agent", error))?;
+    Ok(SshAccess { agent, known_hosts: ssh.known_hosts })
 }
 
 fn dependency_from(dependency: api::DependencyPlan) -> DependencyPlan {

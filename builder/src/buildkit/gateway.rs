@@ -11,7 +11,9 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     self, ExecMessage, FdMessage, InitMessage, NewContainerRequest, ReleaseContainerRequest, ResolveImageConfigRequest,
     ReturnRequest, StatFileRequest, exec_message,
 };
-use bollard_buildkit_proto::pb::{CacheOpt, CacheSharingOpt, Definition, HostIp, Meta, Mount, MountType, NetMode};
+use bollard_buildkit_proto::pb::{
+    CacheOpt, CacheSharingOpt, Definition, HostIp, Meta, Mount, MountType, NetMode, SecretOpt, SshOpt,
+};
 use slipway_manifest::options::ExtraHost;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -43,7 +45,7 @@ pub struct Gateway {
 /// What a mount shows.
 #[derive(Debug, Clone)]
 pub struct ContainerMount {
-    /// A result of [`Gateway::solve`].
+    /// A result of [`Gateway::solve`]; empty: it needs none.
     pub result: String,
     /// Where.
     pub dest: String,
@@ -65,6 +67,10 @@ pub enum Shows {
         /// The folder.
         from: String,
     },
+    /// A file in memory: the session's secret of this id, for every user of the container.
+    Secret(String),
+    /// A socket: the session's SSH agent of this id, for every user of the container.
+    SshAgent(String),
 }
 
 impl ContainerMount {
@@ -85,6 +91,16 @@ impl ContainerMount {
                 cache_opt: Some(CacheOpt { id: id.clone(), sharing: CacheSharingOpt::Private.into() }),
                 // The folder that it begins as is nobody's result.
                 output: -1,
+                ..mount
+            },
+            Shows::Secret(id) => Mount {
+                mount_type: MountType::Secret.into(),
+                secret_opt: Some(SecretOpt { id: id.clone(), mode: 0o444, ..SecretOpt::default() }),
+                ..mount
+            },
+            Shows::SshAgent(id) => Mount {
+                mount_type: MountType::Ssh.into(),
+                ssh_opt: Some(SshOpt { id: id.clone(), mode: 0o666, ..SshOpt::default() }),
                 ..mount
             },
         }

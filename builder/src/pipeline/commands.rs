@@ -6,14 +6,16 @@ use std::io;
 use slipway_commands::{GRACE, Left, Service, Sink, Story, environment};
 use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
-use slipway_manifest::plan::CommandsPlan;
+use slipway_manifest::plan::{CommandsPlan, Section};
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 
 use super::Pipeline;
 use super::events::Events;
 use super::failure::Failure;
+use super::held_keys::HeldKey;
 use super::locks::SharedKey;
+use crate::runner::access::Access;
 use crate::runner::{Place, Runner, RunnerError, abandoned};
 
 /// Commands that are ready to run in a container.
@@ -79,6 +81,10 @@ impl Pipeline {
         begin: impl FnOnce(&str) -> io::Result<()>,
     ) -> Result<(), Failure> {
         let InRunner { plan, image, root, env, defaults, left } = run;
+        let (access, _held) = self.access(plan).await?;
+        self.events.hide(&access.hidden.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut given = access.env();
+        given.extend(env);
         let (label, section) = (plan.label(), plan.section.as_str());
         let section = plan.test.as_ref().map_or_else(|| section.to_owned(), |test| format!("{section}:{test}"));
         let key = SharedKey::take(&self.locks, &self.shared_key("-", &section))?;
@@ -94,6 +100,7 @@ impl Pipeline {
             caches: self.test_caches(plan),
             hosts: plan.testing.hosts.clone(),
             limits: self.limits.of_section(plan.section),
+            access,
         };
         let start = || async {
             let engine = self.engine_for_commands().await?;
@@ -110,7 +117,7 @@ impl Pipeline {
         runner.add_defaults(defaults);
         begin(&place.image).map_err(Failure::internal)?;
         let mut story = Story::new(&self.events, plan).leaving(left);
-        let mut result = runner.run(plan, env, &mut story, &self.cancel).await;
+        let mut result = runner.run(plan, given, &mut story, &self.cancel).await;
         // After a failure just as well.
         if result.is_ok()
             && let Err(error) = Box::pin(self.save_artifacts(plan, &mut runner, &mut story)).await
@@ -156,6 +163,18 @@ impl Pipeline {
                 Err(Failure::OutcomeUnknown { label, index, name: name.to_owned(), source })
             }
         }
+    }
+
+    /// What the commands may reach; what has to live as long as they do comes with it.
+    async fn access(&self, plan: &CommandsPlan) -> Result<(Access, BTreeMap<String, HeldKey>), Failure> {
+        let mut access = Access::new(&self.access).map_err(Failure::internal)?;
+        if plan.section != Section::Dependencies {
+            access = access.with_kubeconfig(&self.access, &self.spec.namespace).map_err(Failure::internal)?;
+        }
+        let Some(ssh) = &self.spec.plan.ssh else { return Ok((access, BTreeMap::new())) };
+        let agent = BTreeMap::from([(ssh.agent.id.clone(), ssh.agent.clone())]);
+        let (agents, held) = self.agents(&agent, &plan.label()).await?;
+        Ok((access.with_agent(ssh.agent.id.clone(), agents, &ssh.known_hosts), held))
     }
 
     /// An image's, as the engine takes it.

@@ -90,10 +90,10 @@ pub enum Failure {
         source: std::io::Error,
     },
     /// A variable that the service keeps is no SSH key, or there is no agent for it.
-    #[error("build of service `{service}` failed: SSH agent `{id}`: {message}")]
+    #[error("{whose} failed: SSH agent `{id}`: {message}")]
     SshKey {
-        /// Which.
-        service: ServiceName,
+        /// For what it is.
+        whose: String,
         /// The agent's id.
         id: String,
         /// Why.

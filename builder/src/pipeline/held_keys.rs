@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use slipway_manifest::plan::BuildPlan;
+use slipway_manifest::options::SshAgent;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, Command};
@@ -38,14 +38,19 @@ pub(super) struct HeldKey {
 }
 
 impl Pipeline {
-    /// The SSH agents for a build: the caller's, and those of keys that the service keeps, as long as these are not dropped.
-    pub(super) async fn agents(&self, build: &BuildPlan) -> Result<(Agents, BTreeMap<String, HeldKey>), Failure> {
+    /// These SSH agents: the caller's, and those of keys that the service keeps, as long as these are not dropped. `whose` says
+    /// for what they are.
+    pub(super) async fn agents(
+        &self,
+        agents: &BTreeMap<String, SshAgent>,
+        whose: &str,
+    ) -> Result<(Agents, BTreeMap<String, HeldKey>), Failure> {
         let mut held = BTreeMap::new();
-        for agent in build.options.ssh.values() {
+        for agent in agents.values() {
             let Some(name) = &agent.variable else { continue };
             let failed = |problem: String| {
-                let (service, id) = (build.service.clone(), agent.id.clone());
-                Failure::SshKey { service, id, message: format!("variable `{name}`: {problem}") }
+                let (whose, id) = (whose.to_owned(), agent.id.clone());
+                Failure::SshKey { whose, id, message: format!("variable `{name}`: {problem}") }
             };
             let key = self.secrets.variable(name).ok_or_else(|| failed("it is not set".to_owned()))?;
             let started = self.unless_cancelled(HeldKey::start(key.expose_secret())).await?;
@@ -63,7 +68,7 @@ impl Pipeline {
                 }
             })
         });
-        Ok((Agents::new(build.options.ssh.keys().cloned().collect(), dial), held))
+        Ok((Agents::new(agents.keys().cloned().collect(), dial), held))
     }
 }
 

@@ -155,7 +155,7 @@ impl Pipeline {
         let pushed = [targets.as_slice(), &caches.pushed].concat();
         let (auth, values) = (self.session_auth(engine, &pushed), Secrets::new(self.secrets.of(build)));
         let exports = self.exports(build);
-        let (ssh, _held) = self.agents(build).await?;
+        let (ssh, _held) = self.agents(&build.options.ssh, &format!("build of service `{}`", build.service)).await?;
         let (exported, content) = (exports.clone(), Content::new(caches.stores));
         let services = Services { files: files.clone(), auth, secrets: values, ssh, exports: exported, content };
         let args = build.complete_args(&before.env).map_err(plan)?;

@@ -185,6 +185,9 @@ pub fn needed(plan: &Plan) -> Vec<Needed> {
             }
         }
     }
+    if let Some(name) = plan.ssh.as_ref().and_then(|ssh| ssh.agent.variable.as_ref()) {
+        needed.push(Needed { variable: name.clone(), by: "the SSH agent of commands".to_owned(), perhaps: false });
+    }
     needed
 }
 

@@ -217,7 +217,7 @@ impl Plan {
         if !sanitise_application(&name).contains(|character: char| character != '-') {
             return Err(PlanError::Application(name));
         }
-        Ok((Self { kind: selection.kind, name, dependencies, builds, commands }, warnings))
+        Ok((Self { kind: selection.kind, name, dependencies, builds, commands, ssh: None }, warnings))
     }
 }
 

@@ -5,7 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{stored, test_options::TestOptions};
-use crate::{expand::Template, git_url::GitUrl, names::ServiceName, options::BuildOptions, variables::looks_secret};
+use crate::{
+    expand::Template,
+    git_url::GitUrl,
+    names::ServiceName,
+    options::{BuildOptions, SshAgent},
+    variables::looks_secret,
+};
 
 /// What a job does, expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +28,19 @@ pub struct Plan {
     /// The commands that run after the builds, in this order: one entry for `deploy` and `destroy`, one for each test.
     #[serde(deserialize_with = "stored::list")]
     pub commands: Vec<CommandsPlan>,
+    /// What its commands may do over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshAccess>,
+}
+
+/// An SSH agent for commands, and the hosts that its owner knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshAccess {
+    /// The agent.
+    pub agent: SshAgent,
+    /// A file as `~/.ssh/known_hosts` (`sshd(8)`); may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub known_hosts: String,
 }
 
 /// The kind of a job.
@@ -41,7 +60,7 @@ pub enum JobKind {
 impl Plan {
     /// A plan of nothing, for who fills it in.
     pub fn empty(kind: JobKind, name: impl Into<String>) -> Self {
-        Self { kind, name: name.into(), dependencies: Vec::new(), builds: Vec::new(), commands: Vec::new() }
+        Self { kind, name: name.into(), dependencies: Vec::new(), builds: Vec::new(), commands: Vec::new(), ssh: None }
     }
 
     /// Whether there is anything in it besides builds.

@@ -11,7 +11,7 @@ use crate::{
     expand::Template,
     git_url::GitUrl,
     names::{ServiceName, is_variable_name, sanitise_application},
-    options::{NamedContext, check_platform},
+    options::{MAX_SECRET, NamedContext, check_platform},
     parse::{MAX_BUILDS, is_arg_name},
     reference,
     variables::RESERVED,
@@ -101,6 +101,10 @@ impl Plan {
             check_build(build, &mut total)?;
         }
         self.check_kind()?;
+        if let Some(ssh) = &self.ssh {
+            limit("the size of known_hosts in bytes", ssh.known_hosts.len(), MAX_SECRET)?;
+            total += ssh.known_hosts.len();
+        }
         for commands in &self.commands {
             check_commands(commands, &mut total)?;
         }

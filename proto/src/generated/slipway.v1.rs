@@ -1325,6 +1325,18 @@ pub struct Plan {
     /// and for builds, whose commands then run on the client's machine. Needs the feature `dependencies`.
     #[prost(message, repeated, tag = "5")]
     pub dependencies: ::prost::alloc::vec::Vec<DependencyPlan>,
+    /// An SSH agent for commands. Needs the feature `ssh`.
+    #[prost(message, optional, tag = "6")]
+    pub ssh: ::core::option::Option<SshAccess>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SshAccess {
+    /// As the option `ssh` of a build: `ID`, or `ID=variable:NAME`; of files only the client knows more.
+    #[prost(string, tag = "1")]
+    pub agent: ::prost::alloc::string::String,
+    /// A file as `~/.ssh/known_hosts`, for commands.
+    #[prost(string, tag = "2")]
+    pub known_hosts: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]

@@ -70,13 +70,7 @@ fn request(team: &Team, name: &str, tree: &SmallTree, platforms: &[&str]) -> Sub
         dockerfile_root: "tree".to_owned(),
         ..BuildPlan::default()
     };
-    let plan = Plan {
-        kind: JobKind::Build.into(),
-        name: name.to_owned(),
-        dependencies: Vec::new(),
-        builds: vec![build],
-        commands: Vec::new(),
-    };
+    let plan = Plan { kind: JobKind::Build.into(), name: name.to_owned(), builds: vec![build], ..Plan::default() };
     SubmitRequest {
         request_id: unique("request"),
         namespace: team.namespace.clone(),
