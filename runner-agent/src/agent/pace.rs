@@ -40,7 +40,8 @@ impl Pace {
             return;
         }
         let now = Instant::now();
-        let from = state.passed_at.map_or(now, |at| at.max(now.checked_sub(BURST).unwrap_or(now)));
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let from = state.passed_at.map_or(earliest, |at| at.max(earliest));
         let at = from + Duration::from_secs_f64(bytes as f64 / state.rate as f64);
         state.passed_at = Some(at);
         if at > now && !std::mem::replace(&mut state.told, true) {
@@ -70,7 +71,9 @@ mod tests {
         };
         assert!(took(1 << 30) < Duration::from_millis(50), "without a rate");
         pace.set(1_000_000);
-        assert!(took(100_000) > Duration::from_millis(90));
+        assert!(took(900_000) < Duration::from_millis(90), "at the beginning, too");
+        assert_eq!(told.load(Ordering::Relaxed), 0);
+        assert!(took(300_000) > Duration::from_millis(90));
         std::thread::sleep(Duration::from_millis(300));
         assert!(took(200_000) < Duration::from_millis(90), "what was not used counts");
         assert!(took(300_000) > Duration::from_millis(150));
