@@ -131,6 +131,8 @@ fn caches_are_found_again_and_are_each_tests_own() {
     assert!(!app.path().join("store/unit").exists());
     assert_eq!(said(&["test", "unit", "--no-cache"]), ". . 777\n1\n");
     assert_eq!(said(&["test", "unit"]), "unit . more . 777\n2\n", "what that run left is there");
+    let listed = app.slipway(["cache", "list"]).ok().out();
+    assert!(listed.contains("/okteto/src/store") && listed.contains("/root/kept"), "{listed}");
     // Of the same name elsewhere.
     let elsewhere = service.team().named_project(&app.name);
     busybox(&elsewhere);
