@@ -12,6 +12,8 @@
 //! | [`exports`] | archives that wait for their caller |
 //! | [`explain`] | what changed since a service was built last |
 //! | `lineage` | jobs that commands and dependencies of other jobs submit |
+//! | `orphans` | those whose parent has ended |
+//! | `before` | which job another has to wait for |
 //! | `ahead` | what is known before a job begins: images that are there, contexts that are too narrow |
 //! | [`sync`] | submit, and the sync of the roots: from `syncing` to `queued` |
 //! | [`scheduler`] | from `queued` to `running`: whose turn it is |
@@ -21,12 +23,14 @@
 
 pub mod agents;
 mod ahead;
+mod before;
 mod changes;
 mod cleaning;
 pub mod event_log;
 pub mod explain;
 pub mod exports;
 mod lineage;
+mod orphans;
 pub mod process;
 pub mod scheduler;
 pub mod spec;
@@ -146,6 +150,9 @@ pub enum JobsError {
     /// It can't be met now.
     #[error("{0}: try again")]
     Busy(&'static str),
+    /// It would have to wait for this job, and is not to.
+    #[error("{}", before::busy(.0))]
+    EnvironmentBusy(Box<JobRow>),
     /// The job is past that.
     #[error("job {job} is {state}, not syncing")]
     NotSyncing {

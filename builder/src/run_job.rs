@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use slipway_commands::NOT_ALL_MASKED;
 use slipway_proto::v1::event::Kind;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -81,7 +82,7 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
     let events = events.masking(masks);
     log.mask_as(&events);
     if events.masks().gaps().plain > 0 {
-        events.warn("there are too many secret values, or too large ones, for all of them to be masked".to_owned());
+        events.warn(NOT_ALL_MASKED.to_owned());
     }
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,

@@ -25,13 +25,13 @@ use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
 use slipway_manifest::options::ExtraHost;
 use slipway_manifest::plan::CommandsPlan;
-use slipway_runner_agent::{Collect, Collected, FromAgent, ToAgent};
+use slipway_runner_agent::{Collect, Collected, FromAgent, Hello, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::{Channel, ChannelError};
 use self::forward::Forwarder;
-use crate::buildkit::gateway::{ContainerMount, Gateway, Process};
-use crate::buildkit::llb::Chain;
+use crate::buildkit::gateway::{ContainerMount, Gateway, Process, Shows};
+use crate::buildkit::llb::{Chain, OWNED, Owner};
 use crate::buildkit::policy::SourceRule;
 use crate::buildkit::session::auth::Auth;
 use crate::buildkit::session::content::Content;
@@ -52,8 +52,8 @@ const CACHE: &str = "/cache";
 const AGENT_DIR: &str = "/okteto/agent";
 const AGENT: &str = "slipway-runner-agent";
 const SHELL: [&str; 2] = ["sh", "-c"];
-/// After this time a runner whose channel is gone has ended what ran in it.
-pub const ABANDONED: Duration = Duration::from_secs(12);
+/// What the agent may take beyond the grace period to end what ran, once its channel is gone.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the agent may take to take its leave.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -91,6 +91,11 @@ fn beside_us(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.join(name))
 }
 
+/// After this time a runner whose channel is gone has ended what ran in it.
+pub fn abandoned(grace: Duration) -> Duration {
+    grace + LAST_WORDS
+}
+
 /// Why commands could not be run to their end. A command that failed is none of these.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
@@ -115,6 +120,14 @@ pub enum RunnerError {
         image: String,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// No command can be started: they all need a shell.
+    #[error("commands need `sh`, and in the image {image} it can't be started: {message}")]
+    NoShell {
+        /// The image.
+        image: String,
+        /// Why not.
+        message: String,
     },
     /// A command could not be started.
     #[error("{0}")]
@@ -145,6 +158,7 @@ impl RunnerError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Engine(error) => error.is_transient(),
+            Self::Channel(ChannelError::User(_)) => false,
             Self::Channel(_) => true,
             _ => false,
         }
@@ -166,6 +180,10 @@ pub struct Place {
     pub forwards: BTreeMap<u16, SocketAddr>,
     /// The agent's program.
     pub agent: PathBuf,
+    /// How long commands may take to end after TERM.
+    pub grace: Duration,
+    /// Where commands' tools are logged in.
+    pub registry: String,
     /// Folders that other containers have left, or will find.
     pub caches: Vec<CacheFolder>,
     /// Names that processes find under an address.
@@ -188,8 +206,8 @@ pub struct Runner {
     // Held for as long as the container lives: it serves what the container was made from.
     _session: Session,
     link: Link,
-    env: BTreeMap<String, String>,
-    cwd: &'static str,
+    /// Where commands run, with what the image sets.
+    place: slipway_commands::Place,
     /// Ports that processes inside can't reach, and why.
     unforwarded: Vec<String>,
 }
@@ -214,16 +232,27 @@ impl Runner {
         let (_, config) = gateway.image_config(&place.image).await?;
         let config = image::ImageConfig::parse(&config)
             .map_err(|source| RunnerError::Image { image: place.image.clone(), source })?;
-        let mount =
-            |result, dest: &str, readonly| ContainerMount { result, dest: dest.to_owned(), readonly, cache: None };
+        let mount = |result, dest: &str, readonly| ContainerMount {
+            result,
+            dest: dest.to_owned(),
+            readonly,
+            shows: Shows::Folder(String::new()),
+        };
+        let root = gateway.solve(Chain::image(&place.image).finish()).await?;
+        let user = user(&gateway, &root, config.user()).await;
         let mut mounts = vec![
-            mount(gateway.solve(Chain::image(&place.image).finish()).await?, "/", false),
+            mount(root, "/", false),
             mount(gateway.solve(Chain::local("agent", session.id()).finish()).await?, AGENT_DIR, true),
         ];
         if place.root.is_some() {
             // A copy, because BuildKit sends a tree that was mounted writable all over again the next time.
-            let tree = gateway.solve(Chain::local(SOURCE, session.id()).copied().finish()).await?;
-            mounts.insert(1, mount(tree, WORKDIR, false));
+            let tree = Chain::local(SOURCE, session.id());
+            let (tree, selector) = match Owner::of(config.user()) {
+                Some(owner) => (tree.copied_for(&owner, &place.image), OWNED),
+                None => (tree.copied(), ""),
+            };
+            let tree = mount(gateway.solve(tree.finish()).await?, WORKDIR, false);
+            mounts.insert(1, ContainerMount { shows: Shows::Folder(selector.to_owned()), ..tree });
         }
         if !place.caches.is_empty() {
             let empty = gateway.solve(Chain::folder(CACHE).finish()).await?;
@@ -231,7 +260,7 @@ impl Runner {
                 result: empty.clone(),
                 dest: folder.path.clone(),
                 readonly: false,
-                cache: Some((folder.id.clone(), CACHE.to_owned())),
+                shows: Shows::Cache { id: folder.id.clone(), from: CACHE.to_owned() },
             };
             mounts.extend(place.caches.iter().map(cache));
         }
@@ -239,25 +268,36 @@ impl Runner {
             args: vec![format!("{AGENT_DIR}/{AGENT}")],
             env: vec![format!("PATH={}", config.path())],
             cwd: "/".to_owned(),
-            user: String::new(),
+            user,
         };
         let (input, output) = gateway.start(&mounts, &place.hosts, &process).await?;
         let mut link = Link { channel: Channel::new(input, output), forwarder: None };
-        let ports = place.forwards.keys().copied().collect();
-        // With the host's network the real ports are on the loopback that the agent would listen on.
-        let ready = slipway_commands::hello(&mut link, ports, engine.host_network()).await?;
+        let hello = Hello {
+            listen: place.forwards.keys().copied().collect(),
+            // With the host's network the real ports are on the loopback that the agent would listen on.
+            no_listen: engine.host_network(),
+            registry: Some(place.registry.clone()),
+            ..Hello::new(place.grace)
+        };
+        let ready = slipway_commands::hello(&mut link, hello).await?;
         let unforwarded =
             ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
         let frames = link.channel.sender().ok_or(ChannelError::Closed)?;
         link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
-        let cwd = if place.root.is_some() { WORKDIR } else { "/" };
-        Ok(Self { gateway, _session: session, link, env: config.env(), cwd, unforwarded })
+        let cwd = if place.root.is_some() { WORKDIR } else { config.working_dir() };
+        let shell = SHELL.map(str::to_owned).to_vec();
+        let (cwd, env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
+        let commands = slipway_commands::Place { shell, cwd, env, grace };
+        if let Err(RunError::NotStarted(message)) = slipway_commands::probe(&mut link, &commands).await {
+            return Err(RunnerError::NoShell { image: place.image.clone(), message });
+        }
+        Ok(Self { gateway, _session: session, link, place: commands, unforwarded })
     }
 
     /// Variables for the commands that the image does not set.
     pub fn add_defaults(&mut self, defaults: BTreeMap<String, String>) {
         for (name, value) in defaults {
-            self.env.entry(name).or_insert(value);
+            self.place.env.entry(name).or_insert(value);
         }
     }
 
@@ -272,10 +312,8 @@ impl Runner {
         for port in self.unforwarded.drain(..) {
             story.warn(format!("commands can't reach a service of this machine: {port}"));
         }
-        let mut all = self.env.clone();
-        all.extend(env);
-        let shell = SHELL.map(str::to_owned).to_vec();
-        let place = slipway_commands::Place { shell, cwd: self.cwd.into(), env: all };
+        let mut place = self.place.clone();
+        place.env.extend(env);
         Ok(slipway_commands::run(&mut self.link, plan, place, story, cancel).await?)
     }
 
@@ -301,6 +339,19 @@ impl Runner {
         self.gateway.release(channel.container()).await?;
         Ok(self.gateway.finish().await?)
     }
+}
+
+/// Who the image's processes run as, in words that BuildKit takes in an image without users, too (it needs both ids there, or
+/// none at all).
+async fn user(gateway: &Gateway, image: &str, user: &str) -> String {
+    if matches!(user, "0" | "root") {
+        return String::new();
+    }
+    // As from Docker: the group of a user that nobody knows is root's.
+    if user.parse::<u32>().is_ok() && !gateway.has_file(image, "/etc/passwd").await {
+        return format!("{user}:0");
+    }
+    user.to_owned()
 }
 
 /// The channel to the agent, and what connections inside lead to.

@@ -8,8 +8,10 @@
 )]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use slipway_commands::MAX_GRACE;
 use slipway_manifest::options::OptionKey;
 
 mod kept;
@@ -344,6 +346,9 @@ pub(crate) struct DeployArgs {
     /// The environment.
     #[command(flatten)]
     pub(crate) name: NameArgs,
+    /// Others who change it.
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
@@ -375,6 +380,31 @@ pub(crate) struct JobArgs {
     /// Do nothing: print the plan as JSON, with where the commands would run and why
     #[arg(long, conflicts_with = "detach")]
     pub(crate) print: bool,
+    /// How long the processes of a command that has to end may take for that after TERM, before KILL: at most 10m
+    /// [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = grace)]
+    pub(crate) grace: Option<Duration>,
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if grace > MAX_GRACE { Err(format!("at most {}", humantime::format_duration(MAX_GRACE))) } else { Ok(grace) }
+}
+
+/// What is done where another job changes the same environment.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TurnArgs {
+    /// Wait for jobs that change the same environment; with --wait=false be refused (exit status 3), and told which job that
+    /// is [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    wait: Option<bool>,
+}
+
+impl TurnArgs {
+    /// Whether to be refused rather than to wait.
+    pub(crate) fn no_wait(&self) -> bool {
+        self.wait == Some(false)
+    }
 }
 
 /// `destroy`.
@@ -392,6 +422,9 @@ pub(crate) struct DestroyArgs {
     /// The environment.
     #[command(flatten)]
     pub(crate) name: NameArgs,
+    /// Others who change it.
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
@@ -440,6 +473,9 @@ pub(crate) struct EnvArgs {
     /// How to write them [default: dotenv; json with --output json]
     #[arg(long, value_enum)]
     pub(crate) format: Option<EnvFormat>,
+    /// Its name.
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
     /// Variables.
     #[command(flatten)]
     pub(crate) vars: VarArgs,
@@ -480,6 +516,21 @@ mod tests {
         assert_eq!(remote(&["--remote"]), Some(true));
         assert_eq!(remote(&["--remote=false"]), Some(false));
         assert_eq!(remote(&["--remote=true"]), Some(true));
+    }
+
+    #[test]
+    fn grace_is_bounded_and_wait_can_be_turned_off() {
+        let deploy = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["slipway", "deploy"].iter().chain(args))?;
+            let Command::Deploy(deploy) = cli.command else { panic!("not deploy") };
+            Ok::<_, clap::Error>((deploy.turn.no_wait(), deploy.job.grace))
+        };
+        assert_eq!(deploy(&[]).unwrap(), (false, None));
+        assert_eq!(deploy(&["--wait=false", "--grace=1m 30s"]).unwrap(), (true, Some(Duration::from_secs(90))));
+        assert_eq!(deploy(&["--wait", "--grace", "0s"]).unwrap(), (false, Some(Duration::ZERO)));
+        for wrong in ["--grace=11m", "--grace=-1s", "--grace=soon"] {
+            assert!(deploy(&[wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

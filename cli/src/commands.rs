@@ -34,7 +34,7 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Context(command) => context::run(command, settings),
         Command::Build(args) => build::run(&args, settings, interrupt).await,
         Command::Deploy(args) => deploy::run(&args, settings, interrupt).await,
-        Command::DeployDependency(args) => dependency::run(&args, settings, interrupt).await,
+        Command::DeployDependency(args) => Box::pin(dependency::run(&args, settings, interrupt)).await,
         Command::Destroy(args) => destroy::run(&args, settings, interrupt).await,
         Command::Test(args) => test::run(&args, settings, interrupt).await,
         Command::Files(args) => files::run(&args, settings).await,

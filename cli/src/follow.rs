@@ -4,6 +4,7 @@ use std::future::{Future, pending};
 use std::time::Duration;
 
 use anyhow::Result;
+use slipway_commands::GRACE;
 use slipway_proto::v1::{
     ArtifactsExported, BuildDone, BuildExported, BuildSkipped, CancelJobRequest, Event, JobDone, JobState, JobStatus,
     event::Kind,
@@ -15,14 +16,17 @@ use crate::interrupt::Interrupt;
 use crate::output::{self, Screen};
 use crate::watch::Watch;
 
-/// How long a cancelled job may take to end before we stop watching it: the service gives commands 10 seconds at most.
-const GRACE: Duration = Duration::from_secs(15);
+/// What a cancelled job may take beyond what its commands may, before we stop watching it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a job ends that is not to wait for another one, and would have to.
+const BUSY: &str = "environment_busy";
 
 /// What a first Ctrl-C means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnInterrupt {
-    /// The job is ours: it ends too.
-    Cancel,
+    /// The job is ours: it ends too. Its commands may take so long for that.
+    Cancel(Duration),
     /// We only looked on.
     Leave,
 }
@@ -94,6 +98,10 @@ impl Followed {
         if self.interrupted {
             return ExitStatus::Interrupted;
         }
+        // It was refused, if late: another job came first.
+        if self.done.as_ref().and_then(|done| done.error.as_ref()).is_some_and(|error| error.code == BUSY) {
+            return ExitStatus::Service;
+        }
         match self.done.as_ref().map(JobDone::status) {
             Some(JobStatus::Succeeded) => ExitStatus::Done,
             _ => ExitStatus::Failed,
@@ -121,12 +129,12 @@ pub(crate) async fn follow(
             })?,
             () = interrupt.received(), if !followed.interrupted => {
                 followed.interrupted = true;
-                if on_interrupt == OnInterrupt::Leave {
+                let OnInterrupt::Cancel(grace) = on_interrupt else {
                     output::note(format_args!("left job {job} running; `slipway job attach {job}` comes back to it"));
                     break;
-                }
+                };
                 cancel_in_background(client, job);
-                deadline = Box::pin(tokio::time::sleep(GRACE));
+                deadline = Box::pin(tokio::time::sleep(grace + PATIENCE));
                 continue;
             }
             () = &mut deadline => {
@@ -181,5 +189,5 @@ pub(crate) async fn cancel(client: &Client, job: &str) -> Result<slipway_proto::
         let (mut jobs, request) = (client.jobs(), timed(request.clone(), SHORT_CALL));
         async move { jobs.cancel(request).await }
     };
-    Patience(GRACE).call(call).await.map_err(|status| client.error(&status))
+    Patience(GRACE + PATIENCE).call(call).await.map_err(|status| client.error(&status))
 }

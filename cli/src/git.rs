@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use crate::environment::{GITHUB_REPOSITORY, OKTETO_GIT_BRANCH, OKTETO_GIT_COMMIT};
+use crate::output;
 use crate::project::Project;
 use crate::roots::{Roots, okteto_rules};
 
@@ -32,7 +33,7 @@ struct Known {
 }
 
 /// What is wanted of git for this project, where nothing else says it; only what the manifest names, unless there are commands.
-pub(crate) async fn variables(project: &Project, commands: bool) -> Result<Vec<(String, String)>> {
+pub(crate) async fn variables(project: &Project, commands: bool) -> Vec<(String, String)> {
     let wanted = |name: &&str| {
         let mentioned = commands || project.manifest.source.contains(name);
         mentioned && project.variable(name).is_none_or(str::is_empty)
@@ -40,7 +41,7 @@ pub(crate) async fn variables(project: &Project, commands: bool) -> Result<Vec<(
     let wanted: Vec<&str> =
         [OKTETO_GIT_BRANCH, OKTETO_GIT_COMMIT, GITHUB_REPOSITORY].into_iter().filter(wanted).collect();
     if wanted.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let root = if project.root.as_os_str().is_empty() { Path::new(".") } else { &project.root };
     let status = git(root, &["status", "--porcelain=v2", "--branch"]);
@@ -50,12 +51,20 @@ pub(crate) async fn variables(project: &Project, commands: bool) -> Result<Vec<(
     let repository = remote.and_then(|url| Some(GitUrl::parse(url.trim()).ok()?.to_https()));
     let mut commit = known.commit;
     if known.dirty && wanted.contains(&OKTETO_GIT_COMMIT) {
-        let digest = digest(project, root.to_owned()).await?;
-        commit = commit.map(|commit| format!("{commit}-dirty-{digest}"));
+        // What can't be read may be nothing that is sent.
+        commit = match digest(project, root.to_owned()).await {
+            Ok(digest) => commit.map(|commit| format!("{commit}-dirty-{digest}")),
+            Err(error) => {
+                output::warn(format_args!(
+                    "{OKTETO_GIT_COMMIT} is not set, since not all that changed can be read: {error:#}"
+                ));
+                None
+            }
+        };
     }
     let values = [(OKTETO_GIT_BRANCH, known.branch), (OKTETO_GIT_COMMIT, commit), (GITHUB_REPOSITORY, repository)];
     let values = values.into_iter().filter(|(name, _)| wanted.contains(name));
-    Ok(values.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    values.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// The first digits of the digest of what a deploy sends of the project: the same for the same files.
@@ -97,7 +106,7 @@ async fn git(root: &Path, args: &[&str]) -> Option<String> {
             None
         }
         Err(_) => {
-            crate::output::warn(format_args!(
+            output::warn(format_args!(
                 "git did not answer within {} s: going on without branch and commit",
                 DEADLINE.as_secs()
             ));

@@ -21,7 +21,8 @@ pub(crate) async fn add(dependencies: &mut [DependencyPlan], git: &str) {
     let mut known = BTreeMap::new();
     for dependency in dependencies {
         let Ok(url) = GitUrl::parse(&dependency.repository) else { continue };
-        if url.protocol() == "git" || url.credentials().is_some() {
+        // Nothing goes where others can listen.
+        if url.protocol() == "git" || url.is_in_the_clear() || url.credentials().is_some() {
             continue;
         }
         // Over ssh nobody there could get in. Most hosts have their repositories over https, too.
@@ -117,6 +118,7 @@ mod tests {
             "git@known.example:d.git",
             "ssh://git@other.example:22/f",
             "git://known.example/g",
+            "http://known.example/h",
             "https://other.example/e",
         ];
         let mut dependencies = urls.map(dependency);
@@ -129,6 +131,7 @@ mod tests {
             "https://me:p%40ss%2Fw@known.example/d.git",
             "ssh://git@other.example:22/f",
             "git://known.example/g",
+            "http://known.example/h",
             "https://other.example/e",
         ];
         assert_eq!(found, expected);

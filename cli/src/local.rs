@@ -10,14 +10,17 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
-use slipway_commands::{Failed, Place, Required, RunError, Service, Sink, Story, hello, room, sparing};
+use slipway_commands::dependency::GIT_AUTH;
+use slipway_commands::{
+    Failed, GRACE, NOT_ALL_MASKED, Place, Required, RunError, Service, Sink, Story, hello, room, sparing,
+};
 use slipway_manifest::plan::CommandsPlan;
 use slipway_manifest::variables::looks_secret;
 use slipway_manifest::{ImageEnv, Plan};
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{Event, JobDone, JobError, JobStarted, JobStatus};
-use slipway_runner_agent::ToAgent;
+use slipway_proto::v1::{Event, JobDone, JobError, JobStarted, JobStatus, Warning};
+use slipway_runner_agent::{Hello, ToAgent};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +62,8 @@ pub(crate) struct Local {
     reason: String,
     /// This is a runner: nothing is wrong with running them here.
     in_runner: bool,
+    /// How long they may take to end after TERM.
+    pub(crate) grace: Duration,
 }
 
 /// What commands are told of the service.
@@ -93,10 +98,11 @@ impl Local {
             texts().any(|text| text.contains(&format!("${name}")) || text.contains(&format!("${{{name}")))
         });
         let known = project.service_variables();
-        let (variables, left_out) = room::fitting(known.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let known = known.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let (variables, left_out) = room::fitting(known.filter(|(name, _)| !name.starts_with(GIT_AUTH)));
         let services = project.manifest.build.iter().map(|build| build.service.to_string()).collect();
         let (name, hidden) = (plan.name.clone(), project.hidden());
-        Ok(Self { name, commands, variables, hidden, services, left_out, missing, reason, in_runner })
+        Ok(Self { name, commands, variables, hidden, services, left_out, missing, reason, in_runner, grace: GRACE })
     }
 
     /// Adds what their environment keeps, below everything else.
@@ -124,6 +130,9 @@ impl Local {
         anyhow::ensure!(!masks.is_blind(), "secret values can't be masked in what commands print: none was started");
         let events = Events::new(Screen::new(settings.show), masks);
         events.emit(Kind::JobStarted(JobStarted { engine: LOCAL.to_owned() }));
+        if events.masks().gaps().plain > 0 {
+            events.emit(Kind::Warning(Warning { message: NOT_ALL_MASKED.to_owned(), place: None }));
+        }
         let running = self.run_all(images, service.as_ref(), &settings.environment, &events);
         tokio::pin!(running);
         let ended = tokio::select! {
@@ -173,7 +182,8 @@ impl Local {
             env.extend(environment.vars().clone());
             env.extend(slipway_commands::environment(&self.name, commands, images, service, false));
             let shell = [shell(environment), "-c"].map(str::to_owned).to_vec();
-            run(commands, Place { shell, cwd: cwd.clone(), env }, &mut story, &events.cancel).await?;
+            run(commands, Place { shell, cwd: cwd.clone(), env, grace: self.grace }, &mut story, &events.cancel)
+                .await?;
         }
         Ok(())
     }
@@ -187,7 +197,7 @@ async fn run(
     cancel: &CancellationToken,
 ) -> Result<(), Ended> {
     let mut agent = start_agent().map_err(|error| Ended::not_started(format!("start the agent: {error}")))?;
-    hello(&mut agent, Vec::new(), true).await.map_err(Ended::not_started)?;
+    hello(&mut agent, Hello::new(place.grace)).await.map_err(Ended::not_started)?;
     let result = slipway_commands::run(&mut agent, commands, place, story, cancel).await;
     story.end_output();
     let _ = slipway_commands::Channel::send(&mut agent, ToAgent::Finish).await;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
-use slipway_proto::v1::{Event, JobError, JobStatus, event::Kind};
+use slipway_proto::v1::{Event, JobBefore, JobError, JobStatus, event::Kind};
 
 use crate::settings::Show;
 
@@ -169,6 +169,12 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
         out.write_all(&line)?;
         out.flush()
     })
+}
+
+/// What a job in the queue waits for.
+fn waiting_for(first: &JobBefore) -> String {
+    let JobBefore { job, kind, environment } = first;
+    format!("waiting for job {job} ({kind} of {environment})")
 }
 
 /// A job's error as people read it.

@@ -123,10 +123,10 @@ impl Project {
     }
 
     /// Adds what git says of it, where nothing else does; only what the manifest names, unless there are `commands`.
-    pub(crate) async fn with_git(mut self, commands: bool) -> Result<Self> {
-        let found = git::variables(&self, commands).await?;
+    pub(crate) async fn with_git(mut self, commands: bool) -> Self {
+        let found = git::variables(&self, commands).await;
         self.variables = std::mem::take(&mut self.variables).with_defaults(found);
-        Ok(self)
+        self
     }
 
     /// Whether the variable has a value that only the service knows.

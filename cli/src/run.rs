@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use slipway_commands::GRACE;
 use slipway_manifest::plan::BuildPlan;
 use slipway_manifest::print::Digests;
 use slipway_manifest::variables::looks_secret;
@@ -101,8 +102,8 @@ fn prepare_with(mut roots: Roots, project: &Project, plan: Plan) -> Result<Prepa
     let tests: Vec<String> = project.manifest.tests.iter().map(|test| test.name.clone()).collect();
     let commands = plan.commands.iter().map(|plan| roots.add_commands(&project.root, plan, &tests));
     let commands = commands.collect::<Result<_, _>>()?;
-    let (secrets, masked, logins, agents, caches) = Default::default();
-    Ok(Prepared { plan, roots, builds, commands, secrets, masked, logins, agents, caches })
+    let (secrets, masked, logins, agents, caches, terms) = Default::default();
+    Ok(Prepared { plan, roots, builds, commands, secrets, masked, logins, agents, caches, terms })
 }
 
 /// Makes a job of what was prepared.
@@ -155,6 +156,7 @@ pub(crate) async fn images(
     }
     let places = Places::of(&prepared);
     let order: Vec<ServiceName> = prepared.plan.builds.iter().map(|build| build.service.clone()).collect();
+    let grace = prepared.terms.grace.unwrap_or(GRACE);
     drop(prepared);
     // What the service has already, it will still have when a little of it has changed.
     let remembering = tokio::task::spawn_blocking({
@@ -166,7 +168,7 @@ pub(crate) async fn images(
     let to_stdout = ending.exports.is_some_and(Exports::go_to_stdout);
     let screen = Screen::new(settings.show).off_stdout(to_stdout).without_progress(settings.bar);
     let screen = screen.without_success(ending.goes_on);
-    let following = follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel);
+    let following = Box::pin(follow(client, &job, 0, Some(screen), interrupt, OnInterrupt::Cancel(grace)));
     let followed = if ending.detach {
         let synced = tokio::select! {
             synced = syncing => synced,

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use slipway_commands::GRACE;
 use slipway_manifest::expand::Template;
 use slipway_manifest::manifest::Test;
 use slipway_manifest::plan::{Asked, CommandsPlan, Decision, JobKind, TestOptions, remote_decision};
 use slipway_manifest::{ImageEnv, Plan, Selection};
 
-use crate::args::{JobArgs, PlaceArgs};
+use crate::args::{JobArgs, PlaceArgs, TurnArgs};
 use crate::commands::{dependency, environment as environment_command};
 use crate::environment;
 use crate::error::{ExitStatus, Usage};
@@ -23,7 +24,7 @@ use crate::roots;
 use crate::run::{self, Ending};
 use crate::session::Session;
 use crate::settings::Settings;
-use crate::submit::Prepared;
+use crate::submit::{Prepared, Terms};
 
 mod print;
 
@@ -40,12 +41,21 @@ pub(crate) struct Request<'a> {
     pub(crate) env_file: Option<&'a Path>,
     /// Print the job's id and leave.
     pub(crate) detach: bool,
+    /// How the job is to wait, and to end.
+    pub(crate) terms: Terms,
 }
 
 impl Request<'_> {
     /// What these arguments ask for.
     pub(crate) fn new(selection: Selection, place: &PlaceArgs, job: &JobArgs) -> Self {
-        Self { selection, remote: place.remote, no_build: false, env_file: None, detach: job.detach }
+        let terms = Terms { no_wait: false, grace: job.grace };
+        Self { selection, remote: place.remote, no_build: false, env_file: None, detach: job.detach, terms }
+    }
+
+    /// The same; `turn` says whether to wait.
+    pub(crate) fn taking(mut self, turn: &TurnArgs) -> Self {
+        self.terms.no_wait = turn.no_wait();
+        self
     }
 }
 
@@ -71,7 +81,7 @@ pub(crate) async fn run(
     if settings.server.is_none() {
         // What needs nobody else needs no service either.
         let plan = project.plan(&request.selection, None)?;
-        let (plan, local) = split(project, plan, asked, request.detach)?;
+        let (plan, local) = split(project, plan, asked, &request)?;
         let nothing = plan.builds.is_empty() && plan.dependencies.is_empty();
         if let Some(local) = local.filter(|_| nothing) {
             ending.write_env_file(&ImageEnv::default())?;
@@ -86,11 +96,11 @@ pub(crate) async fn run(
     }
     let mut local = None;
     let mut take = |plan: Plan| {
-        let (plan, here) = split(project, plan, asked, request.detach)?;
+        let (plan, here) = split(project, plan, asked, &request)?;
         local = here;
         Ok::<_, anyhow::Error>(plan)
     };
-    let (prepared, session) = if request.no_build {
+    let (mut prepared, session) = if request.no_build {
         let session = session?;
         let plan = project.plan(&request.selection, Some(&session.namespace))?;
         let plan = take(without_builds(&session, plan, ending.env_file).await?)?;
@@ -102,6 +112,10 @@ pub(crate) async fn run(
     };
     let ending = Ending { env_file: ending.env_file.filter(|_| !request.no_build), ..ending };
     check_service(&session, &prepared.plan)?;
+    prepared.terms = request.terms;
+    if request.terms.no_wait || request.terms.grace.is_some() {
+        session.client.require("grace", "--wait=false and --grace")?;
+    }
     let dependencies = dependency_names(&prepared.plan);
     let Some(local) = local else {
         return run::run(settings, &session, prepared, ending, interrupt).await;
@@ -164,7 +178,7 @@ fn asked(project: &Project, request: &Request<'_>, settings: &Settings) -> Asked
 }
 
 /// The service's part of a plan, and what runs here, if anything does. Of several sections (the tests) all are remote.
-fn split(project: &Project, mut plan: Plan, asked: Asked, detach: bool) -> Result<(Plan, Option<Local>)> {
+fn split(project: &Project, mut plan: Plan, asked: Asked, request: &Request<'_>) -> Result<(Plan, Option<Local>)> {
     let decisions: Vec<Decision> = plan.commands.iter().map(|commands| remote_decision(commands, asked)).collect();
     let Some(decision) = decisions.into_iter().find(|decision| !decision.remote || decision.forced) else {
         return Ok((plan, None));
@@ -173,11 +187,13 @@ fn split(project: &Project, mut plan: Plan, asked: Asked, detach: bool) -> Resul
         output::note(format_args!("the commands run on the service: {}", decision.reason));
         return Ok((plan, None));
     }
-    if detach {
-        let message = format!("--detach: the commands run on this machine, since {}", decision.reason);
+    if request.detach || request.terms.no_wait {
+        let flag = if request.detach { "--detach" } else { "--wait=false" };
+        let message = format!("{flag}: the commands run on this machine, since {}", decision.reason);
         return Err(Usage::new(message).hint("--remote runs them on the service").into());
     }
-    let local = Local::new(project, &mut plan, decision.reason, asked.in_runner)?;
+    let mut local = Local::new(project, &mut plan, decision.reason, asked.in_runner)?;
+    local.grace = request.terms.grace.unwrap_or(GRACE);
     plan.kind = JobKind::Build;
     Ok((plan, Some(local)))
 }

@@ -1,5 +1,7 @@
 //! From a plan and its roots to a job that the service has in its queue.
 
+use std::time::Duration;
+
 use slipway_manifest::plan::{ArtifactPlan, BuildPlan, CommandsPlan, DependencyPlan, JobKind, Plan, TestOptions};
 use slipway_proto::v1;
 use slipway_proto::v1::{Job, KeyValue, MaskedValue, RegistryLogin, Root, SecretValue, SubmitRequest};
@@ -32,6 +34,17 @@ pub(crate) struct Prepared {
     pub(crate) agents: Agents,
     /// Where builds leave caches here.
     pub(crate) caches: LocalCaches,
+    /// How it is to wait, and to end.
+    pub(crate) terms: Terms,
+}
+
+/// How a job is to wait, and to end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    /// Be refused rather than wait for another job that changes the environment.
+    pub(crate) no_wait: bool,
+    /// How long commands may take to end after TERM; none: as usual.
+    pub(crate) grace: Option<Duration>,
 }
 
 impl Prepared {
@@ -62,6 +75,8 @@ impl Prepared {
             secrets: self.secrets.clone(),
             masked: self.masked.clone(),
             logins: self.logins.iter().filter(|login| login.host != registry).cloned().collect(),
+            no_wait: self.terms.no_wait,
+            grace_ms: self.terms.grace.map(|grace| grace.as_millis() as u32),
         }
     }
 }

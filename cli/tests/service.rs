@@ -68,7 +68,7 @@ fn done(status: JobStatus) -> Kind {
 fn build_events() -> Vec<Kind> {
     let image = "reg:1/dev/ex-app@sha256:1".to_owned();
     vec![
-        Kind::JobQueued(JobQueued { position: 1 }),
+        Kind::JobQueued(JobQueued { position: 1, behind: None }),
         Kind::BuildStarted(BuildStarted { service: "app".to_owned(), engine: String::new() }),
         Kind::BuildDone(BuildDone {
             service: "app".to_owned(),

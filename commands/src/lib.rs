@@ -28,5 +28,5 @@ pub mod text;
 pub use collect::collect;
 pub use environment::{Service, environment};
 pub use left::{Keep, Left};
-pub use run::{Channel, GRACE, Place, Required, RunError, hello, run};
-pub use story::{Failed, Sink, Story, masked, sparing};
+pub use run::{Channel, GRACE, MAX_GRACE, Place, Required, RunError, hello, probe, run};
+pub use story::{Failed, NOT_ALL_MASKED, Sink, Story, masked, sparing};

@@ -63,8 +63,8 @@ pub(crate) fn check(argv: &[String], env: &BTreeMap<String, String>) -> Result<(
     let largest: Vec<_> =
         largest.into_iter().take(NAMED).map(|(name, value)| format!("`{name}` {} KiB", value.len() >> 10)).collect();
     Err(format!(
-        "the commands' environment has {} KiB, and no program can be started with more than {} KiB: unset some of what is kept \
-         (`slipway environment show`), of the service's variables (`slipway variable list`), of `.env` or of the image; the \
+        "the commands' environment has {} KiB, and no program can be started with more than {} KiB: shorten some of what is kept \
+         (`slipway environment show`; `slipway environment delete` forgets it), of the service's variables (`slipway variable list`), of `.env` or of the image; the \
          largest are {}",
         (all + pointers) >> 10,
         (MAX_ALL - SPARE) >> 10,
@@ -101,7 +101,7 @@ mod tests {
         let said = [("x", 21, 100), ("x", 1, 128), (&"y".repeat(MAX_ENTRY), 1, 1)];
         let said = said.map(|(text, count, kib)| check(&argv(text), &env(count, kib)).unwrap_err());
         insta::assert_snapshot!(said.join("\n"), @"
-        the commands' environment has 2100 KiB, and no program can be started with more than 2032 KiB: unset some of what is kept (`slipway environment show`), of the service's variables (`slipway variable list`), of `.env` or of the image; the largest are `V00` 100 KiB, `V01` 100 KiB, `V02` 100 KiB
+        the commands' environment has 2100 KiB, and no program can be started with more than 2032 KiB: shorten some of what is kept (`slipway environment show`; `slipway environment delete` forgets it), of the service's variables (`slipway variable list`), of `.env` or of the image; the largest are `V00` 100 KiB, `V01` 100 KiB, `V02` 100 KiB
         the variable `V00` has 131075 bytes with its name, and no program can be started with more than 131070
         the command `yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy…` has 131072 bytes, and one can have 131071: put it into a script
         ");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use slipway_manifest::plan::{Command, CommandsPlan};
-use slipway_runner_agent::{Exit, FromAgent, Hello, OutputStream, PROTOCOL, Ready, Run, ToAgent};
+use slipway_runner_agent::{Exit, FromAgent, Hello, OutputStream, Ready, Run, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use crate::room;
@@ -15,10 +15,12 @@ use crate::story::{Failed, Sink, Story};
 #[cfg(test)]
 mod tests;
 
-/// How long the commands' processes may take to end after TERM.
+/// How long the commands' processes may take to end after TERM, where nobody says.
 pub const GRACE: Duration = Duration::from_secs(10);
-/// How long a stop may take altogether.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest that somebody can say: nobody else changes the environment meanwhile.
+pub const MAX_GRACE: Duration = Duration::from_mins(10);
+/// What a stop may take beyond the grace period, until what KILL ends is gone and its last output told.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the agent may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,8 @@ pub struct Place {
     pub cwd: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// How long processes may take to end after TERM; the agent's hello named the same.
+    pub grace: Duration,
 }
 
 /// Why commands could not be run to their end. A command that failed is none of these.
@@ -86,18 +90,39 @@ impl Required {
     }
 }
 
-/// Tells a new agent on which ports to listen (none of them, with `no_listen`), and hears that it is there.
-pub async fn hello<C: Channel>(
-    channel: &mut C,
-    listen: Vec<u16>,
-    no_listen: bool,
-) -> Result<Ready, RunError<C::Error>> {
-    let hello = Hello { protocol: PROTOCOL, listen, no_listen, grace_ms: GRACE.as_millis() as u64 };
+/// Greets a new agent, and hears that it is there.
+pub async fn hello<C: Channel>(channel: &mut C, hello: Hello) -> Result<Ready, RunError<C::Error>> {
     channel.send(ToAgent::Hello(hello)).await?;
     match tokio::time::timeout(HELLO_TIMEOUT, channel.next()).await.map_err(|_| RunError::Silent)?? {
         Some(FromAgent::Ready(ready)) => Ok(ready),
         Some(_) => Err(RunError::Silent),
         None => Err(RunError::Closed),
+    }
+}
+
+/// Finds out whether the shell can be started, before any command is said to.
+pub async fn probe<C: Channel>(channel: &mut C, place: &Place) -> Result<(), RunError<C::Error>> {
+    // No command of a plan has it.
+    const INDEX: u32 = u32::MAX;
+    let argv = place.shell.iter().cloned().chain([":".to_owned()]).collect();
+    let (cwd, env) = (place.cwd.clone(), place.env.clone().into_iter().collect());
+    channel.send(ToAgent::Run(Run { index: INDEX, argv, cwd, env, env_file: false })).await?;
+    loop {
+        match tokio::time::timeout(HELLO_TIMEOUT, channel.next()).await.map_err(|_| RunError::Silent)?? {
+            Some(FromAgent::Exit(exit)) if exit.index == INDEX => {
+                return match exit {
+                    Exit { error: Some(error), .. } => Err(RunError::NotStarted(error)),
+                    Exit { exit_code: Some(0), .. } => Ok(()),
+                    Exit { exit_code: Some(code), .. } => Err(RunError::NotStarted(format!("it ends with {code}"))),
+                    Exit { signal, .. } => {
+                        Err(RunError::NotStarted(format!("signal {} ends it", signal.unwrap_or_default())))
+                    }
+                };
+            }
+            Some(frame @ (FromAgent::StreamOpen { .. } | FromAgent::Stream(_))) => channel.connection(frame),
+            Some(_) => {}
+            None => return Err(RunError::Closed),
+        }
     }
 }
 
@@ -130,7 +155,7 @@ pub async fn run<C: Channel, S: Sink + Sync>(
             env_file: true,
         };
         channel.send(ToAgent::Run(run)).await?;
-        let exit = wait(channel, index, story, cancel).await?;
+        let exit = wait(channel, index, story, cancel, place.grace).await?;
         if let Some(error) = exit.error {
             return Err(RunError::NotStarted(error));
         }
@@ -167,7 +192,9 @@ async fn wait<C: Channel, S: Sink + Sync>(
     index: u32,
     story: &mut Story<'_, S>,
     cancel: &CancellationToken,
+    grace: Duration,
 ) -> Result<Exit, RunError<C::Error>> {
+    let patience = grace + STOP_TIMEOUT;
     let mut stopping = false;
     // Once we have asked for the end, it has to come: an engine that hangs loses the container instead.
     let deadline = tokio::time::sleep(Duration::MAX);
@@ -177,7 +204,7 @@ async fn wait<C: Channel, S: Sink + Sync>(
             frame = channel.next() => frame?,
             () = cancel.cancelled(), if !stopping => {
                 stopping = true;
-                deadline.as_mut().reset(tokio::time::Instant::now() + STOP_TIMEOUT);
+                deadline.as_mut().reset(tokio::time::Instant::now() + patience);
                 let stop = channel.send(ToAgent::Stop);
                 tokio::time::timeout(STOP_TIMEOUT, stop).await.map_err(|_| RunError::Cancelled)??;
                 continue;

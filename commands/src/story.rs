@@ -13,6 +13,9 @@ use slipway_proto::v1::{CommandDone, CommandLog, CommandStarted, JobDone, Output
 use crate::left::Left;
 use crate::text::{Pieces, Tail};
 
+/// What is said where there are more secrets than can be masked.
+pub const NOT_ALL_MASKED: &str = "there are too many secret values, or too large ones, for all of them to be masked";
+
 /// Where events go.
 pub trait Sink {
     /// Takes an event down before it returns; nothing that follows depends on it.
@@ -181,8 +184,12 @@ impl<'a, S: Sink> Story<'a, S> {
         let secret: Vec<_> =
             taken.iter().filter(|(name, _)| looks_secret(name)).map(|(_, value)| value.as_str()).collect();
         if !secret.is_empty() {
+            let before = sink.masks().gaps().plain;
             sink.hide(&secret);
             self.hides_more = true;
+            if sink.masks().gaps().plain > before {
+                self.warn(NOT_ALL_MASKED.to_owned());
+            }
         }
         taken
     }

@@ -71,7 +71,7 @@ const MAX_DEPTH: usize = 16;
 /// Bytes of one expanded text.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
-/// Expands a text: the plain mode.
+/// Expands a text.
 ///
 /// ```
 /// use slipway_manifest::expand;
@@ -84,15 +84,6 @@ const MAX_OUTPUT: usize = 1024 * 1024;
 /// ```
 pub fn expand(text: &str, lookup: Lookup<'_>) -> Result<Expanded, ExpandError> {
     expand_as(Dialect::Envsubst, text, lookup)
-}
-
-/// Expands a text, and gives it back as it was when nothing would be left of it: Okteto's second mode.
-pub fn expand_if_not_empty(text: &str, lookup: Lookup<'_>) -> Result<Expanded, ExpandError> {
-    let mut expanded = expand(text, lookup)?;
-    if expanded.text.is_empty() {
-        text.clone_into(&mut expanded.text);
-    }
-    Ok(expanded)
 }
 
 /// The variables that a text mentions, each once, those of defaults included.

@@ -74,6 +74,12 @@ impl GitUrl {
         self.scheme.trim_end_matches("://")
     }
 
+    /// Whether others on the way can read what is sent: neither encrypted nor of this machine.
+    pub fn is_in_the_clear(&self) -> bool {
+        let name = self.host.split(':').next().unwrap_or_default();
+        matches!(self.protocol(), "http" | "git") && !["localhost", "127.0.0.1"].contains(&name)
+    }
+
     /// `host[:port]`.
     pub fn host(&self) -> &str {
         &self.host

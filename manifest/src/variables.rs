@@ -8,6 +8,9 @@ use crate::names::is_variable_name;
 /// Names that only the service gives values to: `--var` can't.
 pub const RESERVED: [&str; 4] = ["OKTETO_CONTEXT", "OKTETO_NAMESPACE", "OKTETO_URL", "OKTETO_TOKEN"];
 
+/// Says who deploys.
+pub(crate) const ORIGIN: &str = "OKTETO_ORIGIN";
+
 /// What the process environment says of where a deploy comes from, for commands that may want to know: as in Okteto, and nothing
 /// else of it.
 pub const FORWARDED: [&str; 9] = [
@@ -15,7 +18,7 @@ pub const FORWARDED: [&str; 9] = [
     "OKTETO_GIT_COMMIT",
     "GITHUB_REPOSITORY",
     "OKTETO_IS_PREVIEW_ENVIRONMENT",
-    "OKTETO_ORIGIN",
+    ORIGIN,
     "OKTETO_DEPLOY_TYPE",
     "OKTETO_WORKFLOW_ID",
     "OKTETO_PARENT_WORKFLOW_ID",
@@ -134,7 +137,9 @@ impl Variables {
 
     /// Values that are not to be seen in what people read: of `--var`, and of `.env` where the name looks secret.
     pub fn to_mask(&self) -> Vec<String> {
-        self.flags.values().cloned().chain(self.secret_by_name().map(str::to_owned)).collect()
+        // What every dependency is told is no secret.
+        let flags = self.flags.iter().filter(|(name, _)| *name != ORIGIN);
+        flags.map(|(_, value)| value.clone()).chain(self.secret_by_name().map(str::to_owned)).collect()
     }
 
     /// The values of `--var` and `.env` whose names look secret.

@@ -14,7 +14,7 @@
 //!
 //! Bounded: [`MAX_PATTERN`] bytes are looked for at once (longer values are masked line by line, and longer lines piece by
 //! piece), and [`MAX_PATTERNS`] bytes in all, besides as many in other forms and twice as many in base64. [`Masks::gaps`]
-//! counts the values that went beyond that; short ones come first. Should it fail to look for them at all, it masks everything
+//! counts the values that went beyond that; of those that are added together short ones come first. Should it fail to look for them at all, it masks everything
 //! ([`Masks::is_blind`]).
 //!
 //! ```
@@ -117,10 +117,10 @@ impl Masks {
         if added.is_empty() || blind {
             return self.clone();
         }
-        let mut all = [known, &added].concat();
-        // One large value is not to take the room of all others.
-        all.sort_by_key(|parts| parts.iter().map(Vec::len).sum::<usize>());
-        all.dedup();
+        // One large value is not to take the room of all others; what was masked before stays so.
+        added.sort_by_key(|parts| parts.iter().map(Vec::len).sum::<usize>());
+        added.dedup();
+        let all = [known, &added].concat();
         let (mut plain, mut other) = (Room::new(MAX_PATTERNS), Room::new(MAX_PATTERNS));
         let mut base64 = Room::new(2 * MAX_PATTERNS);
         let mut gaps = Gaps::default();

@@ -145,6 +145,17 @@ fn there_is_an_end_to_it_and_it_is_told() {
 }
 
 #[test]
+fn what_is_masked_stays_so_whatever_comes_later() {
+    let lines =
+        |from: usize| (from..from + MAX_PATTERNS / 24).map(|n| format!("{n:015}")).collect::<Vec<_>>().join("\n");
+    let masks = Masks::of([lines(1)]);
+    assert_eq!(masks.gaps().plain, 0);
+    let more = masks.and([lines(90_000).as_str(), "small secret"]);
+    assert_eq!(more.gaps().plain, 1);
+    assert_eq!(more.text(&format!("{:015} small secret {:015}", 1, 90_000)), format!("*** *** {:015}", 90_000));
+}
+
+#[test]
 fn without_values_nothing_changes() {
     let masks = Masks::default();
     assert!(masks.is_empty() && matches!(masks.text("text"), Cow::Borrowed("text")));

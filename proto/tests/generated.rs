@@ -27,6 +27,7 @@ fn generate(out: &Path) {
         .field_attribute("slipway.v1.Event.kind", "#[serde(flatten)]")
         .field_attribute("slipway.v1.Event.time", "#[serde(serialize_with = \"crate::json::timestamp\")]")
         .type_attribute("slipway.v1.JobError", "#[derive(serde::Serialize)]")
+        .type_attribute("slipway.v1.JobBefore", "#[derive(serde::Serialize)]")
         .skip_debug([
             "slipway.v1.SecretValue",
             "slipway.v1.SetVariableRequest",
@@ -49,6 +50,7 @@ fn generate(out: &Path) {
             );
     }
     for field in [
+        "JobQueued.behind",
         "StepDone.error",
         "CommandStarted.test",
         "CommandLog.test",

@@ -11,6 +11,8 @@ mod collect;
 mod command;
 mod env_file;
 mod forward;
+mod home;
+mod login;
 mod outbox;
 mod output;
 mod supervisor;

@@ -3,6 +3,7 @@
 mod wire;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,17 @@ pub struct Hello {
     pub no_listen: bool,
     /// How long processes may take to end after TERM.
     pub grace_ms: u64,
+    /// The registry (`host[:port]`) to which commands' tools are logged in with the token that they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+}
+
+impl Hello {
+    /// Of commands that are on their own for so long after TERM: nothing is listened on.
+    pub fn new(grace: Duration) -> Self {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        Self { protocol: crate::PROTOCOL, listen: Vec::new(), no_listen: true, grace_ms, registry: None }
+    }
 }
 
 /// A command to run.

@@ -44,6 +44,7 @@ pub mod agent;
 mod decoder;
 mod error;
 pub mod frames;
+pub mod login;
 
 pub use decoder::Decoder;
 pub use error::FrameError;

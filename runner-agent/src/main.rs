@@ -3,6 +3,10 @@
 use std::{io::Write as _, process::ExitCode};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    if arguments.next().is_some_and(|program| slipway_runner_agent::login::is_helper(&program)) {
+        return slipway_runner_agent::login::main(arguments.next().as_deref());
+    }
     if std::env::args().nth(1).as_deref() == Some("--version") {
         return match writeln!(std::io::stdout(), "slipway-runner-agent {}", env!("CARGO_PKG_VERSION")) {
             Ok(()) => ExitCode::SUCCESS,

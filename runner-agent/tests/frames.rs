@@ -24,8 +24,12 @@ fn stream() -> impl Strategy<Value = StreamFrame> {
 }
 
 fn to_agent() -> impl Strategy<Value = ToAgent> {
-    let hello = (any::<u32>(), vec(any::<u16>(), 0..4), any::<bool>(), any::<u64>())
-        .prop_map(|(protocol, listen, no_listen, grace_ms)| Hello { protocol, listen, no_listen, grace_ms });
+    let hello = (any::<u32>(), vec(any::<u16>(), 0..4), any::<bool>(), any::<u64>()).prop_map(
+        |(protocol, listen, no_listen, grace_ms)| {
+            let registry = no_listen.then(|| "r.example".to_owned());
+            Hello { protocol, listen, no_listen, grace_ms, registry }
+        },
+    );
     let run = (
         any::<u32>(),
         vec(any::<String>(), 0..4),

@@ -123,6 +123,8 @@ impl Api {
             secrets: Vec::new(),
             logins: Vec::new(),
             masked: Vec::new(),
+            no_wait: false,
+            grace_ms: None,
             roots: vec![Root { name: "commands".to_owned(), digest: tree.as_bytes().to_vec(), ..Root::default() }],
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use secrecy::SecretString;
+use slipway_commands::MAX_GRACE;
 use slipway_context::Digest;
 use slipway_context::dockerfile::ContextPaths;
 use slipway_manifest::expand::Template;
@@ -126,6 +127,8 @@ impl TryFrom<api::SubmitRequest> for Submission {
             secrets: secrets(request.secrets, &plan)?,
             logins: logins(request.logins)?,
             variables: masked(request.masked)?,
+            no_wait: request.no_wait,
+            grace_ms: grace(request.grace_ms)?,
             plan,
             roots,
             inline,
@@ -185,6 +188,15 @@ fn logins(logins: Vec<api::RegistryLogin>) -> Result<Logins, InvalidMessage> {
 fn masked(values: Vec<api::MaskedValue>) -> Result<JobVariables, InvalidMessage> {
     let values = values.into_iter().map(|masked| masked.value).collect();
     JobVariables::masking(values).map_err(|error| invalid("masked", error))
+}
+
+fn grace(ms: Option<u32>) -> Result<Option<u32>, InvalidMessage> {
+    match ms {
+        Some(ms) if u128::from(ms) > MAX_GRACE.as_millis() => {
+            Err(invalid("grace_ms", format!("more than {}", MAX_GRACE.as_millis())))
+        }
+        ms => Ok(ms),
+    }
 }
 
 /// Paths as `BuildKit` would ask for them.

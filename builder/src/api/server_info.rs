@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{State, open};
 
 /// Abilities that a client has to know of before it relies on them: `sections`, the jobs `destroy` and `test`.
-const FEATURES: [&str; 3] = ["sections", "dependencies", "test-options"];
+const FEATURES: [&str; 4] = ["sections", "dependencies", "grace", "test-options"];
 
 pub(super) struct ServerInfoService(pub(super) State);
 

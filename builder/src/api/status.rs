@@ -35,7 +35,9 @@ pub(super) fn from_jobs(error: &JobsError) -> Status {
         JobsError::TooMuchPending { .. } => Status::resource_exhausted(error.to_string()),
         JobsError::Busy(_) => Status::unavailable(error.to_string()),
         JobsError::Silent { .. } => Status::deadline_exceeded(error.to_string()),
-        JobsError::NotSyncing { .. } | JobsError::TakenOver(_) => Status::failed_precondition(error.to_string()),
+        JobsError::NotSyncing { .. } | JobsError::TakenOver(_) | JobsError::EnvironmentBusy(_) => {
+            Status::failed_precondition(error.to_string())
+        }
         JobsError::Db(error) => from_db(error),
         JobsError::Upload(UploadError::Blob(_))
         | JobsError::Tree(_)

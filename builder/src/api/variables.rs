@@ -71,7 +71,7 @@ impl VariableService for VariableApi {
                 let (name, kind, updated) = (name.clone(), given.kind, 0);
                 shown(api::VariableScope::Namespace, Variable { name, kind, value, updated })
             };
-            let variables = of_job.given().iter().map(variable).collect();
+            let variables = of_job.all_given().map(variable).collect();
             return Ok(Response::new(api::ResolveVariablesResponse { variables, force_remote: false }));
         }
         let namespace = namespace(&request.namespace)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{
     self, ExecMessage, FdMessage, InitMessage, NewContainerRequest, ReleaseContainerRequest, ResolveImageConfigRequest,
-    ReturnRequest, exec_message,
+    ReturnRequest, StatFileRequest, exec_message,
 };
 use bollard_buildkit_proto::pb::{CacheOpt, CacheSharingOpt, Definition, HostIp, Meta, Mount, MountType, NetMode};
 use slipway_manifest::options::ExtraHost;
@@ -49,8 +49,22 @@ pub struct ContainerMount {
     pub dest: String,
     /// Whether the process may not write to it.
     pub readonly: bool,
-    /// A cache mount of this id, private while it is in use, that begins as this folder of the result; else the result itself.
-    pub cache: Option<(String, String)>,
+    /// What of it.
+    pub shows: Shows,
+}
+
+/// What a mount is.
+#[derive(Debug, Clone)]
+pub enum Shows {
+    /// A folder of the result; empty: all of it.
+    Folder(String),
+    /// A cache mount, private while it is in use, that begins as a folder of the result.
+    Cache {
+        /// Whoever names it has it.
+        id: String,
+        /// The folder.
+        from: String,
+    },
 }
 
 impl ContainerMount {
@@ -63,14 +77,16 @@ impl ContainerMount {
             mount_type: MountType::Bind.into(),
             ..Mount::default()
         };
-        let Some((id, folder)) = &self.cache else { return mount };
-        Mount {
-            mount_type: MountType::Cache.into(),
-            selector: folder.clone(),
-            cache_opt: Some(CacheOpt { id: id.clone(), sharing: CacheSharingOpt::Private.into() }),
-            // The folder that it begins as is nobody's result.
-            output: -1,
-            ..mount
+        match &self.shows {
+            Shows::Folder(selector) => Mount { selector: selector.clone(), ..mount },
+            Shows::Cache { id, from } => Mount {
+                mount_type: MountType::Cache.into(),
+                selector: from.clone(),
+                cache_opt: Some(CacheOpt { id: id.clone(), sharing: CacheSharingOpt::Private.into() }),
+                // The folder that it begins as is nobody's result.
+                output: -1,
+                ..mount
+            },
         }
     }
 }
@@ -149,6 +165,13 @@ impl Gateway {
         let call = client.resolve_image_config(self.request(request));
         let response = timely(call).await?.into_inner();
         Ok((response.digest, response.config))
+    }
+
+    /// Whether a result holds this file.
+    pub async fn has_file(&self, result: &str, path: &str) -> bool {
+        let request = StatFileRequest { r#ref: result.to_owned(), path: path.to_owned(), ..StatFileRequest::default() };
+        let mut client = self.engine.gateway();
+        timely(client.stat_file(self.request(request))).await.is_ok()
     }
 
     /// Makes a container and starts its first process; when that ends, so does the container.
@@ -258,8 +281,8 @@ pub enum Said {
     Stdout(Vec<u8>),
     /// On its standard error.
     Stderr(Vec<u8>),
-    /// It has ended with this code.
-    Exited(u32),
+    /// It has ended with this code; what the engine says of a process that it could not start.
+    Exited(u32, String),
 }
 
 /// What a process says, in order.
@@ -283,7 +306,10 @@ impl Output {
                 Some(exec_message::Input::File(file)) if !file.data.is_empty() => {
                     return Ok(Some(if file.fd == 2 { Said::Stderr(file.data) } else { Said::Stdout(file.data) }));
                 }
-                Some(exec_message::Input::Exit(exit)) => return Ok(Some(Said::Exited(exit.code))),
+                Some(exec_message::Input::Exit(exit)) => {
+                    let message = exit.error.map(|error| error.message).unwrap_or_default();
+                    return Ok(Some(Said::Exited(exit.code, message)));
+                }
                 Some(exec_message::Input::Done(_)) => return Ok(None),
                 _ => {}
             }

@@ -12,6 +12,13 @@ use bollard_buildkit_proto::pb::{
 use prost::Message as _;
 use slipway_context::Digest;
 
+mod owner;
+
+pub use owner::Owner;
+
+/// Where what [`Chain::copied_for`] copies is in its file system.
+pub const OWNED: &str = "/owned";
+
 /// A definition of a single chain of operations.
 #[derive(Debug, Default)]
 pub struct Chain {
@@ -69,20 +76,46 @@ impl Chain {
     /// A copy of everything so far in a file system of its own.
     #[must_use]
     pub fn copied(mut self) -> Self {
-        let copy = FileActionCopy {
-            src: "/".to_owned(),
-            dest: "/".to_owned(),
-            mode: -1,
-            dir_copy_contents: true,
-            create_dest_path: true,
-            timestamp: -1,
-            ..FileActionCopy::default()
-        };
+        let copy = copy_to("/");
         // From the operation's first input onto nothing.
         let action =
             FileAction { input: -1, secondary_input: 0, output: 0, action: Some(file_action::Action::Copy(copy)) };
         let operation = op::Op::File(FileOp { actions: vec![action] });
         self.push(operation, &["file.base"], "copy the working directory");
+        self
+    }
+
+    /// The same, as the folder [`OWNED`] that belongs with everything in it to this user of an image. The root of a file system
+    /// belongs to nobody else than root.
+    #[must_use]
+    pub fn copied_for(mut self, owner: &Owner, image: &str) -> Self {
+        let mut inputs: Vec<String> = self.last.take().into_iter().collect();
+        if owner.has_names() {
+            let image = Self::image(image);
+            self.ops.extend(image.ops);
+            self.metadata.extend(image.metadata);
+            inputs.extend(image.last);
+        }
+        let owner = Some(owner.to_proto(1));
+        let make = FileActionMkDir {
+            path: OWNED.to_owned(),
+            mode: 0o755,
+            owner: owner.clone(),
+            timestamp: -1,
+            ..FileActionMkDir::default()
+        };
+        let copy = FileActionCopy { owner, ..copy_to(OWNED) };
+        let actions = vec![
+            FileAction { input: -1, secondary_input: -1, output: -1, action: Some(file_action::Action::Mkdir(make)) },
+            // Onto what the first action made: results of actions are counted after the inputs.
+            FileAction {
+                input: inputs.len() as i64,
+                secondary_input: 0,
+                output: 0,
+                action: Some(file_action::Action::Copy(copy)),
+            },
+        ];
+        self.push_on(&inputs, op::Op::File(FileOp { actions }), &["file.base"], "copy the working directory");
         self
     }
 
@@ -100,8 +133,13 @@ impl Chain {
     }
 
     fn push(&mut self, operation: op::Op, caps: &[&str], name: &str) {
+        let inputs: Vec<String> = self.last.iter().cloned().collect();
+        self.push_on(&inputs, operation, caps, name);
+    }
+
+    fn push_on(&mut self, inputs: &[String], operation: op::Op, caps: &[&str], name: &str) {
         let op = Op {
-            inputs: self.last.iter().map(|digest| Input { digest: digest.clone(), index: 0 }).collect(),
+            inputs: inputs.iter().map(|digest| Input { digest: digest.clone(), index: 0 }).collect(),
             op: Some(operation),
             platform: Some(platform()),
             constraints: Some(WorkerConstraints::default()),
@@ -117,6 +155,19 @@ impl Chain {
         self.metadata.insert(digest.clone(), metadata);
         self.ops.push(bytes);
         self.last = Some(digest);
+    }
+}
+
+/// A copy of everything into a folder.
+fn copy_to(dest: &str) -> FileActionCopy {
+    FileActionCopy {
+        src: "/".to_owned(),
+        dest: dest.to_owned(),
+        mode: -1,
+        dir_copy_contents: true,
+        create_dest_path: true,
+        timestamp: -1,
+        ..FileActionCopy::default()
     }
 }
 
@@ -144,5 +195,23 @@ mod tests {
         assert_eq!(op(2).inputs, [Input { digest: digest(1), index: 0 }]);
         assert!(op(2).op.is_none());
         assert!(definition.metadata[&digest(0)].caps.contains_key("source.local"));
+    }
+
+    #[test]
+    fn a_named_owner_is_looked_up_in_its_image() {
+        let inputs = |user: &str| {
+            let owner = Owner::of(user).unwrap();
+            let definition = Chain::local("src", "s").copied_for(&owner, "image").finish();
+            let ops: Vec<Op> = definition.def.iter().map(|op| Op::decode(op.as_slice()).unwrap()).collect();
+            let digest = |at: usize| Digest::of(&definition.def[at]).to_string();
+            let [.., copy, last] = ops.as_slice() else { panic!("{ops:?}") };
+            assert_eq!(last.inputs[0].digest, digest(ops.len() - 2));
+            let Some(op::Op::File(file)) = &copy.op else { panic!("{copy:?}") };
+            let found: Vec<_> = copy.inputs.iter().map(|input| input.digest.clone()).collect();
+            assert_eq!(found, (0..ops.len() - 2).map(digest).collect::<Vec<_>>());
+            (found.len(), file.actions[1].input)
+        };
+        assert_eq!(inputs("1000:1000"), (1, 1));
+        assert_eq!(inputs("nobody"), (2, 2));
     }
 }

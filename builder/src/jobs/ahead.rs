@@ -336,6 +336,8 @@ mod tests {
                 builds: BTreeMap::from([(service.clone(), roots)]),
                 skipped: BTreeMap::from([(service, skipped)]),
                 commands: Vec::new(),
+                no_wait: false,
+                grace_ms: None,
             };
             self.jobs.dir(row.id).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
             let (row, _) = self.jobs.inner.db.insert_job(&row, "request").await.unwrap();

@@ -37,6 +37,11 @@ impl Lineage {
         self.0.first().map_or((None, 0), |row| (Some(row.id), row.depth + 1))
     }
 
+    /// Who submitted the outermost of them.
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.0.last().map(|row| row.owner.as_str())
+    }
+
     /// Refuses what would wait for itself: an environment that one of these jobs deploys or destroys and that this one, or what it
     /// depends on, would, too.
     pub(super) fn check(&self, namespace: &Namespace, plan: &Plan) -> Result<(), JobsError> {

@@ -70,6 +70,7 @@ impl Jobs {
 
     async fn pass(&self) -> Result<(), JobsError> {
         self.end_abandoned().await;
+        self.end_orphans().await?;
         let running = self.inner.db.jobs_in(JobState::Running).await?;
         let mut turns = Turns::new(self.inner.config.max_running, &running);
         for row in self.inner.db.jobs_in(JobState::Queued).await? {

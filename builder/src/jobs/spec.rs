@@ -5,9 +5,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use slipway_commands::GRACE;
 use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::{JobKind, Plan};
@@ -81,9 +83,20 @@ pub struct JobSpec {
     /// The working directories of the plan's commands, in its order.
     #[serde(deserialize_with = "slipway_manifest::plan::stored::list")]
     pub commands: Vec<Digest>,
+    /// It ends rather than wait for another job that changes its environment.
+    #[serde(default)]
+    pub no_wait: bool,
+    /// Milliseconds that its commands may take to end after TERM; none: the usual ones.
+    #[serde(default)]
+    pub grace_ms: Option<u32>,
 }
 
 impl JobSpec {
+    /// How long its commands may take to end after TERM.
+    pub fn grace(&self) -> Duration {
+        self.grace_ms.map_or(GRACE, |ms| Duration::from_millis(ms.into()))
+    }
+
     /// Every image is there, and nothing else was asked for.
     pub fn has_nothing_to_do(&self) -> bool {
         let Plan { kind, builds, .. } = &self.plan;

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use slipway_commands::GRACE;
+use slipway_manifest::plan::Section;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{JobDone, JobStatus};
 use tokio::process::Child;
@@ -12,7 +14,7 @@ use super::event_log::EventLogReader;
 use super::process::JobLock;
 use super::state::{JobKind, JobState};
 use super::{BATCH, Jobs, JobsError, io};
-use crate::runner::ABANDONED;
+use crate::runner::abandoned;
 use crate::store::db::environments::{EnvironmentRow, EnvironmentState};
 use crate::store::db::jobs::{JobFailure, JobRow};
 
@@ -28,6 +30,8 @@ const ALIVE: Duration = Duration::from_millis(250);
 struct Seen {
     /// The last command that started.
     command: Option<String>,
+    /// One that may change the job's own environment: what it depends on has jobs of its own.
+    own_command: bool,
     done: Option<JobDone>,
 }
 
@@ -93,7 +97,7 @@ impl Jobs {
             JobStatus::Cancelled => JobState::Cancelled,
             JobStatus::Failed | JobStatus::Unspecified => JobState::Failed,
         };
-        self.settle_environment(row, state, seen.command.is_some()).await?;
+        self.settle_environment(row, state, seen.own_command).await?;
         let failure = done.error.map(|error| JobFailure { code: error.code, message: error.message, hint: error.hint });
         // First: after a crash in between, the log says again how it ended, and nothing more of the specification is asked for.
         self.dir(row.id).forget_spec();
@@ -122,15 +126,18 @@ impl Jobs {
 
     /// The job's process is gone without a word.
     async fn died(&self, row: &JobRow, seen: Seen, lock: JobLock) -> Result<(), JobsError> {
-        if seen.command.is_some() {
+        if seen.own_command {
             self.settle_environment(row, JobState::Failed, true).await?;
+        }
+        if seen.command.is_some() {
+            // The runner's agent ends what ran when its channel is gone; until then the environment is not free.
+            let grace = self.dir(row.id).outline().map_or(GRACE, |spec| spec.grace());
+            tokio::time::sleep(abandoned(grace)).await;
         }
         if super::process::is_cancelled(&self.dir(row.id)) {
             return self.end(row, JobState::Cancelled, None, lock).await;
         }
         let failure = if let Some(command) = seen.command {
-            // The runner's agent ends what ran when its channel is gone; until then the environment is not free.
-            tokio::time::sleep(ABANDONED).await;
             JobFailure {
                 code: "outcome_unknown".to_owned(),
                 message: format!("the job's process died while or after `{command}` ran"),
@@ -154,7 +161,10 @@ impl Jobs {
 impl Seen {
     fn note(&mut self, kind: Kind) {
         match kind {
-            Kind::CommandStarted(command) => self.command = Some(command.name),
+            Kind::CommandStarted(command) => {
+                self.own_command |= command.section != Section::Dependencies.as_str();
+                self.command = Some(command.name);
+            }
             Kind::JobDone(done) => self.done = Some(done),
             _ => {}
         }
@@ -164,6 +174,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use slipway_context::Digest;
+    use slipway_proto::v1::CommandStarted;
 
     use super::*;
     use crate::jobs::cleaning::tests::Service;
@@ -215,6 +226,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_it_depends_on_is_not_its_own_environment() {
+        let service = Service::start().await;
+        let row = running(&service, JobKind::Deploy, Some(b"one")).await;
+        service.jobs.settle_environment(&row, JobState::Succeeded, true).await.unwrap();
+        let started = |section: &str| {
+            let (section, name) = (section.to_owned(), "a command".to_owned());
+            Kind::CommandStarted(CommandStarted { section, name, ..CommandStarted::default() })
+        };
+        let failed = || JobDone { status: JobStatus::Failed.into(), ..JobDone::default() };
+        for (sections, expected) in [
+            (&["dependencies"][..], EnvironmentState::Deployed),
+            (&["dependencies", "deploy"], EnvironmentState::Failed),
+        ] {
+            let mut seen = Seen::default();
+            for section in sections {
+                seen.note(started(section));
+            }
+            service.jobs.done(&row, failed(), seen).await.unwrap();
+            assert_eq!(environment(&service, &row).await.unwrap().0, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_destroy_ends_what_was_kept_and_a_failed_one_keeps_it() {
         let service = Service::start().await;
         let destroy = running(&service, JobKind::Destroy, None).await;
@@ -242,7 +276,7 @@ mod tests {
         let service = Service::start().await;
         let row = running(&service, JobKind::Deploy, Some(b"one")).await;
         let lock = JobLock::try_take(&service.jobs.dir(row.id)).unwrap().unwrap();
-        let seen = Seen { command: Some("make".to_owned()), done: None };
+        let seen = Seen { command: Some("make".to_owned()), own_command: true, done: None };
         // It is noted before the runner's end is waited for.
         let noted = async {
             loop {

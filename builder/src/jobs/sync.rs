@@ -20,11 +20,12 @@ use slipway_context::Digest;
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::Plan;
 use slipway_proto::v1::event::Kind;
-use slipway_proto::v1::{JobQueued, SyncDone};
+use slipway_proto::v1::{JobBefore, JobQueued, SyncDone};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead::{Ahead, Asked};
+use super::before;
 use super::event_log::EventLogWriter;
 use super::process::JobLock;
 use super::spec::{BuildRoots, JobSpec};
@@ -86,6 +87,10 @@ pub struct Submission {
     pub logins: Logins,
     /// What nobody is to see of the caller's variables.
     pub variables: JobVariables,
+    /// It is refused rather than wait for another job that changes its environment.
+    pub no_wait: bool,
+    /// Milliseconds that its commands may take to end after TERM; none: the usual ones.
+    pub grace_ms: Option<u32>,
 }
 
 /// What came of a submission.
@@ -232,7 +237,7 @@ impl Jobs {
         let values = match self.variables_of(caller)? {
             // A job has what its commands have, and with its token they get no more.
             Some(outer) => {
-                let value = |name: String| Some((name.clone(), outer.given().get(&name)?.value.clone()));
+                let value = |name: String| Some((name.clone(), outer.given(&name)?.value.clone()));
                 names.filter_map(value).collect()
             }
             None => self.variables()?.values(&caller.user, namespace, names.collect()).await?,
@@ -271,6 +276,8 @@ impl Jobs {
             secrets,
             logins,
             mut variables,
+            no_wait,
+            grace_ms,
         } = submission;
         if self.inner.config.external_caches == ExternalCaches::Write {
             // Nobody need send what is not taken.
@@ -293,6 +300,9 @@ impl Jobs {
         let (parent, depth) = lineage.parent();
         let (mut ahead, mut secrets) = (Ahead::default(), secrets);
         if !self.inner.db.has_request(&caller.user, &namespace, &request_id).await? {
+            if no_wait && let Some(first) = self.before(&namespace, &plan.name, plan.kind, None).await? {
+                return Err(JobsError::EnvironmentBusy(first.into()));
+            }
             secrets = self.with_variables(caller, &namespace, &plan, secrets).await?;
             variables = self.resolved(caller, &namespace, plan.runs_something(), variables).await?;
             let asked = Asked {
@@ -309,6 +319,7 @@ impl Jobs {
         if !ahead.widen.is_empty() {
             return Ok(Submitted::Widen(ahead.widen));
         }
+        let outlives = self.outlives(parent, &plan).map_err(io("read the plan of the job around this one"))?;
         let row = JobRow {
             id: JobId::new(),
             namespace: namespace.clone(),
@@ -323,16 +334,20 @@ impl Jobs {
             finished: None,
             parent,
             depth,
+            outlives,
         };
         let spec = JobSpec {
             job: row.id,
             namespace: namespace.clone(),
-            owner: caller.user.clone(),
+            // The person, or what stands for one, whichever jobs are in between.
+            owner: lineage.owner().unwrap_or(&caller.user).to_owned(),
             admin: caller.admin,
             plan,
             builds,
             skipped: ahead.skipped,
             commands,
+            no_wait,
+            grace_ms,
         };
         // The folder comes first: a row without one could never run.
         self.create(&spec, &secrets).map_err(io("write the job's specification"))?;
@@ -444,9 +459,22 @@ impl Jobs {
         let reused_bytes = bytes.saturating_sub(sent_bytes);
         let synced = SyncDone { files, bytes, sent_bytes, reused_bytes, duration_ms };
         log.append(Kind::SyncDone(synced)).map_err(io("write an event"))?;
-        log.append(Kind::JobQueued(JobQueued { position })).map_err(io("write an event"))?;
-        drop((log, lock));
         sent::remove(&dir);
+        let first = self.before(&row.namespace, &row.environment, row.kind, Some(row)).await?;
+        if let Some(first) = first.as_ref().filter(|_| spec.no_wait) {
+            drop(log);
+            let failure = before::refused(first);
+            let queued = JobRow { state: JobState::Queued, ..row.clone() };
+            self.end(&queued, JobState::Failed, Some(failure), lock).await?;
+            return Ok(lacking);
+        }
+        let behind = first.map(|first| JobBefore {
+            job: first.id.to_string(),
+            kind: first.kind.as_str().to_owned(),
+            environment: first.environment,
+        });
+        log.append(Kind::JobQueued(JobQueued { position, behind })).map_err(io("write an event"))?;
+        drop((log, lock));
         self.syncs().remove(&row.id);
         self.inner.wake.notify_one();
         Ok(lacking)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use slipway_commands::{Left, Service, Sink, Story, environment};
+use slipway_commands::{GRACE, Left, Service, Sink, Story, environment};
 use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::CommandsPlan;
@@ -14,7 +14,7 @@ use super::Pipeline;
 use super::events::Events;
 use super::failure::Failure;
 use super::locks::SharedKey;
-use crate::runner::{ABANDONED, Place, Runner, RunnerError};
+use crate::runner::{Place, Runner, RunnerError, abandoned};
 
 /// Commands that are ready to run in a container.
 pub(super) struct InRunner<'a> {
@@ -89,6 +89,8 @@ impl Pipeline {
             sources: self.source_rules(&[]),
             forwards: self.forwards.clone(),
             agent: self.agent.clone(),
+            registry: self.registry.host().to_string(),
+            grace: self.spec.grace(),
             caches: self.test_caches(plan),
             hosts: plan.testing.hosts.clone(),
         };
@@ -123,14 +125,14 @@ impl Pipeline {
         // The environment is free for the next job when this one ends, so nothing of it may run on by then.
         if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_) | RunnerError::Required(_)))
         {
-            match tokio::time::timeout(ABANDONED, runner.finish()).await {
+            match tokio::time::timeout(abandoned(place.grace.max(GRACE)), runner.finish()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the runner did not end in good order"),
                 Err(_) => tracing::warn!("the runner did not end in time"),
             }
         } else {
             drop(runner);
-            tokio::time::sleep(ABANDONED).await;
+            tokio::time::sleep(abandoned(place.grace)).await;
         }
         match result {
             Ok(None) => Ok(()),

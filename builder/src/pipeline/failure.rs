@@ -255,6 +255,10 @@ impl Failure {
             | Self::CacheArchive { .. } => ("build_failed", None),
             Self::Gone { .. } => ("image_gone", Some("run it again: the image is built then".to_owned())),
             Self::Registry(_) => ("registry_unavailable", None),
+            Self::Runner(source) if matches!(**source, RunnerError::NoShell { .. }) => (
+                "runner_failed",
+                Some("name an image with a shell, such as the debug variant of a distroless one".to_owned()),
+            ),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),
             Self::Command { .. } => ("command_failed", None),
             Self::OutcomeUnknown { .. } => {

@@ -181,6 +181,8 @@ mod tests {
                 builds: BTreeMap::new(),
                 skipped: BTreeMap::new(),
                 commands: Vec::new(),
+                no_wait: false,
+                grace_ms: None,
             };
             let dir = JobDir::new(data.path(), job);
             let key = Key::open(data.path()).unwrap();

@@ -112,9 +112,14 @@ impl JobVariables {
         self.commands.keys().cloned().collect()
     }
 
-    /// The service's variables that its commands have.
-    pub fn given(&self) -> &BTreeMap<String, Given> {
-        &self.commands
+    /// One of the service's variables that its commands have.
+    pub fn given(&self, name: &str) -> Option<&Given> {
+        self.commands.get(name).filter(|_| !name.starts_with(GIT_AUTH))
+    }
+
+    /// All of them.
+    pub fn all_given(&self) -> impl Iterator<Item = (&String, &Given)> {
+        self.commands.iter().filter(|(name, _)| !name.starts_with(GIT_AUTH))
     }
 
     /// Whether there is nothing.
@@ -187,9 +192,8 @@ impl Pipeline {
 
     /// Those of the service's variables that open repositories.
     pub(super) fn git_tokens(&self) -> BTreeMap<String, String> {
-        let (mut env, _) = self.variables.for_commands();
-        env.retain(|name, _| name.starts_with(GIT_AUTH));
-        env
+        let tokens = self.variables.commands.iter().filter(|(name, _)| name.starts_with(GIT_AUTH));
+        tokens.filter_map(|(name, given)| Some((name.clone(), given.text()?.to_owned()))).collect()
     }
 }
 
@@ -276,6 +280,18 @@ mod tests {
         assert_eq!(env.keys().collect::<Vec<_>>(), ["M", "P", "S"]);
         assert_eq!(left_out.len(), 2, "{left_out:?}");
         assert!(left_out[0].contains("`A`: it is no text"), "{left_out:?}");
+    }
+
+    #[test]
+    fn what_opens_repositories_is_not_for_commands() {
+        let mut variables = JobVariables::default();
+        let token = ("GIT_AUTH_TOKEN_GIT_EXAMPLE".to_owned(), given(VariableKind::Masked, b"opens it"));
+        variables.add(some().into_iter().chain([token]).collect(), true);
+        assert!(variables.given("M").is_some() && variables.given("GIT_AUTH_TOKEN_GIT_EXAMPLE").is_none());
+        assert_eq!(variables.all_given().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["M", "P", "S"]);
+        let mut inner = JobVariables::default();
+        inner.inherit(&variables, true);
+        assert_eq!(inner.for_commands(), variables.for_commands(), "its own dependencies need it");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub enum ChannelError {
         /// What it wrote to its standard error.
         stderr: String,
     },
+    /// The image doesn't know the user that it names.
+    #[error("{0}")]
+    User(String),
     /// No answer.
     #[error("it does not answer")]
     Silent,
@@ -102,13 +105,22 @@ impl Channel {
                     let room = MAX_STDERR.saturating_sub(self.stderr.len());
                     self.stderr.extend_from_slice(&bytes[..bytes.len().min(room)]);
                 }
-                Some(Said::Exited(0)) => {}
-                Some(Said::Exited(code)) => {
+                Some(Said::Exited(0, _)) => {}
+                Some(Said::Exited(code, message)) => {
                     let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
+                    if is_unknown_user(&message) {
+                        return Err(ChannelError::User(message));
+                    }
+                    let stderr = if stderr.is_empty() { message } else { stderr };
                     return Err(ChannelError::Ended { code, stderr });
                 }
                 None => return Ok(None),
             }
         }
     }
+}
+
+/// As BuildKit says it before it starts a process (moby/sys/user, `GetExecUser`).
+fn is_unknown_user(message: &str) -> bool {
+    ["unable to find user ", "unable to find group "].iter().any(|words| message.contains(words))
 }

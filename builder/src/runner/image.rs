@@ -18,6 +18,8 @@ pub struct ImageConfig {
 #[serde(rename_all = "PascalCase", default)]
 struct Execution {
     env: Option<Vec<String>>,
+    user: Option<String>,
+    working_dir: Option<String>,
 }
 
 impl ImageConfig {
@@ -26,13 +28,22 @@ impl ImageConfig {
         serde_json::from_slice(json)
     }
 
-    /// The environment that every process in the image has.
+    /// The environment that every process in the image has. Without a HOME of the image's the agent adds its user's.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let mut env =
-            BTreeMap::from([("HOME".to_owned(), "/root".to_owned()), ("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+        let mut env = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
         let set = self.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
         env.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
         env
+    }
+
+    /// Who its processes run as: a user or an id, maybe with a group; empty: root.
+    pub fn user(&self) -> &str {
+        self.config.user.as_deref().unwrap_or_default()
+    }
+
+    /// Where its processes begin.
+    pub fn working_dir(&self) -> &str {
+        self.config.working_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or("/")
     }
 
     /// Its PATH.
@@ -51,6 +62,10 @@ mod tests {
         assert_eq!(config.path(), "/opt/bin");
         assert_eq!(config.env()["A"], "b=c");
         assert_eq!(ImageConfig::parse(br#"{"config":{"Env":null}}"#).unwrap().path(), DEFAULT_PATH);
-        assert_eq!(ImageConfig::parse(b"{}").unwrap().env()["HOME"], "/root");
+        let empty = ImageConfig::parse(b"{}").unwrap();
+        assert_eq!((empty.user(), empty.working_dir(), empty.env().get("HOME")), ("", "/", None));
+        let config =
+            ImageConfig::parse(br#"{"config":{"User":"app:staff","WorkingDir":"/srv","Env":["HOME=/h"]}}"#).unwrap();
+        assert_eq!((config.user(), config.working_dir(), config.env()["HOME"].as_str()), ("app:staff", "/srv", "/h"));
     }
 }

@@ -25,7 +25,7 @@ mod one_image;
 /// Builds images.
 pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     let (mut project, services) = if args.tags.is_empty() {
-        (Project::load(settings, &args.vars.vars, &[JobKind::Build])?.with_git(false).await?, args.services.clone())
+        (Project::load(settings, &args.vars.vars, &[JobKind::Build])?.with_git(false).await, args.services.clone())
     } else {
         (one_image::project(args, settings)?, Vec::new())
     };

@@ -17,7 +17,9 @@ use slipway_manifest::Selection;
 use slipway_manifest::dotenv::write_dotenv;
 use slipway_manifest::git_url::GitUrl;
 use slipway_manifest::plan::{self, BuildMode, DependencyPlan};
-use slipway_proto::v1::{EnvironmentState, GetJobRequest, Job, JobKind, ListJobsRequest, ShowEnvironmentResponse};
+use slipway_proto::v1::{
+    EnvironmentState, GetJobRequest, Job, JobKind, JobState, ListJobsRequest, ShowEnvironmentResponse,
+};
 
 use super::environment;
 use crate::args::{DependencyArgs, JobArgs, PlaceArgs};
@@ -58,7 +60,12 @@ pub(crate) async fn run(args: &DependencyArgs, settings: &Settings, interrupt: &
     let interrupt = interrupt.or_after(limit);
     let ended = match &args.clone {
         None => fetch(&dependency, settings, &interrupt, began).await,
-        Some(clone) => deploy(&dependency, clone, settings, &interrupt).await,
+        Some(clone) => {
+            let ended = deploy(&dependency, clone, settings, &interrupt).await;
+            // The next one is not to find it.
+            let removed = std::fs::remove_dir_all(clone);
+            ended.and_then(|status| removed.context("remove the clone").map(|()| status))
+        }
     };
     let done = matches!(ended, Ok(ExitStatus::Done));
     if !done && interrupt.is_received() && began.elapsed() >= limit {
@@ -92,7 +99,7 @@ async fn fetch(
             return Ok(ExitStatus::Done);
         }
     }
-    // The container is its end.
+    // It is removed by the process that this one becomes.
     let folder = tempfile::tempdir().context("make a folder for the clone")?.keep().join("clone");
     tokio::select! {
         cloned = clone::clone(dependency, &settings.environment, &folder) => cloned?,
@@ -128,27 +135,30 @@ async fn deploy(
     let file = dependency.manifest.as_ref().map(PathBuf::from);
     let inner = Settings { file_flag: file.is_some(), file, environment, ..settings.clone() };
     let vars: Vec<String> = dependency.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut project = Project::load(&inner, &vars, &[plan::JobKind::Deploy])?.named(Some(name)).with_git(true).await?;
+    let mut project = Project::load(&inner, &vars, &[plan::JobKind::Deploy])?.named(Some(name)).with_git(true).await;
     if let Some(deploy) = &mut project.manifest.deploy {
         // Here is no place for its commands, whatever it says.
         deploy.run.remote = Some(true);
     }
     let session = Session::for_project(&inner, &mut project).await?;
-    let selection = Selection::deploy(project.application.clone(), BuildMode::IfMissing);
+    // An image of another version may be there.
+    let mut selection = Selection::deploy(project.application.clone(), BuildMode::Always);
+    selection.dependencies = dependency.again;
     let (place, job) = (PlaceArgs { remote: Some(true) }, JobArgs { detach: !dependency.wait, ..JobArgs::default() });
     let request = Request::new(selection, &place, &job);
     let project = Arc::new(project);
     let status = sections::run(&project, Some(Ok(session.clone())), request, &inner, interrupt).await?;
-    if status == ExitStatus::Done
-        && dependency.wait
-        && let Some(kept) = environment::find(&session, name).await?
-    {
-        leave(settings, &variables(name, &kept))?;
+    if status == ExitStatus::Done && dependency.wait {
+        // The environment is noted after the job has said that it is done, and before it is over.
+        settled(&session, dependency).await?;
+        let kept = environment::find(&session, name).await?;
+        leave(settings, &variables(name, &kept.context("what was deployed can't be found")?))?;
     }
     Ok(status)
 }
 
-/// Waits for another job that deploys it; `true`: there is one, and it need not be waited for.
+/// Waits for a job that deploys it; `true`: there is one, and it need not be waited for. One that waits itself, perhaps for the
+/// place of the job that this is for, is not waited for: where it comes first, the next one will be behind it.
 async fn settled(session: &Session, dependency: &DependencyPlan) -> Result<bool> {
     let client = &session.client;
     let request = ListJobsRequest { namespace: session.namespace.clone(), limit: 500 };
@@ -158,7 +168,8 @@ async fn settled(session: &Session, dependency: &DependencyPlan) -> Result<bool>
     };
     let jobs = Patience::RESTART.call(call).await.map_err(|status| client.error(&status))?.jobs;
     let deploys = |job: &&Job| job.environment == dependency.name && job.kind() == JobKind::Deploy;
-    let Some(other) = jobs.iter().filter(deploys).find(|job| !is_over(job.state())) else { return Ok(false) };
+    let mut running = jobs.iter().filter(deploys).filter(|job| job.state() == JobState::Running);
+    let Some(other) = running.next() else { return Ok(false) };
     if !dependency.wait {
         return Ok(true);
     }

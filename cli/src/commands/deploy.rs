@@ -17,7 +17,7 @@ use crate::settings::Settings;
 /// Builds what is missing, then runs the deploy commands.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     let project = Project::load(settings, &args.vars.vars, &[JobKind::Deploy])?;
-    let mut project = project.named(args.name.name.as_deref()).with_git(true).await?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(true).await;
     let session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     // With --no-build the images still have to be known, since the commands get their variables.
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Inte
     let request = Request {
         no_build: args.no_build,
         env_file: args.env_file.as_deref(),
-        ..Request::new(selection, &args.place, &args.job)
+        ..Request::new(selection, &args.place, &args.job).taking(&args.turn)
     };
     sections::run(&project, session, request, settings, interrupt).await
 }

@@ -17,9 +17,10 @@ use crate::settings::Settings;
 /// Runs the destroy commands.
 pub(crate) async fn run(args: &DestroyArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     let project = Project::load(settings, &args.vars.vars, &[JobKind::Destroy])?;
-    let mut project = project.named(args.name.name.as_deref()).with_git(true).await?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(true).await;
     let session = Session::for_command(settings, &mut project, args.job.print).await;
     let project = Arc::new(project);
     let selection = Selection { keep_going: args.force, ..Selection::destroy(project.application.clone()) };
-    sections::run(&project, session, Request::new(selection, &args.place, &args.job), settings, interrupt).await
+    let request = Request::new(selection, &args.place, &args.job).taking(&args.turn);
+    sections::run(&project, session, request, settings, interrupt).await
 }

@@ -16,7 +16,8 @@ use crate::settings::{Output, Settings};
 /// Prints the variables of the environment: `OKTETO_BUILD_*` of the manifest's images as the registry has them now, and what
 /// the commands of its deploys left in `$OKTETO_ENV`. Images that are not there are warned about.
 pub(crate) async fn run(args: &EnvArgs, settings: &Settings) -> Result<ExitStatus> {
-    let mut project = Project::load(settings, &args.vars.vars, &[])?.with_git(false).await?;
+    let project = Project::load(settings, &args.vars.vars, &[])?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(false).await;
     let session = Session::for_project(settings, &mut project).await?;
     let (name, found) = if project.manifest.build.is_empty() {
         (project.name(&session.namespace), Found::default())

@@ -34,7 +34,7 @@ struct View<'a> {
 
 /// Lists a context after its rules.
 pub(crate) async fn run(args: &FilesArgs, settings: &Settings) -> Result<ExitStatus> {
-    let project = Project::load(settings, &args.vars.vars, &[])?.with_git(false).await?;
+    let project = Project::load(settings, &args.vars.vars, &[])?.with_git(false).await;
     let purpose = match args.purpose.clone() {
         Some(purpose) => purpose,
         None => default_purpose(&project)?,

@@ -19,7 +19,7 @@ pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interr
     let kinds = [JobKind::Test, JobKind::Deploy];
     let kinds = if args.deploy { &kinds[..] } else { &kinds[..1] };
     let project = Project::load(settings, &args.vars.vars, kinds)?;
-    let mut project = project.named(args.name.name.as_deref()).with_git(true).await?;
+    let mut project = project.named(args.name.name.as_deref()).with_git(true).await;
     let place = PlaceArgs::default();
     // Before anything is deployed for them.
     if project.manifest.tests.is_empty() && args.tests.is_empty() {

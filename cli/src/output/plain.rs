@@ -8,10 +8,10 @@ use std::io::{self, Write};
 
 use prost_types::Timestamp;
 use slipway_proto::v1::{
-    CommandDone, CommandLog, CommandStarted, Event, JobStatus, OutputStream, StepDone, StepLog, event::Kind,
+    CommandDone, CommandLog, CommandStarted, Event, JobQueued, JobStatus, OutputStream, StepDone, StepLog, event::Kind,
 };
 
-use super::{Renderer, job_error, seconds, size};
+use super::{Renderer, job_error, seconds, size, waiting_for};
 
 /// A step's line without an end is shown once it is this long.
 const LONGEST_LINE: usize = 64 << 10;
@@ -59,6 +59,9 @@ impl Renderer for Plain {
             writeln!(out, "job {}", event.job)?;
         }
         match kind {
+            Kind::JobQueued(JobQueued { behind: Some(first), .. }) => {
+                writeln!(out, "job queued: {}", waiting_for(first))
+            }
             Kind::JobQueued(queued) if queued.position <= 1 => writeln!(out, "job queued"),
             Kind::JobQueued(queued) => writeln!(out, "job queued at position {}", queued.position),
             Kind::JobStarted(started) => {

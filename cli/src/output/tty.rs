@@ -9,7 +9,7 @@ use slipway_proto::v1::{Event, StepDone, event::Kind};
 
 use self::view::View;
 use super::plain::Plain;
-use super::{Renderer, line, seconds};
+use super::{Renderer, line, seconds, waiting_for};
 
 mod view;
 
@@ -86,7 +86,7 @@ impl Renderer for Tty {
         match &event.kind {
             // Drawn, as long as it is so.
             Some(Kind::JobQueued(queued)) => {
-                self.view().queued(queued.position);
+                self.view().queued(queued.position, queued.behind.as_ref().map(waiting_for));
                 return Ok(());
             }
             Some(Kind::BuildStarted(_)) => return Ok(()),

@@ -101,6 +101,7 @@ async fn ran_leaving(
         shell: ["sh", "-c"].map(str::to_owned).to_vec(),
         cwd: "/w".into(),
         env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+        grace: GRACE,
     };
     let mut story = Story::new(&events, plan);
     let failed = run(&mut agent, plan, place, &mut story, &CancellationToken::new()).await;

@@ -115,15 +115,6 @@ fn undefined_variables_are_named_once() {
 }
 
 #[test]
-fn the_second_mode_keeps_what_would_vanish() {
-    for (text, expected) in
-        [("${NO}", "${NO}"), ("$NO$EMPTY", "$NO$EMPTY"), ("x${NO}", "x"), ("${BAR}", "bar"), ("", ""), ("$$", "$")]
-    {
-        assert_eq!(expand_if_not_empty(text, &lookup).unwrap().text, expected, "{text:?}");
-    }
-}
-
-#[test]
 fn templates_keep_only_what_is_known_later() {
     let later = |name: &str| name.starts_with("OKTETO_BUILD_");
     let images = |name: &str| (name == "OKTETO_BUILD_A_IMAGE").then(|| "reg/a$1@sha256:1".to_owned());

@@ -1,6 +1,6 @@
 //! `dependencies` and `external` of a deploy, expanded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
@@ -12,15 +12,15 @@ use crate::{
     manifest::{BuildArg, External, Manifest, ManifestDependency, Text},
     names::{is_variable_name, sanitise_application},
     shape,
-    variables::RESERVED,
+    variables::{ORIGIN, RESERVED},
 };
 
 /// How long a dependency may take where nothing says it, as in Okteto.
 const TIMEOUT: Duration = Duration::from_mins(5);
 /// Okteto's knob for that.
 const OKTETO_TIMEOUT: &str = "OKTETO_TIMEOUT";
-/// Says to a dependency who deploys it.
-const ORIGIN: [&str; 2] = ["OKTETO_ORIGIN", "okteto-deploy"];
+/// What says to a dependency who deploys it.
+const ORIGIN_VALUE: &str = "okteto-deploy";
 
 impl Planner<'_> {
     /// What is deployed before `application`, in the manifest's order.
@@ -69,7 +69,7 @@ impl Planner<'_> {
             let message = format!("`{}`: `{}` can't be a branch", field("branch"), value.escape_debug());
             self.report.error(text.place, message);
         }
-        let mut variables = BTreeMap::from([ORIGIN.map(str::to_owned).into()]);
+        let mut variables = BTreeMap::from([[ORIGIN, ORIGIN_VALUE].map(str::to_owned).into()]);
         // Of two that were expanded to one name the later counts.
         variables.extend(dependency.variables.iter().filter_map(|variable| self.dependency_variable(variable, &name)));
         // Whole seconds are all that anybody can tell apart here.
@@ -122,6 +122,8 @@ impl Planner<'_> {
 
     /// Gives deploy commands the URLs of what runs elsewhere; those that have none the commands have to set.
     pub(super) fn external(&mut self, external: &[External], commands: &mut CommandsPlan) {
+        let given: BTreeSet<String> = commands.env.iter().map(|(name, _)| name.clone()).collect();
+        let mut seen = BTreeSet::new();
         for (external, endpoint) in external.iter().flat_map(|one| one.endpoints.iter().map(move |end| (one, end))) {
             let name = self.now(&endpoint.name);
             let variable = external.variable(&name);
@@ -133,7 +135,7 @@ impl Planner<'_> {
                 self.report.error_with(endpoint.name.place, message, Some(hint));
                 continue;
             }
-            if commands.required.contains(&variable) {
+            if !seen.insert(variable.clone()) {
                 if endpoint.name.value.contains('$') {
                     let message = format!("another endpoint of `external.{}` is named `{name}`, too", external.name);
                     self.report.error(endpoint.name.place, message);
@@ -141,7 +143,7 @@ impl Planner<'_> {
                 continue;
             }
             // What the caller gives counts more.
-            if !url.is_empty() && !commands.env.iter().any(|(known, _)| *known == variable) {
+            if !url.is_empty() && !given.contains(&variable) {
                 commands.env.push((variable.clone(), url));
             }
             commands.required.push(variable);

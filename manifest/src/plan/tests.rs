@@ -253,12 +253,16 @@ fn long_lists_have_plans_quickly() {
     let stages = list(&|n| format!("s{n}"));
     let args = list(&|n| format!("A{n}=$A{n}"));
     let commands = list(&|n| format!("echo {n}"));
+    let endpoints = list(&|n| format!("{{name: e{n}, url: u}}"));
+    let repositories = list(&|n| format!("https://git.example/r{n}"));
     for text in [
         format!("build: {{a: {{platforms: [{different}]}}}}"),
         format!("build: {{a: {{platforms: [{same}], labels: [{args}]}}}}"),
         format!("build: {{a: {{no_cache_filter: [{stages}], args: [{args}]}}}}"),
         format!("build: {{a: {{cache_from: [{stages}], annotations: [{args}], depends_on: []}}}}"),
         format!("deploy: [{commands}]"),
+        format!("external: {{a: {{endpoints: [{endpoints}]}}}}\ndeploy: [make]"),
+        format!("dependencies: [{repositories}]\ndeploy: [make]"),
         format!("test: {{a: {{commands: [{commands}], caches: [{stages}], artifacts: [{stages}]}}}}"),
     ] {
         let start = std::time::Instant::now();

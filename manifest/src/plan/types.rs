@@ -164,8 +164,9 @@ impl DependencyPlan {
     /// What nobody is to see of it: passwords, and variables whose names look secret.
     pub fn secrets(&self) -> impl Iterator<Item = String> {
         let login = GitUrl::parse(&self.repository).ok().and_then(|url| url.credentials());
-        // A user alone is a token.
-        let login = login.map(|(user, password)| if password.is_empty() { user } else { password });
+        // A user alone is a token, as is one with this password, which everybody knows.
+        let is_token = |password: &str| password.is_empty() || password == "x-oauth-basic";
+        let login = login.map(|(user, password)| if is_token(&password) { user } else { password });
         let variables = self.variables.iter().filter(|(name, _)| looks_secret(name));
         login.into_iter().chain(variables.map(|(_, value)| value.clone()))
     }

@@ -935,11 +935,26 @@ pub mod event {
     }
 }
 #[derive(serde::Serialize)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobQueued {
     /// 1: next to run.
     #[prost(uint32, tag = "1")]
     pub position: u32,
+    /// The job before it that changes the same environment, if there is one: its turn comes when that one has ended.
+    #[prost(message, optional, tag = "2")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: ::core::option::Option<JobBefore>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobBefore {
+    #[prost(string, tag = "1")]
+    pub job: ::prost::alloc::string::String,
+    /// deploy or destroy.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub environment: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1649,6 +1664,13 @@ pub struct SubmitRequest {
     /// most 2000, and 1 MiB in all. Kept encrypted until the job ends.
     #[prost(message, repeated, tag = "7")]
     pub masked: ::prost::alloc::vec::Vec<MaskedValue>,
+    /// Refuse the job (FAILED_PRECONDITION) where another one changes the same environment, or waits to: it waits for none. One that
+    /// comes in between ends it with `environment_busy`. Needs the feature `grace`.
+    #[prost(bool, tag = "8")]
+    pub no_wait: bool,
+    /// How long the processes of its commands may take to end after TERM, at most 600000; absent: 10000. Needs the feature `grace`.
+    #[prost(uint32, optional, tag = "9")]
+    pub grace_ms: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]

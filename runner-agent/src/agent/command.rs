@@ -17,6 +17,8 @@ use rustix::process::{Pid, WaitStatus};
 
 use crate::agent::{
     env_file::EnvFile,
+    home::home,
+    login::Login,
     outbox::Outbox,
     output::{Drain, Pump},
     supervisor::Event,
@@ -34,11 +36,24 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a command in a process group of its own, and says so; the error is for the user.
-    pub(crate) fn start(run: &Run, outbox: &Arc<Outbox>, events: &Sender<Event>) -> Result<Self, String> {
+    pub(crate) fn start(
+        run: &Run,
+        login: Option<&Login>,
+        outbox: &Arc<Outbox>,
+        events: &Sender<Event>,
+    ) -> Result<Self, String> {
         let (program, arguments) = run.argv.split_first().ok_or("no command")?;
         check(run)?;
         let mut command = Command::new(program);
-        command.args(arguments).env_clear().envs(run.env.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).env_clear();
+        if !run.env.iter().any(|(name, _)| name == "HOME") {
+            command.env("HOME", home());
+        }
+        command.envs(run.env.iter().map(|(name, value)| (name, value)));
+        if let Some(login) = login {
+            let path = run.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str());
+            command.envs(login.variables(path, Login::has_own(run.env.iter().map(|(name, _)| name))));
+        }
         let env_file = run.env_file.then(|| variables_file(run, outbox)).flatten();
         command.envs(env_file.as_ref().map(|file| (ENV_FILE_VARIABLE, file.path())));
         // The pipes are read before there's something to read: a command whose output can't be taken never starts.

@@ -11,7 +11,7 @@ use crate::MAX_ENV_FILE;
 use rustix::fs::OFlags;
 
 /// Where a file can be made in most images, whatever their user; a minimal one may lack `/tmp`.
-const PLACES: [&str; 4] = ["/tmp", "/dev/shm", "/var/tmp", "/run"];
+pub(crate) const PLACES: [&str; 4] = ["/tmp", "/dev/shm", "/var/tmp", "/run"];
 
 /// A command's variables file; removed when dropped.
 pub(crate) struct EnvFile {

@@ -19,7 +19,10 @@ use rustix::{
 use signal_hook::consts::SIGCHLD;
 
 use self::ending::Ending;
-use crate::agent::{collect, command::Running, diagnose, forward::Forward, outbox::Outbox, output::Pump, spawn, tree};
+use crate::agent::{
+    collect, command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, login::Login, outbox::Outbox,
+    output::Pump, spawn, tree,
+};
 
 /// The channel has closed before its end.
 const CLOSED: u8 = 1;
@@ -57,6 +60,9 @@ pub(crate) struct Supervisor {
     inbox: Receiver<Event>,
     /// From `Hello` on.
     grace: Option<Duration>,
+    /// Where commands' tools are to be logged in, until they are.
+    registry: Option<String>,
+    login: Option<Login>,
     running: Option<Running>,
     /// Pipes that are still open, also those of earlier commands.
     pumps: Vec<Arc<Pump>>,
@@ -78,6 +84,8 @@ impl Supervisor {
             events,
             inbox,
             grace: None,
+            registry: None,
+            login: None,
             running: None,
             pumps: Vec::new(),
             has_children: false,
@@ -136,6 +144,7 @@ impl Supervisor {
         if hello.protocol != PROTOCOL {
             return self.misused(&format!("protocol {}, this is {PROTOCOL}", hello.protocol));
         }
+        self.registry.clone_from(&hello.registry);
         let ports = if hello.no_listen { &[] } else { hello.listen.as_slice() };
         let (listening, not_listening) = self.forward.listen(ports);
         self.outbox.say(&FromAgent::Ready(Ready {
@@ -156,7 +165,8 @@ impl Supervisor {
         } else if self.ending.is_some() {
             Err("the commands are being ended".to_owned())
         } else {
-            Running::start(run, &self.outbox, &self.events)
+            self.log_in(run);
+            Running::start(run, self.login.as_ref(), &self.outbox, &self.events)
         };
         match started {
             Ok(running) => {
@@ -166,6 +176,17 @@ impl Supervisor {
                 self.running = Some(running);
             }
             Err(error) => self.outbox.say(&FromAgent::Exit(Exit { index, error: Some(error), ..Exit::default() })),
+        }
+    }
+
+    /// Before the first command, since its environment says where its home is.
+    fn log_in(&mut self, run: &Run) {
+        let Some(registry) = self.registry.take() else { return };
+        let home = run.env.iter().rev().find(|(name, _)| name == "HOME").map_or_else(home, |(_, home)| home.clone());
+        match Login::create(&registry, Some(&home), &PLACES) {
+            Ok(login) => self.login = Some(login),
+            // Few commands need it.
+            Err(error) => diagnose(&format!("no place for Docker's configuration: {error}")),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use slipway_runner_agent::{
-    Decoder, Exit, Frame, FromAgent, Hello, Output, OutputStream, PROTOCOL, Ready, Run, StreamFrame, ToAgent,
+    Decoder, Exit, Frame, FromAgent, Hello, Output, OutputStream, Ready, Run, StreamFrame, ToAgent,
 };
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_slipway-runner-agent");
@@ -51,7 +51,7 @@ fn spawn_by(command: &mut Command) -> Child {
 }
 
 pub(crate) fn hello() -> Hello {
-    Hello { protocol: PROTOCOL, listen: Vec::new(), no_listen: false, grace_ms: 300 }
+    Hello { no_listen: false, ..Hello::new(Duration::from_millis(300)) }
 }
 
 /// A shell command in the root directory, with nothing but a `PATH`.

@@ -7,3 +7,4 @@ mod commands;
 mod driver;
 mod ending;
 mod forwarding;
+mod login;

@@ -2,6 +2,7 @@
 //!
 //! The server of the repositories listens on this machine's loopback, which a runner reaches on an engine of the host's network.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use slipway_journeys::git::{GitServer, PASSWORD, USER, commit, git, repository};
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Buildkitd, Project, Run, Service, Team, files, process};
+use slipway_journeys::{Buildkitd, Project, Run, Service, Team, files, process, unique};
 use tempfile::TempDir;
 
 /// A service whose runners reach a server of repositories.
@@ -22,10 +23,14 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
         let (published, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let server = GitServer::start(published.path(), "127.0.0.1");
         let (engine, address) = Buildkitd::with_mirrors(dir.path());
-        let service = Service::with(Options { engines: vec![address], ..Options::default() });
+        let service = Service::with(Options { engines: vec![address], ..options });
         Self { service, server, published, _engine: (engine, dir) }
     }
 
@@ -126,11 +131,74 @@ fn tests_and_destroy_have_the_variables_that_the_deploy_had() {
     let app = team.project();
     let command = "echo \"$OKTETO_NAME: $OKTETO_DEPENDENCY_DB_VARIABLE_URL\"";
     app.manifest(&format!(
-        "name: shop\ndependencies:\n  db: {{repository: {url}, wait: true}}\ndeploy:\n  remote: true\n  commands: [\"true\"]\ndestroy:\n  remote: true\n  commands: ['{command}']\ntest:\n  unit:\n    commands: ['{command}']\n"
+        "dependencies:\n  db: {{repository: {url}, wait: true}}\ndeploy:\n  remote: true\n  commands: [\"true\"]\ndestroy:\n  remote: true\n  commands: ['{command}']\ntest:\n  unit:\n    commands: ['{command}']\n"
     ));
     app.events(&["deploy"]).ok();
-    assert_eq!(said(&app.events(&["test"]).ok(), "test"), "shop: postgres\n");
-    assert_eq!(said(&app.events(&["destroy"]).ok(), "destroy"), "shop: postgres\n");
+    let expected = format!("{}: postgres\n", app.name);
+    assert_eq!(said(&app.events(&["test"]).ok(), "test"), expected);
+    assert_eq!(said(&app.events(&["destroy"]).ok(), "destroy"), expected);
+}
+
+#[test]
+fn another_version_has_its_own_images() {
+    let place = Place::new();
+    let team = place.service.team();
+    let url = place.publish("api", "build:\n  api:\n    context: .\n    dockerfile: Api\ndeploy: ['cat mark']\n");
+    let work = place.published.path().join("api.git-work");
+    let push = |mark: &str, to: &[&str]| {
+        commit(&work, &[("Api", "FROM scratch\nCOPY mark /\n"), ("mark", mark)]);
+        git(&work, &[&["push", "-q", "origin"], to].concat());
+    };
+    push("one\n", &["main"]);
+    let app = team.project();
+    let deploy = |branch: &str| {
+        let dependency = format!("  api: {{repository: {url}, wait: true{branch}}}\n");
+        manifest(&app, &dependency, "echo $OKTETO_DEPENDENCY_API_BUILD_API_SHA");
+        let run = app.events(&["deploy", "--dependencies"]).ok();
+        (said(&run, "dependencies"), said(&run, "deploy"))
+    };
+    let (one, of_one) = deploy("");
+    git(&work, &["tag", "v1"]);
+    push("two\n", &["main", "v1"]);
+    let (two, of_two) = deploy("");
+    assert!(one.contains("one\n") && two.contains("two\n"), "{one}{two}");
+    assert!(of_one.starts_with("okteto@sha256:") && of_one != of_two, "{of_one}{of_two}");
+    // A tag is as good as a branch.
+    let (tagged, of_tag) = deploy(", branch: v1");
+    assert!(tagged.contains("one\n") && of_tag == of_one, "{tagged}{of_tag}");
+}
+
+#[test]
+fn what_a_dependency_leaves_is_masked_and_its_clone_is_gone() {
+    let place = Place::new();
+    let team = place.service.team();
+    let secret = unique("sesame");
+    let (begin, end) = secret.split_at(4);
+    let db = place.publish("db", &format!("deploy: ['echo DB_PASSWORD={begin}\"\"{end} >>$OKTETO_ENV']\n"));
+    let steals = "build:\n  a:\n    context: ../..\n    dockerfile: Steals\ndeploy: ['true']\n";
+    let thief = place.publish("thief", steals);
+    let work = place.published.path().join("thief.git-work");
+    commit(
+        &work,
+        &[("Steals", "FROM debian:trixie-slim\nCOPY . /all\nRUN find /all -name okteto.yaml | sed s/^/FOUND:/\n")],
+    );
+    git(&work, &["push", "-q", "origin", "main"]);
+    let app = team.project();
+    let print = "d=$OKTETO_DEPENDENCY_DB_VARIABLE_DB_PASSWORD; echo plain $d.; printf %.8s \"$d\"; sleep 1; printf '%s\\n' \"${d#????????}\"; printf %s $d | base64 -w0";
+    app.manifest(&format!(
+        "dependencies:\n  db: {{repository: {db}, wait: true}}\n  thief: {{repository: {thief}, wait: true}}\ndeploy:\n  remote: true\n  commands:\n  - |-\n    {print}\ndestroy:\n  remote: true\n  commands:\n  - |-\n    {print}\ntest:\n  unit:\n    commands:\n    - |-\n      {print}\n"
+    ));
+    for section in ["deploy", "test", "destroy"] {
+        let run = app.events(&[section]).ok();
+        assert_eq!(said(&run, section), "plain ***.\n***\n***");
+        assert!(!format!("{run:?}").contains(&secret));
+        if section == "deploy" {
+            let told = said(&run, "dependencies");
+            let found: BTreeSet<_> = told.split_whitespace().filter(|word| word.starts_with("FOUND:/all")).collect();
+            assert_eq!(found.len(), 1, "its own only: {told}");
+        }
+    }
+    nowhere(&place.service.data_dir(), &secret);
 }
 
 #[test]
@@ -193,6 +261,25 @@ fn one_that_another_job_deploys_is_waited_for_and_a_manifest_may_be_anywhere() {
     assert!(told.contains("beside") && !told.contains("not-there"), "{told}");
     assert_eq!(said(&run, "deploy"), "the-other-job\n");
     deploying.finish().ok();
+}
+
+#[test]
+fn one_whose_deploy_waits_for_the_place_of_who_needs_it_is_deployed_at_once() {
+    let place = Place::with(Options::default().set("SLIPWAYD_JOBS__MAX_RUNNING", "1"));
+    let team = place.service.team();
+    let slow = place.publish("slow", "deploy: ['echo begun; sleep 5']\n");
+    let api = place.publish("api", "deploy: ['true']\n");
+    let app = team.project();
+    let dependencies =
+        format!("  slow: {{repository: {slow}, wait: true}}\n  api: {{repository: {api}, wait: true, timeout: 60s}}\n");
+    manifest(&app, &dependencies, "echo deployed");
+    let running = app.start_events(&["deploy"]);
+    running.says("begun");
+    let other = team.project();
+    other.manifest("deploy:\n  remote: true\n  commands: ['true']\n");
+    let queued = other.slipway(["deploy", "--name", "api", "--detach"]).ok().out();
+    assert_eq!(said(&running.finish().ok(), "deploy"), "deployed\n");
+    team.slipway(["job", "wait", queued.trim()]).ok();
 }
 
 #[test]

@@ -50,4 +50,6 @@ mod terminal;
 mod test_section;
 mod tls_engine;
 mod trees;
+mod turns;
+mod user_images;
 mod variables;

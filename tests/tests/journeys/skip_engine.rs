@@ -84,6 +84,8 @@ fn request(team: &Team, name: &str, tree: &SmallTree, platforms: &[&str]) -> Sub
         secrets: Vec::new(),
         logins: Vec::new(),
         masked: Vec::new(),
+        no_wait: false,
+        grace_ms: None,
         roots: vec![Root { name: "tree".to_owned(), digest: tree.root.as_bytes().to_vec(), ..Root::default() }],
     }
 }

@@ -84,6 +84,8 @@ impl Service {
             builds: std::collections::BTreeMap::new(),
             skipped: std::collections::BTreeMap::new(),
             commands: vec![root],
+            no_wait: false,
+            grace_ms: None,
         };
         self.jobs.dir(job).create(&spec, &Key::open(self.dir.path()).unwrap(), None).unwrap();
         let row = jobs::tests::row(super::super::state::JobKind::Deploy, "app");

@@ -100,6 +100,7 @@ impl Scene {
             secrets: Vec::new(),
             logins: Vec::new(),
             masked: Vec::new(),
+            ..api::SubmitRequest::default()
         }
         .try_into()
         .unwrap()
@@ -172,7 +173,7 @@ async fn nodes_then_what_is_missing_then_the_job_is_queued() {
     let events = scene.events(&job);
     let Kind::SyncDone(done) = &events[0] else { panic!("{events:?}") };
     assert_eq!((done.files, done.bytes, done.sent_bytes, done.reused_bytes), (2, 5, 5, 0), "of both calls");
-    assert!(matches!(events[1..], [Kind::JobQueued(JobQueued { position: 1 })]));
+    assert!(matches!(events[1..], [Kind::JobQueued(JobQueued { position: 1, behind: None })]));
     // An answer that got lost is given again, and changes nothing.
     let (told, ended) = scene.call(&job, vec![Message::Check]).await;
     ended.unwrap();

@@ -51,6 +51,8 @@ fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
         builds: BTreeMap::from([(service, roots)]),
         skipped: BTreeMap::new(),
         commands: Vec::new(),
+        no_wait: false,
+        grace_ms: None,
     };
     let cancel = CancellationToken::new();
     let pipeline = Pipeline {

@@ -47,18 +47,21 @@ pub struct JobRow {
     pub parent: Option<JobId>,
     /// How many jobs it is in.
     pub depth: u32,
+    /// Whether it goes on when that has ended.
+    pub outlives: bool,
 }
 
 const COLUMNS: &str = "id, namespace, owner, kind, environment, state, error_code, error_message, error_hint, attempt, \
-                       created, started, finished, parent_job, depth";
+                       created, started, finished, parent_job, depth, outlives";
 
 impl Db {
     /// Inserts a job, unless the same owner's same request made one: then that one.
     pub async fn insert_job(&self, job: &JobRow, request_id: &str) -> Result<(JobRow, bool), DbError> {
         let mut transaction = self.pool.begin().await?;
         let inserted = sqlx::query(
-            "insert into jobs (id, namespace, request_id, owner, kind, environment, state, created, parent_job, depth)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (owner, namespace, request_id) do nothing",
+            "insert into jobs (id, namespace, request_id, owner, kind, environment, state, created, parent_job, depth,
+             outlives)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (owner, namespace, request_id) do nothing",
         )
         .bind(job.id.to_string())
         .bind(job.namespace.as_str())
@@ -70,6 +73,7 @@ impl Db {
         .bind(job.created)
         .bind(job.parent.map(|parent| parent.to_string()))
         .bind(job.depth)
+        .bind(job.outlives)
         .execute(&mut *transaction)
         .await?
         .rows_affected()
@@ -136,6 +140,16 @@ impl Db {
             .iter()
             .map(from_row)
             .collect()
+    }
+
+    /// Jobs that haven't ended although the one that they are in has, and that don't outlive it.
+    pub async fn orphans(&self) -> Result<Vec<JobRow>, DbError> {
+        const UNFINISHED: &str = "state in ('syncing', 'queued', 'running')";
+        let query = format!(
+            "select {COLUMNS} from jobs where {UNFINISHED} and parent_job is not null and not outlives
+             and parent_job not in (select id from jobs where {UNFINISHED})"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&self.pool).await?.iter().map(from_row).collect()
     }
 
     /// Moves a job from one state to another; `false` when it was not (or no longer) in the first.
@@ -210,6 +224,7 @@ fn from_row(row: &SqliteRow) -> Result<JobRow, DbError> {
         finished: row.try_get(12)?,
         parent: parent.map(|id| id.parse().map_err(|_| invalid("parent", &id))).transpose()?,
         depth: row.try_get(14)?,
+        outlives: row.try_get(15)?,
     })
 }
 
@@ -233,6 +248,7 @@ pub(crate) mod tests {
             finished: None,
             parent: None,
             depth: 0,
+            outlives: false,
         }
     }
 }

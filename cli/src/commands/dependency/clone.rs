@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::environment::Environment;
 use crate::error::Usage;
+use crate::output;
 
 /// The user that goes with such a token, as with BuildKit.
 const TOKEN_USER: &str = "x-access-token";
@@ -21,7 +22,35 @@ const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword
 /// get nothing of it: whoever wrote the repository says where they are, and could have them brought who may not read them.
 pub(super) async fn clone(dependency: &DependencyPlan, environment: &Environment, folder: &Path) -> Result<()> {
     let url = GitUrl::parse(&dependency.repository).map_err(|error| Usage::new(error.to_string()))?;
-    let login = login(&url, environment);
+    let mut logins = logins(&url, environment).into_iter().peekable();
+    while let Some(login) = logins.next() {
+        if clone_with(login, &url, dependency, environment, folder).await? {
+            break;
+        }
+        if logins.peek().is_none() {
+            return Err(not_cloned(dependency, &url).into());
+        }
+        output::note(format_args!("{} can't be cloned so: trying it in another way", dependency.name));
+    }
+    if folder.join(".gitmodules").exists() {
+        let mut command = git(environment);
+        command.arg("-C").arg(folder).args(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
+        if !command.status().await.context("run git")?.success() {
+            let error = Usage::new(format!("the submodules of {} can't be cloned", dependency.name));
+            return Err(error.hint("they are fetched without credentials, so they have to be public").into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was cloned with this login, or without one.
+async fn clone_with(
+    login: Option<(String, String)>,
+    url: &GitUrl,
+    dependency: &DependencyPlan,
+    environment: &Environment,
+    folder: &Path,
+) -> Result<bool> {
     let address = if login.is_some() && !url.is_http() { url.to_https() } else { url.without_credentials() };
     let mut command = git(environment);
     if let Some((user, password)) = login {
@@ -39,24 +68,16 @@ pub(super) async fn clone(dependency: &DependencyPlan, environment: &Environment
         command.arg(format!("--branch={branch}"));
     }
     command.arg("--").arg(&address).arg(folder);
-    if !command.status().await.context("run git")?.success() {
-        let name = format!("{GIT_AUTH}{}", part(url.https_host()));
-        let error = Usage::new(format!("{} can't be cloned from {address}", dependency.name));
-        let hint = format!(
-            "for a private repository, log in with git where you call slipway, or set a token for the namespace: `slipway \
-             variable set --scope namespace --secret {name}=-`"
-        );
-        return Err(error.hint(hint).into());
-    }
-    if folder.join(".gitmodules").exists() {
-        let mut command = git(environment);
-        command.arg("-C").arg(folder).args(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
-        if !command.status().await.context("run git")?.success() {
-            let error = Usage::new(format!("the submodules of {} can't be cloned", dependency.name));
-            return Err(error.hint("they are fetched without credentials, so they have to be public").into());
-        }
-    }
-    Ok(())
+    Ok(command.status().await.context("run git")?.success())
+}
+
+fn not_cloned(dependency: &DependencyPlan, url: &GitUrl) -> Usage {
+    let name = format!("{GIT_AUTH}{}", part(url.https_host()));
+    let error = Usage::new(format!("{} can't be cloned from {}", dependency.name, url.without_credentials()));
+    error.hint(format!(
+        "for a private repository, log in with git where you call slipway, or set a token for the namespace: `slipway \
+         variable set --scope namespace --secret {name}=-`"
+    ))
 }
 
 /// Git without secrets, and without anybody to ask.
@@ -70,19 +91,22 @@ fn git(environment: &Environment) -> Command {
     command
 }
 
-/// What opens it over https: what its URL holds, or the namespace's token for the host. Only where nobody can listen.
-fn login(url: &GitUrl, environment: &Environment) -> Option<(String, String)> {
-    if let Some((user, password)) = url.credentials() {
-        // A token may stand where a user does.
-        return Some(if password.is_empty() { (TOKEN_USER.to_owned(), user) } else { (user, password) });
-    }
+/// What may open it, in the order in which it is tried: what its URL holds, which the caller's git may have put there; the
+/// namespace's token for the host, where nobody can listen; nothing, as for public ones and over ssh.
+fn logins(url: &GitUrl, environment: &Environment) -> Vec<Option<(String, String)>> {
+    // A token may stand where a user does.
+    let own = url.credentials().map(
+        |(user, password)| {
+            if password.is_empty() { (TOKEN_USER.to_owned(), user) } else { (user, password) }
+        },
+    );
     let host = url.https_host();
-    let here = ["localhost", "127.0.0.1"].contains(&host.split(':').next().unwrap_or_default());
-    if matches!(url.protocol(), "http" | "git") && !here {
-        return None;
-    }
-    let token = environment.get(&format!("{GIT_AUTH}{}", part(host)))?;
-    Some((TOKEN_USER.to_owned(), token.to_owned()))
+    let token = environment.get(&format!("{GIT_AUTH}{}", part(host))).filter(|_| !url.is_in_the_clear());
+    let token = token.map(|token| (TOKEN_USER.to_owned(), token.to_owned()));
+    let mut logins: Vec<_> = own.into_iter().chain(token).map(Some).collect();
+    logins.dedup();
+    logins.push(None);
+    logins
 }
 
 /// A host in a variable's name: `GITHUB_COM`. No two hosts share one, but for their ports.
@@ -106,18 +130,20 @@ mod tests {
     fn a_token_is_for_its_host_and_goes_nowhere_in_the_clear() {
         let names = ["GIT_AUTH_TOKEN_GIT_EXAMPLE_8443", "GIT_AUTH_TOKEN_GIT_EXAMPLE", "GIT_AUTH_TOKEN_127_0_0_1_80"];
         let environment = Environment::from(names.map(|name| (name, name)));
-        let login = |url: &str| login(&GitUrl::parse(url).unwrap(), &environment);
-        let token = |name: &str| Some((TOKEN_USER.to_owned(), name.to_owned()));
-        assert_eq!(login("https://git.example:8443/a"), token(names[0]));
-        assert_eq!(login("https://git.example/a"), token(names[1]));
-        assert_eq!(login("git@git.example:a"), token(names[1]), "over https then");
-        assert_eq!(login("ssh://git@git.example:2222/a"), token(names[1]));
-        assert_eq!(login("http://127.0.0.1:80/a"), token(names[2]));
+        let logins = |url: &str| logins(&GitUrl::parse(url).unwrap(), &environment);
+        let token = |name: &str| vec![Some((TOKEN_USER.to_owned(), name.to_owned())), None];
+        assert_eq!(logins("https://git.example:8443/a"), token(names[0]));
+        assert_eq!(logins("https://git.example/a"), token(names[1]));
+        assert_eq!(logins("git@git.example:a"), token(names[1]), "over https then");
+        assert_eq!(logins("ssh://git@git.example:2222/a"), token(names[1]));
+        assert_eq!(logins("http://127.0.0.1:80/a"), token(names[2]));
         for url in ["https://other.example/a", "https://git-example/a", "http://git.example/a", "git://git.example/a"] {
-            assert_eq!(login(url), None, "{url}");
+            assert_eq!(logins(url), [None], "{url}");
         }
-        assert_eq!(login("https://me:pw@git.example/a"), Some(("me".to_owned(), "pw".to_owned())));
-        assert_eq!(login("https://token@git.example/a"), token("token"));
+        let [own, name] =
+            [("me", "pw"), (TOKEN_USER, names[1])].map(|(user, pw)| Some((user.to_owned(), pw.to_owned())));
+        assert_eq!(logins("https://me:pw@git.example/a"), [own, name, None]);
+        assert_eq!(logins("https://token@other.example/a"), token("token"));
         assert_ne!(part("git-corp.com"), part("git.corp.com"));
     }
 }

@@ -1,6 +1,7 @@
 use slipway_proto::v1::{
-    ArtifactSaved, BuildDone, BuildSkipped, BuildStarted, CommandDone, CommandLog, CommandStarted, JobDone, JobError,
-    JobQueued, JobStarted, JobStatus, OutputStream, StepDone, StepLog, StepStarted, SyncDone, TestSkipped, Warning,
+    ArtifactSaved, BuildDone, BuildSkipped, BuildStarted, CommandDone, CommandLog, CommandStarted, JobBefore, JobDone,
+    JobError, JobQueued, JobStarted, JobStatus, OutputStream, StepDone, StepLog, StepStarted, SyncDone, TestSkipped,
+    Warning,
 };
 
 use super::*;
@@ -63,10 +64,12 @@ fn a_deploy_that_succeeds() {
     let ended =
         |exit_code| CommandDone { section: "deploy".to_owned(), test: None, index: 0, exit_code, duration_ms: 340 };
     let warning = Warning { message: "look".to_owned(), place: Some("okteto.yaml:3:1".to_owned()) };
+    let shop = JobBefore { job: "j".to_owned(), kind: "deploy".to_owned(), environment: "shop".to_owned() };
     let text = shown(vec![
         (0, Kind::SyncDone(sync)),
-        (0, Kind::JobQueued(JobQueued { position: 3 })),
-        (0, Kind::JobQueued(JobQueued { position: 1 })),
+        (0, Kind::JobQueued(JobQueued { position: 3, behind: None })),
+        (0, Kind::JobQueued(JobQueued { position: 1, behind: None })),
+        (0, Kind::JobQueued(JobQueued { position: 2, behind: Some(shop) })),
         (10, Kind::JobStarted(JobStarted { engine: "unix:///run/buildkit/buildkitd.sock".to_owned() })),
         (10, Kind::Warning(warning)),
         (20, Kind::BuildSkipped(skipped)),

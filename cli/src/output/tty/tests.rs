@@ -59,8 +59,10 @@ fn what_is_queued_or_paused_is_no_step() {
     let now = Instant::now();
     let mut view = View::new(now);
     assert!(view.lines(now, (76, 24)).is_empty());
-    view.queued(3);
+    view.queued(3, None);
     assert_eq!(view.lines(now + Duration::from_millis(500), (76, 24)), ["queued at position 3, 0.5s"]);
+    view.queued(2, Some("waiting for job j (deploy of shop)".to_owned()));
+    assert_eq!(view.lines(now + Duration::from_secs(1), (76, 24)), ["waiting for job j (deploy of shop), 1.0s"]);
     view.began();
     assert!(view.lines(now, (76, 24)).is_empty());
     view.started("a", 1, "x", now);

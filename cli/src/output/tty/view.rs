@@ -18,7 +18,8 @@ const LONGEST: usize = 4096;
 #[derive(Debug)]
 pub(super) struct View {
     since: Instant,
-    queued: Option<u32>,
+    /// The place in the queue, and what is waited for there.
+    queued: Option<(u32, Option<String>)>,
     paused: bool,
     steps: Vec<Step>,
     done: usize,
@@ -43,8 +44,8 @@ impl View {
         Self { since, queued: None, paused: false, steps: Vec::new(), done: 0 }
     }
 
-    pub(super) fn queued(&mut self, position: u32) {
-        self.queued = Some(position);
+    pub(super) fn queued(&mut self, position: u32, waiting: Option<String>) {
+        self.queued = Some((position, waiting));
     }
 
     pub(super) fn began(&mut self) {
@@ -112,9 +113,10 @@ impl View {
         if self.paused {
             return Vec::new();
         }
-        if let Some(position) = self.queued {
-            let place = if position > 1 { format!(" at position {position}") } else { String::new() };
-            return vec![cut(&format!("queued{place}, {}", elapsed(self.since)))];
+        if let Some((position, waiting)) = &self.queued {
+            let place = if *position > 1 { format!("queued at position {position}") } else { "queued".to_owned() };
+            let place = waiting.as_ref().unwrap_or(&place);
+            return vec![cut(&format!("{place}, {}", elapsed(self.since)))];
         }
         if self.steps.is_empty() {
             return Vec::new();

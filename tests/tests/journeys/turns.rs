@@ -1,0 +1,71 @@
+//! Jobs that change one environment: who waits tells for whom, who does not want to wait is told so, and how long ends may take.
+
+use std::time::{Duration, Instant};
+
+use slipway_journeys::{Service, process};
+
+#[test]
+fn who_waits_says_behind_what() {
+    let service = Service::shared();
+    let (app, other) = (service.team().project(), service.team().project());
+    app.deploy(&["echo begin; sleep 1.5; echo end"]);
+    let first = app.start_events(&["deploy"]);
+    first.says("begin");
+    let second = app.start_events(&["deploy"]);
+    let queued = second.event("the second is in the queue", |event| event["type"] == "job.queued");
+    let behind = &queued["behind"];
+    assert_eq!([&behind["job"], &behind["kind"], &behind["environment"]], [&*first.job(), "deploy", &*app.name]);
+    let third = app.start(["deploy", "--output", "plain"]);
+    first.finish().ok();
+    let second = second.finish().ok().job();
+    let said = third.finish().ok().out();
+    let line = format!("job queued: waiting for job {second} (deploy of {})", app.name);
+    assert!(said.lines().any(|said| said == line), "`{line}` is not in:\n{said}");
+
+    other.deploy(&["true"]);
+    assert!(other.events(&["deploy"]).ok().last("job.queued").get("behind").is_none(), "nobody is in its way");
+}
+
+#[test]
+fn who_does_not_want_to_wait_is_refused_and_told_by_what() {
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest("deploy:\n  remote: true\n  commands: [echo begin; sleep 2]\ndestroy:\n  remote: true\n  commands: [\"true\"]\n");
+    let first = app.start_events(&["deploy"]);
+    first.says("begin");
+    for verb in ["deploy", "destroy"] {
+        let refused = app.events(&[verb, "--wait=false"]).expect(3);
+        assert!(refused.events.is_empty(), "it made no job: {}", refused.story());
+        let message = format!("job {} (deploy of {}) changes it", first.job(), app.name);
+        assert!(refused.stderr.contains(&message), "{}", refused.stderr);
+    }
+    // Somewhere else nobody is in its way, and there neither any more once it has ended.
+    app.events(&["deploy", "--wait=false", "--name", "elsewhere"]).ok();
+    first.finish().ok();
+    app.events(&["deploy", "--wait=false"]).ok();
+    app.events(&["destroy", "--wait"]).ok();
+}
+
+#[test]
+fn the_grace_period_is_the_callers() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let cancelled = |grace: &str, trap: &str| {
+        let seconds = process::unique_seconds();
+        app.deploy(&[&format!("trap '{trap}' TERM; echo ready; sleep {seconds} & wait; wait; sleep {seconds}")]);
+        let running = app.start_events(&["deploy", "--grace", grace]);
+        running.says("ready");
+        let asked = Instant::now();
+        app.team.slipway(["job", "cancel", &running.job()]).ok();
+        let run = running.finish().expect(1);
+        assert_eq!(run.last("job.done")["status"], "cancelled");
+        assert!(process::running(&["sleep", &seconds]).is_empty(), "nothing runs when the job has ended");
+        (run.said(), asked.elapsed())
+    };
+    let (_, took) = cancelled("500ms", "true");
+    assert!(took < Duration::from_secs(6), "it took {took:?}");
+    let (said, took) = cancelled("30s", "sleep 11; echo cleaned up; exit 0");
+    assert!(said.ends_with("cleaned up\n") && took > Duration::from_secs(11), "{said} {took:?}");
+    let refused = app.events(&["deploy", "--grace", "1h"]).expect(2);
+    assert!(refused.stderr.contains("at most 10m"), "{}", refused.stderr);
+}
