@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
 
+mod access;
 mod any_tree;
 mod builds;
 mod cache_mounts;

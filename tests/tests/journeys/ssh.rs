@@ -41,7 +41,7 @@ impl Drop for Agent {
 }
 
 /// A key, and its public half in hexadecimal digits.
-fn key(dir: &Path, name: &str) -> (PathBuf, String) {
+pub(crate) fn key(dir: &Path, name: &str) -> (PathBuf, String) {
     let path = dir.join(name);
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path).status();
     assert!(made.unwrap().success());

@@ -1,0 +1,123 @@
+//! What commands may reach: registries, hosts over SSH, a cluster, certificates of the admin's. And jobs in jobs.
+
+use std::fs;
+
+use slipway_journeys::service::Options;
+use slipway_journeys::wait::{SOON, until};
+use slipway_journeys::{Project, Service, Team, process, unique};
+
+use crate::ssh::key;
+use crate::variables::{holds, set};
+
+fn remote(app: &Project, commands: &[&str]) {
+    let commands: String = commands.iter().map(|command| format!("  - |\n    {command}\n")).collect();
+    app.manifest(&format!("deploy:\n  remote: true\n  commands:\n{commands}"));
+}
+
+#[test]
+fn tools_are_logged_in_to_the_registry() {
+    let service = Service::shared();
+    let app = service.team().project();
+    remote(
+        &app,
+        &[
+            "cat $DOCKER_CONFIG/config.json; echo; echo \"$OKTETO_REGISTRY_URL\" | docker-credential-okteto get | grep -c Secret",
+            "cd /tmp && helm create chart >/dev/null && helm package chart >/dev/null && helm push chart-0.1.0.tgz \
+             oci://$OKTETO_REGISTRY_URL/$OKTETO_NAMESPACE --plain-http 2>&1",
+            "helm push /tmp/chart-0.1.0.tgz oci://$OKTETO_REGISTRY_URL/okteto --plain-http 2>&1 && exit 1; true",
+        ],
+    );
+    let told = app.events(&["deploy"]).ok().said();
+    assert!(told.starts_with("{\"credHelpers\":{\"") && told.contains("\":\"okteto\"}}\n1\n"), "{told}");
+    assert!(told.contains("Pushed: ") && told.contains("Digest: sha256:"), "{told}");
+    assert!(told.contains("denied") || told.contains("403"), "not into another namespace: {told}");
+}
+
+#[test]
+fn commands_use_the_callers_ssh_agent_and_known_hosts() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, _) = key(dir.path(), "of-the-caller");
+    let public = fs::read_to_string(path.with_extension("pub")).unwrap();
+    let home = dir.path().join("home");
+    fs::create_dir_all(home.join(".ssh")).unwrap();
+    fs::write(home.join(".ssh/known_hosts"), format!("git.example {public}")).unwrap();
+    remote(
+        &app,
+        &["ssh-add -L", "ssh-keygen -F git.example | grep -c ^git.example", "ssh-keygen -F other.example || true"],
+    );
+    let env = [("HOME", home.to_str().unwrap())];
+    let agent = format!("default={}", path.display());
+    let run = app.events_with(&["deploy", "--ssh", &agent], &env).ok();
+    assert_eq!(run.said(), format!("{public}1\n"), "known hosts are found by `ssh -G`'s files");
+    // Without one there is none.
+    let run = app.events(&["deploy"]).expect(1);
+    assert!(!run.said().contains("ssh-ed25519"), "{}", run.story());
+    let run = app.slipway(["deploy", "--ssh", "default=/no/such/key"]).expect(2);
+    assert!(format!("{run:?}").contains("SSH agent `default` of the commands"), "{run:?}");
+    let run = app.slipway(["deploy", "--detach", "--ssh", &agent]).expect(2);
+    assert!(format!("{run:?}").contains("--detach leaves nobody"), "{run:?}");
+
+    // A key that the service keeps needs nobody.
+    set(&team, "namespace", &format!("DEPLOY_KEY={}", fs::read_to_string(&path).unwrap()));
+    remote(&app, &["ssh-add -L"]);
+    let job = app.detach(&["deploy", "--ssh", "default=variable:DEPLOY_KEY"]);
+    team.slipway(["job", "wait", &job]).ok();
+    let logs = team.slipway(["job", "logs", &job]).ok().out();
+    assert!(logs.contains(public.split(' ').nth(1).unwrap()), "{logs}");
+    let private = fs::read_to_string(&path).unwrap();
+    assert!(!holds(&service.data_dir(), private.lines().nth(2).unwrap()), "the key is on the disk");
+}
+
+#[test]
+fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = unique("sesame");
+    let kube = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: here\nclusters:\n- name: c\n  cluster: {{server: 'https://127.0.0.1:1'}}\nusers:\n- \
+         name: u\n  user:\n    token: {token}\ncontexts:\n- name: here\n  context: {{cluster: c, user: u, namespace: shop}}\n"
+    );
+    fs::write(dir.path().join("kube"), kube).unwrap();
+    fs::write(dir.path().join("ca"), "of the admin\n").unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let settings = format!(
+        "\n[runner.access]\nca_bundle = \"{}\"\n[runner.access.kubeconfigs]\ndev = \"{}\"\n",
+        path("ca"),
+        path("kube")
+    );
+    let service = Service::with(Options { registry: settings, ..Options::default() });
+    let commands = [
+        "cat $SSL_CERT_FILE; test \"$GIT_SSL_CAINFO\" = \"$SSL_CERT_FILE\"",
+        "echo ${KUBECONFIG:-none}",
+        "test -z \"$KUBECONFIG\" || { kubectl config current-context; kubectl config view --raw; stat -f -c %T $KUBECONFIG; }",
+    ];
+    let deploy = |team: &Team| {
+        let app = team.project();
+        remote(&app, &commands);
+        app.events(&["deploy"]).ok().said()
+    };
+    let told = deploy(&service.admin());
+    assert!(told.starts_with("of the admin\n/okteto/access/kubeconfig\nhere\n"), "{told}");
+    assert!(told.contains("token: '***'") || told.contains("token: ***"), "{told}");
+    assert!(!told.contains(&token) && told.ends_with("tmpfs\n"), "{told}");
+    assert_eq!(deploy(&service.team()), "of the admin\nnone\n");
+    assert!(!holds(&service.data_dir(), &token));
+}
+
+#[test]
+fn a_job_in_a_job_ends_with_it() {
+    let service = Service::shared();
+    let team = service.team();
+    let app = team.project();
+    let seconds = process::unique_seconds();
+    let image = format!("FROM debian:trixie-slim\nRUN : {}; sleep {seconds}\n", unique("m"));
+    app.file("inner/okteto.yaml", "build:\n  app: .\n").file("inner/Dockerfile", image);
+    remote(&app, &["cd inner && slipway build --detach"]);
+    let run = app.events(&["deploy"]).ok();
+    let told = run.said();
+    let child = told.split_whitespace().find(|word| word.len() == 36).unwrap_or_else(|| panic!("{}", run.story()));
+    until("the child is cancelled", SOON, || (team.show(child)["state"] == "cancelled").then_some(()));
+    assert_eq!(team.show(child)["parent"], run.job());
+}
