@@ -136,6 +136,8 @@ async fn deploy(
     let inner = Settings { file_flag: file.is_some(), file, environment, ..settings.clone() };
     let vars: Vec<String> = dependency.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut project = Project::load(&inner, &vars, &[plan::JobKind::Deploy])?.named(Some(name)).with_git(true).await;
+    // The caller's agent is for clones, and not for what the repository's builds would ask of it.
+    project.agents = false;
     if let Some(deploy) = &mut project.manifest.deploy {
         // Here is no place for its commands, whatever it says.
         deploy.run.remote = Some(true);

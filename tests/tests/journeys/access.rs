@@ -10,7 +10,7 @@ use crate::ssh::key;
 use crate::variables::{holds, set};
 
 fn remote(app: &Project, commands: &[&str]) {
-    let commands: String = commands.iter().map(|command| format!("  - |\n    {command}\n")).collect();
+    let commands = commands.iter().fold(String::new(), |all, command| all + "  - |\n    " + command + "\n");
     app.manifest(&format!("deploy:\n  remote: true\n  commands:\n{commands}"));
 }
 
