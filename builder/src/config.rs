@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::buildkit::Address;
 use crate::buildkit::address::{BUILDKITD_SOCKET, DOCKER_SOCKET};
 use crate::buildkit::engine;
-use crate::{jobs, registry, runner, store};
+use crate::{jobs, limits, registry, runner, store};
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "SLIPWAYD";
@@ -36,6 +36,8 @@ pub struct Config {
     pub registry: registry::Config,
     /// Where commands run.
     pub runner: runner::Config,
+    /// What commands may use.
+    pub limits: limits::Config,
     /// How jobs are run.
     pub jobs: jobs::Config,
     /// How long blobs are kept.
@@ -53,6 +55,7 @@ impl Default for Config {
             engines: Vec::new(),
             registry: registry::Config::default(),
             runner: runner::Config::default(),
+            limits: limits::Config::default(),
             jobs: jobs::Config::default(),
             store: store::Config::default(),
         }
@@ -142,6 +145,7 @@ impl Config {
                 problems.push(format!("engine {address} is there twice"));
             }
         }
+        problems.extend(self.limits.problems());
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());
         }

@@ -25,6 +25,7 @@
 //! | [`buildkit`] | engines, sessions, solves |
 //! | [`registry`] | names, rights, tokens, the managed registry |
 //! | [`runner`] | commands in a container |
+//! | [`limits`] | what commands may use |
 //! | [`variables`] | variables that the service keeps |
 //! | [`environments`] | what a deploy leaves behind |
 //! | [`names`] | identifiers |
@@ -39,6 +40,7 @@ pub mod config;
 pub mod environments;
 pub mod http;
 pub mod jobs;
+pub mod limits;
 mod lock_file;
 pub mod names;
 pub mod pipeline;

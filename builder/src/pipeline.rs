@@ -62,6 +62,7 @@ use self::looking::Looking;
 use self::secrets::Secrets;
 use self::variables::JobVariables;
 use crate::jobs::spec::JobSpec;
+use crate::limits::SectionLimits;
 use crate::registry::{Logins, Registry};
 use crate::store::Blobs;
 
@@ -126,6 +127,8 @@ pub struct Pipeline {
     pub runner_image: String,
     /// The runner's agent.
     pub agent: PathBuf,
+    /// What a section's commands may use.
+    pub limits: SectionLimits,
     /// The service, as clients reach it.
     pub public_url: String,
     /// The job's own token for it.

@@ -109,6 +109,7 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
         events: events.clone(),
         runner_image,
         agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,
+        limits: config.limits.of(&spec.namespace),
         public_url: config.public_url(),
         token,
         cancel,

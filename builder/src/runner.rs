@@ -25,7 +25,7 @@ use slipway_commands::{Failed, Required, RunError, Sink, Story};
 use slipway_context::Digest;
 use slipway_manifest::options::ExtraHost;
 use slipway_manifest::plan::CommandsPlan;
-use slipway_runner_agent::{Collect, Collected, FromAgent, Hello, ToAgent};
+use slipway_runner_agent::{Collect, Collected, Exceeded, FromAgent, Hello, Limits, ToAgent};
 use tokio_util::sync::CancellationToken;
 
 use self::channel::{Channel, ChannelError};
@@ -132,6 +132,9 @@ pub enum RunnerError {
     /// A command could not be started.
     #[error("{0}")]
     NotStarted(String),
+    /// They used more than they may.
+    #[error("a limit is exceeded")]
+    Exceeded(Exceeded),
     /// After the commands this variable has no value.
     #[error(transparent)]
     Required(Required),
@@ -145,6 +148,7 @@ impl From<RunError<ChannelError>> for RunnerError {
         match error {
             RunError::Cancelled => Self::Cancelled,
             RunError::NotStarted(message) => Self::NotStarted(message),
+            RunError::Exceeded(exceeded) => Self::Exceeded(exceeded),
             RunError::Required(required) => Self::Required(required),
             RunError::Closed => ChannelError::Closed.into(),
             RunError::Silent => ChannelError::Silent.into(),
@@ -188,6 +192,8 @@ pub struct Place {
     pub caches: Vec<CacheFolder>,
     /// Names that processes find under an address.
     pub hosts: Vec<ExtraHost>,
+    /// What they may use.
+    pub limits: Limits,
 }
 
 /// A folder that outlives its container. Two at a time never share one.
@@ -277,6 +283,7 @@ impl Runner {
             // With the host's network the real ports are on the loopback that the agent would listen on.
             no_listen: engine.host_network(),
             registry: Some(place.registry.clone()),
+            limits: place.limits,
             ..Hello::new(place.grace)
         };
         let ready = slipway_commands::hello(&mut link, hello).await?;
@@ -286,8 +293,9 @@ impl Runner {
         link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
         let cwd = if place.root.is_some() { WORKDIR } else { config.working_dir() };
         let shell = SHELL.map(str::to_owned).to_vec();
-        let (cwd, env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
-        let commands = slipway_commands::Place { shell, cwd, env, grace };
+        let (cwd, mut env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
+        env.entry("HOME".to_owned()).or_insert(ready.home);
+        let commands = slipway_commands::Place { shell, cwd, env, grace, limits: place.limits };
         if let Err(RunError::NotStarted(message)) = slipway_commands::probe(&mut link, &commands).await {
             return Err(RunnerError::NoShell { image: place.image.clone(), message });
         }

@@ -20,7 +20,7 @@ use slipway_manifest::{ImageEnv, Plan};
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 use slipway_proto::v1::{Event, JobDone, JobError, JobStarted, JobStatus, Warning};
-use slipway_runner_agent::{Hello, ToAgent};
+use slipway_runner_agent::{Hello, Limits, ToAgent};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -182,8 +182,13 @@ impl Local {
             env.extend(environment.vars().clone());
             env.extend(slipway_commands::environment(&self.name, commands, images, service, false));
             let shell = [shell(environment), "-c"].map(str::to_owned).to_vec();
-            run(commands, Place { shell, cwd: cwd.clone(), env, grace: self.grace }, &mut story, &events.cancel)
-                .await?;
+            run(
+                commands,
+                Place { shell, cwd: cwd.clone(), env, grace: self.grace, limits: Limits::default() },
+                &mut story,
+                &events.cancel,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -197,7 +202,8 @@ async fn run(
     cancel: &CancellationToken,
 ) -> Result<(), Ended> {
     let mut agent = start_agent().map_err(|error| Ended::not_started(format!("start the agent: {error}")))?;
-    hello(&mut agent, Hello::new(place.grace)).await.map_err(Ended::not_started)?;
+    let greeting = Hello { limits: place.limits, ..Hello::new(place.grace) };
+    hello(&mut agent, greeting).await.map_err(Ended::not_started)?;
     let result = slipway_commands::run(&mut agent, commands, place, story, cancel).await;
     story.end_output();
     let _ = slipway_commands::Channel::send(&mut agent, ToAgent::Finish).await;

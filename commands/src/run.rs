@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use slipway_manifest::plan::{Command, CommandsPlan};
-use slipway_runner_agent::{Exit, FromAgent, Hello, OutputStream, Ready, Run, ToAgent};
+use slipway_runner_agent::{Exceeded, Exit, FromAgent, Hello, Limit, Limits, OutputStream, Ready, Run, ToAgent};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::room;
@@ -50,6 +51,8 @@ pub struct Place {
     pub env: BTreeMap<String, String>,
     /// How long processes may take to end after TERM; the agent's hello named the same.
     pub grace: Duration,
+    /// What they may use together; the agent's hello named the same.
+    pub limits: Limits,
 }
 
 /// Why commands could not be run to their end. A command that failed is none of these.
@@ -61,6 +64,9 @@ pub enum RunError<E> {
     /// A command could not be started.
     #[error("{0}")]
     NotStarted(String),
+    /// They used more than they may, and what ran has ended.
+    #[error("a limit is exceeded")]
+    Exceeded(Exceeded),
     /// All went well, and a variable that must have a value has none.
     #[error(transparent)]
     Required(Required),
@@ -140,7 +146,7 @@ pub async fn run<C: Channel, S: Sink + Sync>(
     let fits = |command: &Command, env: &_| room::check(&argv(command), env).map_err(RunError::NotStarted);
     // What one of them can't be started with is told before the first one does anything.
     plan.commands.iter().try_for_each(|command| fits(command, &env))?;
-    let mut failed = None;
+    let (mut failed, began) = (None, Instant::now());
     for (index, command) in (0u32..).zip(&plan.commands) {
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -155,7 +161,10 @@ pub async fn run<C: Channel, S: Sink + Sync>(
             env_file: true,
         };
         channel.send(ToAgent::Run(run)).await?;
-        let exit = wait(channel, index, story, cancel, place.grace).await?;
+        let exit = wait(channel, index, story, cancel, &place, began).await?;
+        if let (Some(exceeded), Some(_)) = (exit.exceeded, &exit.error) {
+            return Err(RunError::Exceeded(exceeded));
+        }
         if let Some(error) = exit.error {
             return Err(RunError::NotStarted(error));
         }
@@ -166,6 +175,9 @@ pub async fn run<C: Channel, S: Sink + Sync>(
         story.done(index, code, exit.duration_ms);
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
+        }
+        if let Some(exceeded) = exit.exceeded {
+            return Err(RunError::Exceeded(exceeded));
         }
         if code != 0 {
             failed = Some(story.failed(code));
@@ -192,9 +204,15 @@ async fn wait<C: Channel, S: Sink + Sync>(
     index: u32,
     story: &mut Story<'_, S>,
     cancel: &CancellationToken,
-    grace: Duration,
+    place: &Place,
+    began: Instant,
 ) -> Result<Exit, RunError<C::Error>> {
-    let patience = grace + STOP_TIMEOUT;
+    let patience = place.grace + STOP_TIMEOUT;
+    // The agent sees to the limit. Where it does not, the container goes.
+    let allowed = place.limits.time_ms;
+    let latest = Duration::from_millis(if allowed == 0 { u64::MAX } else { allowed }).saturating_add(patience);
+    let latest = tokio::time::sleep(latest.saturating_sub(began.elapsed()));
+    tokio::pin!(latest);
     let mut stopping = false;
     // Once we have asked for the end, it has to come: an engine that hangs loses the container instead.
     let deadline = tokio::time::sleep(Duration::MAX);
@@ -204,12 +222,16 @@ async fn wait<C: Channel, S: Sink + Sync>(
             frame = channel.next() => frame?,
             () = cancel.cancelled(), if !stopping => {
                 stopping = true;
-                deadline.as_mut().reset(tokio::time::Instant::now() + patience);
+                deadline.as_mut().reset(Instant::now() + patience);
                 let stop = channel.send(ToAgent::Stop);
                 tokio::time::timeout(STOP_TIMEOUT, stop).await.map_err(|_| RunError::Cancelled)??;
                 continue;
             }
             () = deadline.as_mut(), if stopping => return Err(RunError::Cancelled),
+            () = latest.as_mut(), if !stopping => {
+                let found = began.elapsed().as_millis() as u64;
+                return Err(RunError::Exceeded(Exceeded { limit: Limit::Time, allowed, found }));
+            }
         };
         match frame {
             Some(FromAgent::Output(output)) => {

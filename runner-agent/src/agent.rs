@@ -12,9 +12,11 @@ mod command;
 mod env_file;
 mod forward;
 mod home;
+mod limits;
 mod login;
 mod outbox;
 mod output;
+mod pace;
 mod supervisor;
 mod tree;
 

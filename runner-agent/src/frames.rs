@@ -90,14 +90,73 @@ pub struct Hello {
     /// The registry (`host[:port]`) to which commands' tools are logged in with the token that they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// What all commands may use together.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 impl Hello {
     /// Of commands that are on their own for so long after TERM: nothing is listened on.
     pub fn new(grace: Duration) -> Self {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        Self { protocol: crate::PROTOCOL, listen: Vec::new(), no_listen: true, grace_ms, registry: None }
+        Self {
+            protocol: crate::PROTOCOL,
+            listen: Vec::new(),
+            no_listen: true,
+            grace_ms,
+            registry: None,
+            limits: Limits::default(),
+        }
     }
+}
+
+/// What all that runs may use together, from the first command on; each 0 where there is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Time, the pauses between commands included.
+    pub time_ms: u64,
+    /// Output, on the average: what is more waits.
+    pub output_bytes_per_s: u64,
+    /// Memory, without what is only kept of files.
+    pub memory_bytes: u64,
+    /// Processors' time.
+    pub cpu_ms: u64,
+    /// Processes and threads at one moment.
+    pub pids: u64,
+}
+
+impl Limits {
+    /// Whether usage has to be looked at.
+    pub(crate) fn watches_usage(&self) -> bool {
+        self.memory_bytes > 0 || self.cpu_ms > 0 || self.pids > 0
+    }
+}
+
+/// What can be exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    /// [`Limits::time_ms`]
+    Time,
+    /// [`Limits::memory_bytes`]
+    Memory,
+    /// [`Limits::cpu_ms`]
+    Cpu,
+    /// [`Limits::pids`]
+    Pids,
+}
+
+/// A limit that was exceeded, so that all that ran was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exceeded {
+    /// Which.
+    pub limit: Limit,
+    /// How much is allowed, as in [`Limits`].
+    pub allowed: u64,
+    /// How much it was.
+    pub found: u64,
 }
 
 /// A command to run.
@@ -176,6 +235,9 @@ pub struct Ready {
     pub uid: u32,
     /// The group it and all commands run as.
     pub gid: u32,
+    /// That user's home.
+    #[serde(default)]
+    pub home: String,
     /// The ports it listens on.
     pub listening: Vec<u16>,
     /// The ports it could not listen on.
@@ -224,6 +286,9 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// Why it could not be started, or not be waited for.
     pub error: Option<String>,
+    /// The limit that ended it, or that was exceeded before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceeded: Option<Exceeded>,
     /// From its start to its end, without the wait for the rest of its output.
     pub duration_ms: u64,
     /// What it left in its variables file, if it was to have one (carried beside the JSON, as it may be any bytes).

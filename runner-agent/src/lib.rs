@@ -49,8 +49,8 @@ pub mod login;
 pub use decoder::Decoder;
 pub use error::FrameError;
 pub use frames::{
-    Artifact, Collect, Collected, Exit, Frame, FromAgent, Hello, NotListening, Output, OutputStream, Ready, Run,
-    Signal, StreamFrame, ToAgent,
+    Artifact, Collect, Collected, Exceeded, Exit, Frame, FromAgent, Hello, Limit, Limits, NotListening, Output,
+    OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
 };
 
 /// The version of the frames. Both ends are shipped together, so another one is an error.

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 
 use proptest::{collection::vec, option, prelude::*};
 use slipway_runner_agent::{
-    Artifact, Collect, Collected, Decoder, Exit, Frame, FrameError, FromAgent, HEADER, Hello, MAX_CONTROL, MAX_DATA,
-    NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    Artifact, Collect, Collected, Decoder, Exceeded, Exit, Frame, FrameError, FromAgent, HEADER, Hello, Limit, Limits,
+    MAX_CONTROL, MAX_DATA, NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
 };
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -24,10 +24,17 @@ fn stream() -> impl Strategy<Value = StreamFrame> {
 }
 
 fn to_agent() -> impl Strategy<Value = ToAgent> {
-    let hello = (any::<u32>(), vec(any::<u16>(), 0..4), any::<bool>(), any::<u64>()).prop_map(
-        |(protocol, listen, no_listen, grace_ms)| {
+    let limits = any::<[u64; 5]>().prop_map(|[time_ms, output_bytes_per_s, memory_bytes, cpu_ms, pids]| Limits {
+        time_ms,
+        output_bytes_per_s,
+        memory_bytes,
+        cpu_ms,
+        pids,
+    });
+    let hello = (any::<u32>(), vec(any::<u16>(), 0..4), any::<bool>(), any::<u64>(), limits).prop_map(
+        |(protocol, listen, no_listen, grace_ms, limits)| {
             let registry = no_listen.then(|| "r.example".to_owned());
-            Hello { protocol, listen, no_listen, grace_ms, registry }
+            Hello { protocol, listen, no_listen, grace_ms, registry, limits }
         },
     );
     let run = (
@@ -68,6 +75,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             pid,
             uid,
             gid,
+            home: "/root".to_owned(),
             listening,
             not_listening,
         },
@@ -82,10 +90,12 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         option::of(any::<i32>()),
         option::of(any::<i32>()),
         option::of(any::<String>()),
+        option::of(any::<[u64; 2]>()),
         any::<u64>(),
         option::of(bytes()),
     )
-        .prop_map(|(index, exit_code, signal, error, duration_ms, env_file)| Exit {
+        .prop_map(|(index, exit_code, signal, error, exceeded, duration_ms, env_file)| Exit {
+            exceeded: exceeded.map(|[allowed, found]| Exceeded { limit: Limit::Cpu, allowed, found }),
             index,
             exit_code,
             signal,

@@ -93,6 +93,7 @@ impl Pipeline {
             grace: self.spec.grace(),
             caches: self.test_caches(plan),
             hosts: plan.testing.hosts.clone(),
+            limits: self.limits.of_section(plan.section),
         };
         let start = || async {
             let engine = self.engine_for_commands().await?;
@@ -123,8 +124,14 @@ impl Pipeline {
         // A command that was cut off has not been heard to end.
         story.end_output();
         // The environment is free for the next job when this one ends, so nothing of it may run on by then.
-        if matches!(result, Ok(_) | Err(RunnerError::Cancelled | RunnerError::NotStarted(_) | RunnerError::Required(_)))
-        {
+        if matches!(
+            result,
+            Ok(_)
+                | Err(RunnerError::Cancelled
+                    | RunnerError::NotStarted(_)
+                    | RunnerError::Exceeded(_)
+                    | RunnerError::Required(_))
+        ) {
             match tokio::time::timeout(abandoned(place.grace.max(GRACE)), runner.finish()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the runner did not end in good order"),
@@ -138,6 +145,10 @@ impl Pipeline {
             Ok(None) => Ok(()),
             Ok(Some(failed)) => Err(Failure::Command { label, failed: Box::new(failed) }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
+            Err(RunnerError::Exceeded(exceeded)) => {
+                let ((index, name), namespace) = (story.current(), self.spec.namespace.to_string());
+                Err(Failure::Limit { label, index, name: name.to_owned(), namespace, exceeded })
+            }
             Err(RunnerError::Required(required)) => Err(Failure::Required(required)),
             Err(source @ RunnerError::NotStarted(_)) => Err(Failure::Runner(Box::new(source))),
             Err(source) => {

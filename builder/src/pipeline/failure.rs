@@ -3,9 +3,11 @@
 use slipway_commands::{Failed, Required};
 use slipway_manifest::ServiceName;
 use slipway_manifest::plan::{BuildPlan, CompleteError};
+use slipway_runner_agent::Exceeded;
 
 use crate::buildkit::{self, Address, Engine, Feature};
 use crate::jobs::state::JobState;
+use crate::limits;
 use crate::registry::PushRefused;
 use crate::runner::RunnerError;
 use crate::store::db::jobs::JobFailure;
@@ -160,6 +162,20 @@ pub enum Failure {
         /// Which, and how.
         failed: Box<Failed>,
     },
+    /// The section used more than it may.
+    #[error("{label} command {} was ended, since the section is over {}: {name}", index + 1, limits::said(exceeded))]
+    Limit {
+        /// What its section is called.
+        label: String,
+        /// From 0.
+        index: u32,
+        /// The command.
+        name: String,
+        /// Whose limit it is.
+        namespace: String,
+        /// Which.
+        exceeded: Exceeded,
+    },
     /// The runner was lost while a command ran.
     #[error("the runner was lost while {label} command {} ran ({name}): {source}", index + 1)]
     OutcomeUnknown {
@@ -261,6 +277,7 @@ impl Failure {
             ),
             Self::Runner(_) => ("runner_failed", build_hint(&self.to_string())),
             Self::Command { .. } => ("command_failed", None),
+            Self::Limit { namespace, exceeded, .. } => ("limit_exceeded", Some(limits::hint(exceeded, namespace))),
             Self::OutcomeUnknown { .. } => {
                 ("outcome_unknown", Some("see what the command left behind before you run it again".to_owned()))
             }

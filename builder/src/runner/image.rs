@@ -28,7 +28,7 @@ impl ImageConfig {
         serde_json::from_slice(json)
     }
 
-    /// The environment that every process in the image has. Without a HOME of the image's the agent adds its user's.
+    /// The environment that every process in the image has. Without a HOME of the image's it is the user's.
     pub fn env(&self) -> BTreeMap<String, String> {
         let mut env = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
         let set = self.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));

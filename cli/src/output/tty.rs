@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use slipway_proto::v1::{Event, StepDone, event::Kind};
+use slipway_proto::v1::{CommandLog, Event, OutputStream, StepDone, event::Kind};
 
+use self::tame::Tame;
 use self::view::View;
 use super::plain::Plain;
 use super::{Renderer, line, seconds, waiting_for};
 
+mod tame;
 mod view;
 
 /// How often it is drawn again: the times in it go on.
@@ -22,6 +24,8 @@ const WORTH_TELLING: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Tty {
     plain: Plain,
+    /// What commands write, by stream.
+    tame: [Tame; 2],
     shared: Arc<Mutex<View>>,
     ticker: tokio::task::JoinHandle<()>,
     /// A line for each image, for the end.
@@ -33,7 +37,12 @@ impl Tty {
     pub(crate) fn new() -> Self {
         let shared = Arc::new(Mutex::new(View::new(Instant::now())));
         let ticker = tokio::spawn(draw(shared.clone()));
-        Self { plain: Plain::default(), shared, ticker, summary: Vec::new() }
+        Self { plain: Plain::default(), tame: Default::default(), shared, ticker, summary: Vec::new() }
+    }
+
+    /// Ends what a command's output has begun.
+    fn calm(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.tame.iter_mut().try_for_each(|tame| out.write_all(tame.end()))
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -106,7 +115,15 @@ impl Renderer for Tty {
                 self.view().done(&step.service, step.step);
                 return step_done(step, out);
             }
-            Some(Kind::CommandDone(_)) => self.view().pause(false),
+            Some(Kind::CommandLog(log)) => {
+                let text = self.tame[usize::from(log.stream() == OutputStream::Stderr)].piece(&log.text);
+                let kind = Some(Kind::CommandLog(CommandLog { text, ..log.clone() }));
+                return self.plain.event(&Event { kind, ..event.clone() }, out, err);
+            }
+            Some(Kind::CommandDone(_)) => {
+                self.view().pause(false);
+                self.calm(out)?;
+            }
             Some(Kind::JobStarted(_)) => self.view().began(),
             Some(Kind::BuildDone(build)) => {
                 self.view().ended(&build.service);
@@ -127,6 +144,8 @@ impl Renderer for Tty {
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.view().pause(true);
+        // Also where nobody said that the command has ended.
+        self.calm(out)?;
         self.plain.finish(out)
     }
 }

@@ -102,6 +102,7 @@ async fn ran_leaving(
         cwd: "/w".into(),
         env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
         grace: GRACE,
+        limits: Limits::default(),
     };
     let mut story = Story::new(&events, plan);
     let failed = run(&mut agent, plan, place, &mut story, &CancellationToken::new()).await;
@@ -133,6 +134,39 @@ async fn who_keeps_going_hears_of_the_last_failure() {
     let failed = failed.unwrap();
     assert_eq!((failed.index, failed.exit_code, failed.name.as_str()), (1, 137, "cx"));
     assert!(ran(&plan(&["0", "0"], true)).await.0.is_none());
+}
+
+/// An agent that says nothing more once a command has started.
+#[derive(Default)]
+struct Mute;
+
+impl Channel for Mute {
+    type Error = io::Error;
+
+    async fn send(&mut self, _: ToAgent) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn next(&mut self) -> io::Result<Option<FromAgent>> {
+        std::future::pending().await
+    }
+
+    fn connection(&mut self, _: FromAgent) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_agent_does_not_end_in_time_is_given_up() {
+    let (plan, events, began) = (plan(&["0"], false), Events::default(), Instant::now());
+    let limits = Limits { time_ms: 60_000, ..Limits::default() };
+    let place =
+        Place { shell: Vec::new(), cwd: "/".into(), env: BTreeMap::new(), grace: Duration::from_secs(5), limits };
+    let mut story = Story::new(&events, &plan);
+    let ended = run(&mut Mute, &plan, place, &mut story, &CancellationToken::new()).await;
+    assert!(
+        matches!(ended, Err(RunError::Exceeded(Exceeded { limit: Limit::Time, allowed: 60_000, .. }))),
+        "{ended:?}"
+    );
+    assert_eq!(began.elapsed().as_secs(), 60 + 5 + 10, "the limit, the grace period and what a stop may take");
 }
 
 #[tokio::test]

@@ -17,7 +17,6 @@ use rustix::process::{Pid, WaitStatus};
 
 use crate::agent::{
     env_file::EnvFile,
-    home::home,
     login::Login,
     outbox::Outbox,
     output::{Drain, Pump},
@@ -45,11 +44,7 @@ impl Running {
         let (program, arguments) = run.argv.split_first().ok_or("no command")?;
         check(run)?;
         let mut command = Command::new(program);
-        command.args(arguments).env_clear();
-        if !run.env.iter().any(|(name, _)| name == "HOME") {
-            command.env("HOME", home());
-        }
-        command.envs(run.env.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).env_clear().envs(run.env.iter().map(|(name, value)| (name, value)));
         if let Some(login) = login {
             let path = run.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str());
             command.envs(login.variables(path, Login::has_own(run.env.iter().map(|(name, _)| name))));

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{Frame, FrameError, FromAgent};
 
-use crate::agent::{diagnose, lock};
+use crate::agent::{diagnose, lock, pace::Pace};
 
 /// Data waits while this much is pending: a job's process that reads slowly slows the commands, not fills the memory.
 const LIMIT: usize = 256 * 1024;
@@ -15,6 +15,8 @@ const LIMIT: usize = 256 * 1024;
 /// The frames that wait, already as bytes.
 #[derive(Default)]
 pub(crate) struct Outbox {
+    /// How fast output may come.
+    pub(crate) pace: Pace,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -81,6 +83,8 @@ impl Outbox {
         let mut state = lock(&self.state);
         state.closed = true;
         state.pending = Vec::new();
+        // Nothing is to be spared any more.
+        self.pace.set(0);
         self.changed.notify_all();
     }
 

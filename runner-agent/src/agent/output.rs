@@ -90,6 +90,9 @@ impl Pump {
             // On a closed channel it reads on and drops: a process that is being ended must not block on its output.
             outbox.carry(&FromAgent::Output(Output { index, stream, bytes }));
             self.passed.fetch_add(count as u64, Ordering::Release);
+            outbox.pace.pass(count, |rate| {
+                outbox.warn(format!("output is slowed down to {rate} bytes a second (limits.output_bytes_per_s)"));
+            });
         }
     }
 

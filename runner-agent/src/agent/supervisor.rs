@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Collect, Collected, Exit, FromAgent, Hello, PROTOCOL, Ready, Run, Signal, ToAgent};
+use crate::{Collect, Collected, Exit, FromAgent, Hello, Limits, PROTOCOL, Ready, Run, Signal, ToAgent};
 use rustix::{
     io::Errno,
     process::{WaitOptions, getgid, getpid, getuid, wait},
@@ -20,8 +20,8 @@ use signal_hook::consts::SIGCHLD;
 
 use self::ending::Ending;
 use crate::agent::{
-    collect, command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, login::Login, outbox::Outbox,
-    output::Pump, spawn, tree,
+    collect, command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, limits::Watch, login::Login,
+    outbox::Outbox, output::Pump, spawn, tree,
 };
 
 /// The channel has closed before its end.
@@ -69,6 +69,7 @@ pub(crate) struct Supervisor {
     /// Whether we have any child; all that we start, and all that it starts, is below one.
     has_children: bool,
     ending: Option<Ending>,
+    watch: Watch,
 }
 
 impl Supervisor {
@@ -90,6 +91,7 @@ impl Supervisor {
             pumps: Vec::new(),
             has_children: false,
             ending: None,
+            watch: Watch::new(Limits::default()),
         }
     }
 
@@ -104,6 +106,7 @@ impl Supervisor {
                 self.handle(event);
             }
             self.reap();
+            self.keep_limits();
             self.report_exit();
             if let Some(code) = self.go_on_ending() {
                 return code;
@@ -115,7 +118,8 @@ impl Supervisor {
     fn look_again(&self) -> Option<Instant> {
         let running = self.running.as_ref().and_then(Running::look_again);
         let ending = self.ending.as_ref().map(Ending::look_again);
-        running.into_iter().chain(ending).min()
+        let limits = self.watch.look_again().filter(|_| ending.is_none());
+        running.into_iter().chain(ending).chain(limits).min()
     }
 
     fn handle(&mut self, event: Event) {
@@ -141,6 +145,8 @@ impl Supervisor {
 
     fn hello(&mut self, hello: &Hello) {
         self.grace = Some(Duration::from_millis(hello.grace_ms).min(LONGEST_GRACE));
+        self.watch = Watch::new(hello.limits);
+        self.outbox.pace.set(hello.limits.output_bytes_per_s);
         if hello.protocol != PROTOCOL {
             return self.misused(&format!("protocol {}, this is {PROTOCOL}", hello.protocol));
         }
@@ -153,6 +159,7 @@ impl Supervisor {
             pid: getpid().as_raw_pid().cast_unsigned(),
             uid: getuid().as_raw(),
             gid: getgid().as_raw(),
+            home: home(),
             listening,
             not_listening,
         }));
@@ -160,6 +167,11 @@ impl Supervisor {
 
     fn start(&mut self, run: &Run) {
         let index = run.index;
+        if let Some(exceeded) = self.watch.exceeded() {
+            let (error, exceeded) = (Some("a limit is exceeded".to_owned()), Some(exceeded));
+            return self.outbox.say(&FromAgent::Exit(Exit { index, error, exceeded, ..Exit::default() }));
+        }
+        self.watch.begin();
         let started = if self.running.is_some() {
             Err("another command is running".to_owned())
         } else if self.ending.is_some() {
@@ -260,10 +272,17 @@ impl Supervisor {
         }
     }
 
+    /// Ends all that runs where it uses more than it may.
+    fn keep_limits(&mut self) {
+        if self.ending.is_none() && self.watch.check().is_some() {
+            self.end(self.grace());
+        }
+    }
+
     fn report_exit(&mut self) {
         if let Some(exit) = self.running.as_ref().and_then(|running| running.exit(&self.outbox)) {
             self.running = None;
-            self.outbox.say(&FromAgent::Exit(exit));
+            self.outbox.say(&FromAgent::Exit(Exit { exceeded: self.watch.exceeded(), ..exit }));
         }
     }
 }

@@ -23,6 +23,11 @@ pub(crate) fn signal_all(signal: Signal) -> io::Result<usize> {
     Ok(found.len())
 }
 
+/// All descendants of our own process that live.
+pub(crate) fn descendants() -> io::Result<Vec<i32>> {
+    Ok(below(&processes()?, getpid().as_raw_pid()).into_iter().map(|process| process.pid).collect())
+}
+
 /// Sends a signal to a child, its process group and all its descendants, wherever they have moved.
 pub(crate) fn signal_child(child: Pid, signal: Signal) {
     // Without /proc the group is what can be reached.

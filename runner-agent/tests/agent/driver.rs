@@ -116,6 +116,7 @@ impl Agent {
             pid: 0,
             uid: 0,
             gid: 0,
+            home: String::new(),
             listening: Vec::new(),
             not_listening: Vec::new(),
         };

@@ -7,4 +7,5 @@ mod commands;
 mod driver;
 mod ending;
 mod forwarding;
+mod limits;
 mod login;

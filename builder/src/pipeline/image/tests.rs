@@ -79,6 +79,7 @@ fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
         events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),
         runner_image: String::new(),
         agent: PathBuf::new(),
+        limits: crate::limits::Config::default().of(&spec.namespace),
         public_url: String::new(),
         token: String::new().into(),
         forwards: BTreeMap::new(),

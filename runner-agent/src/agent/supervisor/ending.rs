@@ -75,8 +75,10 @@ impl Supervisor {
     }
 
     /// Begins to end everything; a shorter grace period counts when it has begun.
-    fn end(&mut self, grace: Duration) -> &mut Ending {
+    pub(super) fn end(&mut self, grace: Duration) -> &mut Ending {
         let kill_at = Instant::now() + grace;
+        // Its last words are not to wait.
+        self.outbox.pace.set(0);
         if self.ending.is_none() && self.has_children {
             if let Err(error) = tree::signal_all(Signal::TERM) {
                 diagnose(&format!("read /proc: {error}"));
