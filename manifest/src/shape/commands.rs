@@ -34,8 +34,8 @@ pub(super) static COMMANDS: Choice =
 pub(super) const IMAGE: Field = field(
     "image",
     Kind::Text,
-    "The image that the commands run in; default the service's runner image. Expanded, also with the variables of \
-     images built before.",
+    "The image that the commands run in, as its user, with a shell in it; default the service's runner \
+     image. Expanded, also with the variables of images built before.",
 );
 pub(super) const CONTEXT: Field =
     field("context", Kind::Text, "The folder that the commands run in, and that is sent; default `.`. Expanded.");

@@ -14,8 +14,8 @@ static FIELDS: [Field; 8] = [
     field(
         "image",
         Kind::Text,
-        "The image that the commands run in; default the service's runner image. Expanded, also with the variables of \
-         images built before.",
+        "The image that the commands run in, as its user, with a shell in it; default the service's runner \
+         image. Expanded, also with the variables of images built before.",
     ),
     field("context", Kind::Text, "The folder that the commands run in, and that is sent; default `.`. Expanded."),
     field("depends_on", Kind::OneOf(&TEXTS), "The tests that run before, and must succeed."),
