@@ -30,7 +30,7 @@ fn tools_are_logged_in_to_the_registry() {
     let told = app.events(&["deploy"]).ok().said();
     assert!(told.starts_with("{\"credHelpers\":{\"") && told.contains("\":\"okteto\"}}\n1\n"), "{told}");
     assert!(told.contains("Pushed: ") && told.contains("Digest: sha256:"), "{told}");
-    assert!(told.contains("denied") || told.contains("403"), "not into another namespace: {told}");
+    assert!(told.contains("status code 401"), "not into another namespace: {told}");
 }
 
 #[test]
@@ -46,12 +46,16 @@ fn commands_use_the_callers_ssh_agent_and_known_hosts() {
     fs::write(home.join(".ssh/known_hosts"), format!("git.example {public}")).unwrap();
     remote(
         &app,
-        &["ssh-add -L", "ssh-keygen -F git.example | grep -c ^git.example", "ssh-keygen -F other.example || true"],
+        &[
+            "ssh-add -L",
+            "ssh-keygen -f /etc/ssh/ssh_known_hosts -F git.example | grep -c ^git.example",
+            "ssh-keygen -f /etc/ssh/ssh_known_hosts -F other.example || true",
+        ],
     );
     let env = [("HOME", home.to_str().unwrap())];
     let agent = format!("default={}", path.display());
     let run = app.events_with(&["deploy", "--ssh", &agent], &env).ok();
-    assert_eq!(run.said(), format!("{public}1\n"), "known hosts are found by `ssh -G`'s files");
+    assert_eq!(run.said(), format!("{public}1\n"));
     // Without one there is none.
     let run = app.events(&["deploy"]).expect(1);
     assert!(!run.said().contains("ssh-ed25519"), "{}", run.story());
