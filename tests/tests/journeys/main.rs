@@ -18,6 +18,7 @@ mod dependencies;
 mod deploy;
 mod deploy_output;
 mod environments;
+mod exactly_once;
 mod example;
 mod explain;
 mod exports;
