@@ -87,9 +87,8 @@ impl Scene {
         let plan = api::Plan {
             kind: api::JobKind::Build.into(),
             name: "ex".to_owned(),
-            dependencies: Vec::new(),
             builds: vec![build],
-            commands: Vec::new(),
+            ..api::Plan::default()
         };
         let request_id = uuid::Uuid::now_v7().to_string();
         api::SubmitRequest {

@@ -80,6 +80,7 @@ fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
         runner_image: String::new(),
         agent: PathBuf::new(),
         limits: crate::limits::Config::default().of(&spec.namespace),
+        access: crate::runner::access::Config::default(),
         public_url: String::new(),
         token: String::new().into(),
         forwards: BTreeMap::new(),
