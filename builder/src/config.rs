@@ -99,7 +99,7 @@ impl Config {
     /// A job's process runs in another folder than the service.
     fn make_absolute(&mut self) {
         let (registry, runner) = (&mut self.registry, &mut self.runner);
-        for path in &mut registry.ca {
+        for path in registry.ca.iter_mut().chain(runner.access.files_mut()) {
             if let Ok(absolute) = std::path::absolute(&*path) {
                 *path = absolute;
             }
@@ -146,7 +146,6 @@ impl Config {
             }
         }
         problems.extend(self.limits.problems());
-        problems.extend(self.runner.access.problems());
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());
         }
@@ -160,6 +159,11 @@ impl Config {
             problems.push("store.namespace_max_pending_bytes: 0 would take no upload".to_owned());
         }
         problems
+    }
+
+    /// Files that are not there. Only what needs one of them fails without it, so that this is no part of what is loaded.
+    pub fn missing_files(&self) -> Vec<String> {
+        self.runner.access.problems()
     }
 
     /// The service's URL, without a slash at the end.
@@ -217,6 +221,16 @@ mod tests {
         let path = dir.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
         Config::load(Some(&path), false)
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_stops_only_what_needs_it() {
+        let text = "[runner.access]\nca_bundle = \"no-ca.pem\"\n[runner.access.kubeconfigs]\ndev = \"no-kube\"\nops = \"in-cluster\"\n";
+        let config = load(text).unwrap();
+        assert!(config.runner.access.ca_bundle.as_ref().unwrap().is_absolute(), "jobs run in another folder");
+        let missing = config.missing_files();
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert!(missing[1].starts_with("runner.access.kubeconfigs.dev: /"), "{missing:?}");
     }
 
     #[test]

@@ -57,7 +57,8 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(Command::CheckConfig { file }) = &args.command {
-        Config::load(Some(file), args.dev)?;
+        let missing = Config::load(Some(file), args.dev)?.missing_files();
+        anyhow::ensure!(missing.is_empty(), "{}", missing.join("\n"));
         return Ok(());
     }
     let config = Config::load(args.config.as_deref(), args.dev)?;
@@ -71,6 +72,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         // What it writes is as private as what the service writes.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         return store::verify::run(&config.data_dir, &mut std::io::stdout()).await;
+    }
+    for problem in config.missing_files() {
+        tracing::warn!("{problem}: jobs that need it fail");
     }
     let mut process_args = Vec::new();
     if args.dev {

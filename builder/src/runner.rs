@@ -250,7 +250,7 @@ impl Runner {
             shows: Shows::Folder(String::new()),
         };
         let root = gateway.solve(Chain::image(&place.image).finish()).await?;
-        let user = user(&gateway, &root, config.user()).await;
+        let user = user(&gateway, &root, config.user()).await?;
         let mut mounts = vec![
             mount(root, "/", false),
             mount(gateway.solve(Chain::local("agent", session.id()).finish()).await?, AGENT_DIR, true),
@@ -306,8 +306,12 @@ impl Runner {
         let (cwd, mut env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
         env.entry("HOME".to_owned()).or_insert(ready.home);
         let commands = slipway_commands::Place { shell, cwd, env, grace, limits: place.limits };
-        if let Err(RunError::NotStarted(message)) = slipway_commands::probe(&mut link, &commands).await {
-            return Err(RunnerError::NoShell { image: place.image.clone(), message });
+        match slipway_commands::probe(&mut link, &commands).await {
+            Err(RunError::NotStarted(message)) => {
+                return Err(RunnerError::NoShell { image: place.image.clone(), message });
+            }
+            // No command has started: it may be tried again.
+            probed => probed?,
         }
         Ok(Self { gateway, _session: session, link, place: commands, unforwarded })
     }
@@ -361,15 +365,15 @@ impl Runner {
 
 /// Who the image's processes run as, in words that BuildKit takes in an image without users, too (it needs both ids there, or
 /// none at all).
-async fn user(gateway: &Gateway, image: &str, user: &str) -> String {
+async fn user(gateway: &Gateway, image: &str, user: &str) -> Result<String, RunnerError> {
     if matches!(user, "0" | "root") {
-        return String::new();
+        return Ok(String::new());
     }
     // As from Docker: the group of a user that nobody knows is root's.
-    if user.parse::<u32>().is_ok() && !gateway.has_file(image, "/etc/passwd").await {
-        return format!("{user}:0");
+    if user.parse::<u32>().is_ok() && !gateway.has_file(image, "/etc/passwd").await? {
+        return Ok(format!("{user}:0"));
     }
-    user.to_owned()
+    Ok(user.to_owned())
 }
 
 /// The channel to the agent, and what connections inside lead to.

@@ -14,6 +14,9 @@ use crate::exports::fetch::{What, fetch};
 use crate::output;
 use crate::submit::Prepared;
 
+/// As many as the agent sends.
+const MAX_FILES: usize = 10_000;
+
 /// The contexts of the tests that bring something, by the tests' names.
 #[derive(Debug, Default)]
 pub(crate) struct Places(BTreeMap<String, PathBuf>);
@@ -66,7 +69,8 @@ fn unpack(folder: &Path, archive: &mut dyn Read) -> Result<()> {
     let mut failed = None;
     let mut entries = tar::Archive::new(&mut *archive);
     // What can't be read is the end of all of it; what can't be written is not.
-    for entry in entries.entries()? {
+    for (number, entry) in entries.entries()?.enumerate() {
+        anyhow::ensure!(number < MAX_FILES, "more than {MAX_FILES} files");
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
         if let Err(error) = write(&root, &path, &mut entry) {
@@ -83,6 +87,10 @@ fn write(root: &Path, path: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io:
         return Err(io::Error::other("it is no plain file"));
     }
     let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    // Git runs what it finds there.
+    if path.components().any(|part| part.as_os_str().eq_ignore_ascii_case(".git")) {
+        return Err(io::Error::other("nothing is written into a `.git` folder"));
+    }
     let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), is_plain) else {
         return Err(io::Error::other("it leads out of the folder"));
     };
@@ -171,6 +179,7 @@ mod tests {
             ("file", regular, "file"),
             ("old", regular, "old"),
             ("deep/er/y", regular, "y"),
+            ("deep/.Git/hooks/post-checkout", regular, "no"),
         ]);
         let error = unpack(&folder, &mut bytes.as_slice()).unwrap_err();
         assert_eq!(error.to_string(), "../beside/victim: it leads out of the folder");
@@ -183,7 +192,7 @@ mod tests {
         );
         assert!(!folder.join("file").is_symlink() && folder.join("new").is_dir() && !folder.join("new").is_symlink());
         assert_eq!(fs::metadata(folder.join("old")).unwrap().permissions().mode() & 0o777, 0o755);
-        assert!(!Path::new("/tmp/slipway-victim").exists());
+        assert!(!Path::new("/tmp/slipway-victim").exists() && !folder.join("deep/.Git").exists());
     }
 
     #[test]

@@ -109,9 +109,10 @@ pub(crate) async fn run(
     let mut take = |plan: Plan| {
         let (mut plan, here) = split(project, plan, asked, &request)?;
         local = here;
-        if local.is_none() {
-            // Commands here have what is here.
+        if local.is_none() || !plan.dependencies.is_empty() {
             plan.ssh = request.ssh.map(|flag| ssh::access(flag, project)).transpose()?;
+        } else if request.ssh.is_some() {
+            output::note("the commands run on this machine, and have what is here: --ssh changes nothing");
         }
         Ok::<_, anyhow::Error>(plan)
     };

@@ -11,6 +11,8 @@ use crate::story::{Sink, Story};
 
 /// How long the agent may say nothing: it looks for files before it sends any.
 const SILENCE: Duration = Duration::from_mins(2);
+/// How long all of it may take.
+const LONGEST: Duration = Duration::from_mins(30);
 
 /// Asks for files, and gives their archive to `take` as it comes. The inner error is that of `take`, to which nothing more was
 /// given then.
@@ -23,8 +25,10 @@ pub async fn collect<C: Channel, S: Sink + Sync>(
 ) -> Result<io::Result<Collected>, RunError<C::Error>> {
     channel.send(ToAgent::Collect(wanted)).await?;
     let mut taken = Ok(());
+    let mut late = std::pin::pin!(tokio::time::sleep(LONGEST));
     loop {
         let frame = tokio::select! {
+            () = late.as_mut() => return Err(RunError::Silent),
             frame = tokio::time::timeout(SILENCE, channel.next()) => frame.map_err(|_| RunError::Silent)??,
             () = cancel.cancelled() => return Err(RunError::Cancelled),
         };
@@ -35,7 +39,7 @@ pub async fn collect<C: Channel, S: Sink + Sync>(
             Some(FromAgent::Output(output)) => {
                 story.output(output.index, output.stream == OutputStream::Stderr, &output.bytes);
             }
-            Some(FromAgent::Warning(message)) => story.warn(message),
+            Some(FromAgent::Warning(message)) => story.warn_of_agent(message),
             Some(frame @ (FromAgent::StreamOpen { .. } | FromAgent::Stream(_))) => channel.connection(frame),
             Some(_) => {}
             None => return Err(RunError::Closed),

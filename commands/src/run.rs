@@ -238,7 +238,7 @@ async fn wait<C: Channel, S: Sink + Sync>(
                 story.output(output.index, output.stream == OutputStream::Stderr, &output.bytes);
             }
             Some(FromAgent::Exit(exit)) if exit.index == index => return Ok(exit),
-            Some(FromAgent::Warning(message)) => story.warn(message),
+            Some(FromAgent::Warning(message)) => story.warn_of_agent(message),
             Some(frame @ (FromAgent::StreamOpen { .. } | FromAgent::Stream(_))) => channel.connection(frame),
             // An end of something else, or what nobody has asked for.
             Some(

@@ -16,6 +16,10 @@ use crate::text::{Pieces, Tail};
 /// What is said where there are more secrets than can be masked.
 pub const NOT_ALL_MASKED: &str = "there are too many secret values, or too large ones, for all of them to be masked";
 
+/// Warnings of the agent's that are told, and their bytes.
+const MAX_WARNINGS: usize = 100;
+const MAX_WARNING: usize = 4 << 10;
+
 /// Where events go.
 pub trait Sink {
     /// Takes an event down before it returns; nothing that follows depends on it.
@@ -105,6 +109,8 @@ pub struct Story<'a, S> {
     left: Left<'a>,
     /// More is to be masked than `pieces` know of.
     hides_more: bool,
+    /// How many the agent has said.
+    warnings: usize,
 }
 
 impl<'a, S: Sink> Story<'a, S> {
@@ -113,7 +119,7 @@ impl<'a, S: Sink> Story<'a, S> {
         let (section, test) = (commands.section.as_str(), commands.test.clone());
         let pieces = Pieces::new(&sink.masks());
         let (current, tail, left) = ((0, String::new()), Tail::default(), Left::default());
-        Self { sink, section, test, pieces, current, tail, left, hides_more: false }
+        Self { sink, section, test, pieces, current, tail, left, hides_more: false, warnings: 0 }
     }
 
     /// The same; this becomes of what they leave in `$OKTETO_ENV`.
@@ -169,6 +175,16 @@ impl<'a, S: Sink> Story<'a, S> {
     pub(crate) fn failed(&self, exit_code: i32) -> Failed {
         let (index, name) = self.current.clone();
         Failed { index, name, exit_code, tail: self.tail.text() }
+    }
+
+    /// What the agent says that the user should know. It is in a container with the commands, so it is not believed to be brief.
+    pub(crate) fn warn_of_agent(&mut self, mut message: String) {
+        self.warnings += 1;
+        if self.warnings > MAX_WARNINGS {
+            return;
+        }
+        message.truncate(message.floor_char_boundary(MAX_WARNING));
+        self.warn(message);
     }
 
     /// Something that the user should know.

@@ -27,6 +27,7 @@ use std::{
     thread,
 };
 
+use rustix::process::DumpableBehavior;
 use signal_hook::{
     consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -57,6 +58,8 @@ fn run() -> std::io::Result<ExitCode> {
     let _ = rustix::process::setsid();
     // PID 1 gets all orphans; anywhere else they must be asked for (any pid turns it on).
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    // Or a command of the same user could write to our channel, `/proc/1/fd/1` (`proc(5)`, `ptrace(2)`).
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let (events, inbox) = mpsc::channel();
     let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP])?;
     let outbox = Arc::new(Outbox::default());

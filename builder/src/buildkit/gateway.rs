@@ -184,10 +184,15 @@ impl Gateway {
     }
 
     /// Whether a result holds this file.
-    pub async fn has_file(&self, result: &str, path: &str) -> bool {
+    pub async fn has_file(&self, result: &str, path: &str) -> Result<bool, Error> {
         let request = StatFileRequest { r#ref: result.to_owned(), path: path.to_owned(), ..StatFileRequest::default() };
         let mut client = self.engine.gateway();
-        timely(client.stat_file(self.request(request))).await.is_ok()
+        match timely(client.stat_file(self.request(request))).await {
+            Ok(_) => Ok(true),
+            // It has no code of its own.
+            Err(error) if error.to_string().contains("no such file or directory") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a container and starts its first process; when that ends, so does the container.

@@ -71,6 +71,10 @@ impl EventLogWriter {
         let event =
             Event { seq: self.next_seq, time: Some(SystemTime::now().into()), job: self.job.clone(), kind: Some(kind) };
         let payload = event.encode_to_vec();
+        if payload.len() > MAX_RECORD {
+            // No reader would go beyond it.
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("an event of {} bytes", payload.len())));
+        }
         let mut record = Vec::with_capacity(HEADER + payload.len());
         record.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         record.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
@@ -301,6 +305,15 @@ mod tests {
         assert_eq!(writer.append(started("c")).unwrap().seq, 3);
         let mut fresh = EventLogReader::new(dir.path(), 1);
         assert_eq!(fresh.read(usize::MAX).unwrap().iter().map(|event| event.seq).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn what_no_reader_believes_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = EventLogWriter::open(dir.path(), "j").unwrap();
+        assert!(writer.append(started(&"x".repeat(MAX_RECORD))).is_err());
+        assert_eq!(writer.append(started("a")).unwrap().seq, 1);
+        assert_eq!(EventLogReader::new(dir.path(), 0).read(usize::MAX).unwrap().len(), 1);
     }
 
     #[test]

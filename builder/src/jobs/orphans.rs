@@ -6,7 +6,7 @@ use super::state::JobState;
 use super::{Jobs, JobsError, io, process};
 use crate::names::JobId;
 use crate::seal::Key;
-use crate::store::db::jobs::JobFailure;
+use crate::store::db::jobs::{JobFailure, JobRow};
 
 impl Jobs {
     /// Whether a job in this one goes on after it.
@@ -20,19 +20,27 @@ impl Jobs {
     /// Ends the jobs whose parent has ended.
     pub(super) async fn end_orphans(&self) -> Result<(), JobsError> {
         for row in self.inner.db.orphans().await? {
-            let dir = self.dir(row.id);
-            process::cancel(&dir).map_err(io("ask a job's process to end"))?;
-            // A running one belongs to its process and its supervisor.
-            if row.state != JobState::Running
-                && let Some(lock) = process::JobLock::try_take(&dir).map_err(io("lock a job"))?
-            {
-                let failure = JobFailure {
-                    code: "parent_ended".to_owned(),
-                    message: "the job whose command submitted it has ended".to_owned(),
-                    hint: None,
-                };
-                self.end(&row, JobState::Cancelled, Some(failure), lock).await?;
+            // The others can't help it.
+            if let Err(error) = self.end_orphan(&row).await {
+                tracing::error!(job.id = %row.id, %error, "can't end job {}, whose parent has ended", row.id);
             }
+        }
+        Ok(())
+    }
+
+    async fn end_orphan(&self, row: &JobRow) -> Result<(), JobsError> {
+        let dir = self.dir(row.id);
+        process::cancel(&dir).map_err(io("ask a job's process to end"))?;
+        // A running one belongs to its process and its supervisor.
+        if row.state != JobState::Running
+            && let Some(lock) = process::JobLock::try_take(&dir).map_err(io("lock a job"))?
+        {
+            let failure = JobFailure {
+                code: "parent_ended".to_owned(),
+                message: "the job whose command submitted it has ended".to_owned(),
+                hint: None,
+            };
+            self.end(row, JobState::Cancelled, Some(failure), lock).await?;
         }
         Ok(())
     }
@@ -44,7 +52,7 @@ mod tests {
 
     use super::*;
     use crate::jobs::cleaning::tests::Service;
-    use crate::store::db::jobs::{self, JobRow};
+    use crate::store::db::jobs;
 
     #[tokio::test]
     async fn a_job_ends_with_the_one_that_it_is_in() {

@@ -167,9 +167,14 @@ impl Pipeline {
 
     /// What the commands may reach; what has to live as long as they do comes with it.
     async fn access(&self, plan: &CommandsPlan) -> Result<(Access, BTreeMap<String, HeldKey>), Failure> {
-        let mut access = Access::new(&self.access).map_err(Failure::internal)?;
+        // Where these are is for the service's log.
+        let unread = |error: io::Error| {
+            tracing::error!(%error, "can't read what commands are to reach");
+            Failure::internal("the service can't read its CA bundle or the namespace's kubeconfig; its log says why")
+        };
+        let mut access = Access::new(&self.access).map_err(unread)?;
         if plan.section != Section::Dependencies {
-            access = access.with_kubeconfig(&self.access, &self.spec.namespace).map_err(Failure::internal)?;
+            access = access.with_kubeconfig(&self.access, &self.spec.namespace).map_err(unread)?;
         }
         let Some(ssh) = &self.spec.plan.ssh else { return Ok((access, BTreeMap::new())) };
         let agent = BTreeMap::from([(ssh.agent.id.clone(), ssh.agent.clone())]);

@@ -10,7 +10,6 @@ use serde::Serialize;
 use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::{ArtifactPlan, CommandsPlan};
-use slipway_manifest::variables::FORWARDED;
 use slipway_proto::v1::TestSkipped;
 use slipway_proto::v1::event::Kind;
 
@@ -159,12 +158,23 @@ fn needed<'p>(plans: &'p [CommandsPlan], test: &'p str) -> BTreeSet<&'p str> {
     needed
 }
 
+/// What changes from job to job without a change of what is tested.
+const SAYS_WHO_ASKS: [&str; 7] = [
+    "OKTETO_GIT_BRANCH",
+    "OKTETO_GIT_COMMIT",
+    "GITHUB_REPOSITORY",
+    "OKTETO_ORIGIN",
+    "OKTETO_WORKFLOW_ID",
+    "OKTETO_PARENT_WORKFLOW_ID",
+    "OKTETO_ACTION_NAME",
+];
+
 /// What commands get that says something about what they do; `given` is the service's.
 fn environment(plan: &CommandsPlan, given: BTreeMap<String, String>, images: &ImageEnv) -> BTreeMap<String, String> {
     let mut environment = given;
     environment.extend(plan.env.iter().cloned());
     environment.extend(images.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
-    environment.retain(|name, _| !FORWARDED.contains(&name.as_str()));
+    environment.retain(|name, _| !SAYS_WHO_ASKS.contains(&name.as_str()));
     environment
 }
 

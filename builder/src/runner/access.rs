@@ -15,7 +15,7 @@ use crate::buildkit::session::secrets::{MAX_SECRET, Secrets};
 use crate::buildkit::session::ssh::Agents;
 use crate::names::Namespace;
 
-/// Instead of a file: what Kubernetes gives to the service's own pod.
+/// Instead of a file.
 const IN_CLUSTER: &str = "in-cluster";
 /// Where it gives that (kubernetes.io/docs, "Accessing the Kubernetes API from a Pod").
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -35,7 +35,23 @@ pub struct Config {
     /// A file of certificates (PEM) that commands trust instead of their image's own: all that they need to.
     pub ca_bundle: Option<PathBuf>,
     /// The kubeconfig of commands, by namespace: a file, or `in-cluster`.
-    pub kubeconfigs: BTreeMap<Namespace, String>,
+    pub kubeconfigs: BTreeMap<Namespace, Kubeconfig>,
+}
+
+/// Where a kubeconfig comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Kubeconfig {
+    /// What Kubernetes gives to the service's own pod.
+    InCluster,
+    /// A file.
+    File(PathBuf),
+}
+
+impl From<String> for Kubeconfig {
+    fn from(text: String) -> Self {
+        if text == IN_CLUSTER { Self::InCluster } else { Self::File(text.into()) }
+    }
 }
 
 /// What commands of one container may reach.
@@ -49,16 +65,26 @@ pub struct Access {
 }
 
 impl Config {
-    /// What is wrong with it, each for a line of its own.
+    /// The paths of all files.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let configs = self.kubeconfigs.values_mut().filter_map(|kubeconfig| match kubeconfig {
+            Kubeconfig::InCluster => None,
+            Kubeconfig::File(path) => Some(path),
+        });
+        self.ca_bundle.iter_mut().chain(configs)
+    }
+
+    /// Files that can't be opened, each for a line of its own.
     pub fn problems(&self) -> Vec<String> {
         let file = |key: String, path: &Path| {
             let error = File::open(path).err()?;
             Some(format!("{key}: {}: {error}", path.display()))
         };
         let bundle = self.ca_bundle.as_deref().and_then(|path| file("runner.access.ca_bundle".to_owned(), path));
-        let configs = self.kubeconfigs.iter().filter(|(_, path)| *path != IN_CLUSTER);
-        let configs =
-            configs.filter_map(|(name, path)| file(format!("runner.access.kubeconfigs.{name}"), Path::new(path)));
+        let configs = self.kubeconfigs.iter().filter_map(|(name, kubeconfig)| match kubeconfig {
+            Kubeconfig::InCluster => None,
+            Kubeconfig::File(path) => file(format!("runner.access.kubeconfigs.{name}"), path),
+        });
         bundle.into_iter().chain(configs).collect()
     }
 }
@@ -76,16 +102,20 @@ impl Access {
     /// What an admin gives to those of a namespace.
     pub fn with_kubeconfig(mut self, config: &Config, namespace: &Namespace) -> io::Result<Self> {
         let Some(source) = config.kubeconfigs.get(namespace) else { return Ok(self) };
-        let text = if source == IN_CLUSTER {
-            let place = |name: &str| std::env::var(name).map_err(|_| io::Error::other(format!("{name} is not set")));
-            let (host, port) = (place("KUBERNETES_SERVICE_HOST")?, place("KUBERNETES_SERVICE_PORT")?);
-            let (text, token) = in_cluster(Path::new(SERVICE_ACCOUNT), &host, &port, namespace)?;
-            self.hidden.push(token);
-            text
-        } else {
-            let text = read(Path::new(source))?;
-            self.hidden.extend(secrets(&String::from_utf8_lossy(&text)));
-            text
+        let text = match source {
+            Kubeconfig::InCluster => {
+                let place =
+                    |name: &str| std::env::var(name).map_err(|_| io::Error::other(format!("{name} is not set")));
+                let (host, port) = (place("KUBERNETES_SERVICE_HOST")?, place("KUBERNETES_SERVICE_PORT")?);
+                let (text, token) = in_cluster(Path::new(SERVICE_ACCOUNT), &host, &port, namespace)?;
+                self.hidden.push(token);
+                text
+            }
+            Kubeconfig::File(path) => {
+                let text = read(path)?;
+                self.hidden.extend(secrets(&String::from_utf8_lossy(&text)));
+                text
+            }
         };
         self.files.insert(KUBECONFIG, text.into());
         Ok(self)
@@ -171,15 +201,24 @@ fn in_cluster(dir: &Path, host: &str, port: &str, namespace: &Namespace) -> io::
     Ok((serde_json::to_vec(&config)?, token))
 }
 
-/// What of a kubeconfig opens something.
+/// What of a kubeconfig opens something: the values of these keys, however the YAML is written (rather too many than too few).
 fn secrets(text: &str) -> Vec<String> {
-    const KEYS: [&str; 3] = ["token", "password", "client-key-data"];
-    let value = |line: &str| {
-        let (key, value) = line.trim_start_matches([' ', '-', '{', '"', '\'']).split_once(':')?;
-        let value = value.trim().trim_end_matches([',', '}']).trim_matches(['"', '\'']);
-        (KEYS.contains(&key.trim_end_matches(['"', '\''])) && !value.is_empty()).then(|| value.to_owned())
+    const KEYS: [&str; 5] = ["token", "password", "client-key-data", "secret", "value"];
+    let found = KEYS.iter().flat_map(|key| text.match_indices(key).map(|(at, key)| &text[at + key.len()..]));
+    found.filter_map(value).collect()
+}
+
+/// The value that follows a key.
+fn value(rest: &str) -> Option<String> {
+    let quotes = ['"', '\''];
+    let rest = rest.trim_start_matches(quotes).trim_start().strip_prefix(':')?.trim_start();
+    // A block begins in the next line.
+    let rest = rest.trim_start_matches(['|', '>', '-', '+']).trim_start();
+    let value = match rest.chars().next().filter(|first| quotes.contains(first)) {
+        Some(quote) => rest[1..].split(quote).next(),
+        None => rest.split(|character: char| character.is_whitespace() || ",}".contains(character)).next(),
     };
-    text.lines().filter_map(value).collect()
+    value.filter(|value| !value.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -197,7 +236,7 @@ mod tests {
         let [dev, ops]: [Namespace; 2] = ["dev", "ops"].map(|name| name.parse().unwrap());
         let config = Config {
             ca_bundle: Some(path("ca")),
-            kubeconfigs: BTreeMap::from([(dev.clone(), path("kube").display().to_string())]),
+            kubeconfigs: BTreeMap::from([(dev.clone(), Kubeconfig::from(path("kube").display().to_string()))]),
         };
         assert_eq!(config.problems(), [""; 0]);
         let of = |namespace| Access::new(&config).unwrap().with_kubeconfig(&config, namespace).unwrap();
@@ -232,7 +271,16 @@ mod tests {
 
     #[test]
     fn what_opens_a_cluster_is_found() {
-        let text = "    token: abc\n    client-key-data: 'd=='\n  - password: \"p: q\"\n    name: token\n  \"token\": \"json\",\n token:\n";
-        assert_eq!(secrets(text), ["abc", "d==", "p: q", "json"]);
+        for (text, expected) in [
+            ("    token: abc\n    client-key-data: 'd=='\n", &["abc", "d=="][..]),
+            ("  - password: \"p: q\"\n    name: token\n", &["p: q"]),
+            ("user: {token: abc}, x", &["abc"]),
+            (r#"{"users":[{"user":{"token":"abc","id-token":"def"}}]}"#, &["abc", "def"]),
+            ("  token: >-\n    abc\n  tokenFile: /x\n", &["abc"]),
+            ("  token: abc # a note\n  env:\n  - name: A\n    value: def\n", &["abc", "def"]),
+            ("token:", &[]),
+        ] {
+            assert_eq!(secrets(text), expected, "{text}");
+        }
     }
 }

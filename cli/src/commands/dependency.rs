@@ -113,7 +113,7 @@ fn go_on(dependency: &DependencyPlan, environment: &Environment, clone: &Path, b
     let repository = GitUrl::parse(&dependency.repository)?.without_credentials();
     let timeout_s = dependency.timeout_s.saturating_sub(began.elapsed().as_secs()).max(1);
     let dependency = DependencyPlan { repository, timeout_s, ..dependency.clone() };
-    let mut environment = environment.without(&[DEPENDENCIES, OF_OTHERS, GIT_AUTH]);
+    let mut environment = environment.without(&[DEPENDENCIES, OF_OTHERS, GIT_AUTH, clone::SSH_AUTH_SOCK]);
     environment.set(DEPENDENCIES, &serde_json::to_string(&[&dependency])?);
     environment.set(OKTETO_NAME, &dependency.name);
     let mut command = std::process::Command::new(std::env::current_exe()?);
@@ -152,7 +152,10 @@ async fn deploy(
     let status = sections::run(&project, Some(Ok(session.clone())), request, &inner, interrupt).await?;
     if status == ExitStatus::Done && dependency.wait {
         // The environment is noted after the job has said that it is done, and before it is over.
-        settled(&session, dependency).await?;
+        tokio::select! {
+            settled = settled(&session, dependency) => drop(settled?),
+            () = interrupt.received() => return Err(Interrupted.into()),
+        }
         let kept = environment::find(&session, name).await?;
         leave(settings, &variables(name, &kept.context("what was deployed can't be found")?))?;
     }

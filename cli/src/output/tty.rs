@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use slipway_proto::v1::{CommandLog, Event, OutputStream, StepDone, event::Kind};
+use slipway_proto::v1::{
+    ArtifactSaved, CommandLog, Event, JobDone, JobError, OutputStream, StepDone, Warning, event::Kind,
+};
 
 use self::tame::Tame;
 use self::view::View;
@@ -120,6 +122,19 @@ impl Renderer for Tty {
                 let kind = Some(Kind::CommandLog(CommandLog { text, ..log.clone() }));
                 return self.plain.event(&Event { kind, ..event.clone() }, out, err);
             }
+            // What commands have written is in these, too.
+            Some(Kind::Warning(warning)) => {
+                let warning = Warning { message: tame::text(&warning.message), ..warning.clone() };
+                return self.plain.event(&Event { kind: Some(Kind::Warning(warning)), ..event.clone() }, out, err);
+            }
+            Some(Kind::ArtifactSaved(artifact)) => {
+                let artifact = ArtifactSaved { path: tame::text(&artifact.path), ..artifact.clone() };
+                return self.plain.event(
+                    &Event { kind: Some(Kind::ArtifactSaved(artifact)), ..event.clone() },
+                    out,
+                    err,
+                );
+            }
             Some(Kind::CommandDone(_)) => {
                 self.view().pause(false);
                 self.calm(out)?;
@@ -138,6 +153,14 @@ impl Renderer for Tty {
                 writeln!(out, "images:\n{}", self.summary.join("\n"))?;
             }
             _ => {}
+        }
+        // The last output of a command.
+        if let Some(Kind::JobDone(done)) = &event.kind
+            && let Some(error) = &done.error
+        {
+            let error = Some(JobError { message: tame::text(&error.message), ..error.clone() });
+            let kind = Some(Kind::JobDone(JobDone { error, ..done.clone() }));
+            return self.plain.event(&Event { kind, ..event.clone() }, out, err);
         }
         self.plain.event(event, out, err)
     }

@@ -202,3 +202,25 @@ async fn what_no_program_can_be_started_with_is_told_before_the_first_one() {
     assert!(message.contains("has 131072 bytes") && message.len() < 200, "{message}");
     assert_eq!((agent.runs.len(), events.len()), (0, 0));
 }
+
+#[tokio::test]
+async fn the_agents_warnings_are_bounded() {
+    let mut agent = Agent::default();
+    agent.answers.extend((0..1000).map(|_| FromAgent::Warning("é".repeat(1 << 20))));
+    let events = Events::default();
+    let plan = plan(&["0"], false);
+    let mut story = Story::new(&events, &plan);
+    let place = Place {
+        shell: vec!["sh".to_owned()],
+        cwd: "/".into(),
+        env: BTreeMap::new(),
+        grace: GRACE,
+        limits: Limits::default(),
+    };
+    assert_eq!(run(&mut agent, &plan, place, &mut story, &CancellationToken::new()).await.unwrap(), None);
+    drop(story);
+    let told = events.0.into_inner().unwrap();
+    let warnings: Vec<_> = told.iter().filter(|line| line.starts_with("Warning")).collect();
+    assert_eq!(warnings.len(), 100);
+    assert!(warnings.iter().all(|line| line.len() < 5000), "{}", warnings[0].len());
+}

@@ -275,7 +275,8 @@ impl Supervisor {
     /// Ends all that runs where it uses more than it may.
     fn keep_limits(&mut self) {
         if self.ending.is_none() && self.watch.check().is_some() {
-            self.end(self.grace());
+            // What exceeds a limit is not to go on for as long as its caller likes.
+            self.end(self.grace().min(GRACE));
         }
     }
 

@@ -4,7 +4,7 @@ use slipway_journeys::Service;
 use slipway_journeys::terminal::Terminal;
 
 /// A frame as the agent says it: command 0 has exited with 0.
-const EXIT: &str = r#"printf '\0\0\0\060\203\0\0\0\053{"index":0,"exit_code":0,"signal":null,"duration_ms":1}\0'"#;
+const EXIT: &str = r#"printf '\0\0\0\074\203\0\0\0\067{"index":0,"exit_code":0,"signal":null,"duration_ms":1}\0'"#;
 /// Output of another command, and a warning.
 const OUTPUT: &str = r"printf '\0\0\0\007\202\0\0\0\001\001hi\0\0\0\003\205bad'";
 
@@ -32,6 +32,19 @@ fn what_looks_like_our_own_records_is_output() {
     let plain = app.slipway(["deploy", "--output", "plain"]).expect(1);
     assert_eq!(plain.out().lines().filter(|text| text.ends_with(line)).count(), 2);
     assert!(plain.out().lines().any(|text| text.starts_with("deploy #2 ") && text.contains('5')), "{}", plain.out());
+}
+
+/// `/proc/1/fd/1` is where programs in containers like to log; here it is the channel.
+#[test]
+fn the_agents_channel_is_not_a_commands_to_write() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let write = format!("{{ {EXIT}; }} >/proc/1/fd/1 || echo refused; {{ {EXIT}; }} >/proc/$PPID/fd/1 || echo refused");
+    app.deploy(&[&format!("{write}; id -u"), &format!("{write}; exit 7")]);
+    let run = app.events(&["deploy"]).expect(1);
+    assert_eq!(run.said(), "refused\nrefused\n0\nrefused\nrefused\n");
+    let codes: Vec<_> = run.all("command.done").iter().map(|done| done["exit_code"].clone()).collect();
+    assert_eq!(codes, [0, 7], "{}", run.story());
 }
 
 /// Binary: any byte, and no line end in it that is not its own.
@@ -80,6 +93,15 @@ fn escape_sequences_leave_the_terminal_as_it_was() {
     for line in ["one", "two", "three"] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    // In what a failure repeats just as little.
+    app.deploy(&[r"printf '\033[?1049h\033]52;c;aGk=\007last words'; exit 3"]);
+    let mut command = app.team.command(["deploy"]);
+    command.current_dir(app.path());
+    let (status, screen) = Terminal::start(&command, 100).finish();
+    let told = String::from_utf8_lossy(&screen.bytes).into_owned();
+    assert_eq!((status, told.contains("last words")), (1, true), "{told:?}");
+    assert!(!told.contains("\u{1b}[?1049") && !told.contains("\u{1b}]"), "{told:?}");
+    app.deploy(&[wild]);
     // Whoever asks for the events gets what was written.
     let events = app.events(&["deploy"]).ok();
     assert!(events.said().contains("\u{1b}[?1049h"));

@@ -14,6 +14,8 @@ use crate::output;
 
 /// The user that goes with such a token, as with BuildKit.
 const TOKEN_USER: &str = "x-access-token";
+/// Names the caller's SSH agent.
+pub(super) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// Answers git's question with what is in its environment.
 const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"$SLIPWAY_GIT_USER\" \
                       \"$SLIPWAY_GIT_PASSWORD\"; }; f";
@@ -33,7 +35,7 @@ pub(super) async fn clone(dependency: &DependencyPlan, environment: &Environment
         output::note(format_args!("{} can't be cloned so: trying it in another way", dependency.name));
     }
     if folder.join(".gitmodules").exists() {
-        let mut command = git(environment);
+        let mut command = git_without_agent(environment);
         command.arg("-C").arg(folder).args(["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"]);
         if !command.status().await.context("run git")?.success() {
             let error = Usage::new(format!("the submodules of {} can't be cloned", dependency.name));
@@ -91,6 +93,13 @@ fn git(environment: &Environment) -> Command {
     command
 }
 
+/// The same without the caller's SSH agent: whoever wrote the repository says what it would open.
+fn git_without_agent(environment: &Environment) -> Command {
+    let mut command = git(environment);
+    command.env_remove(SSH_AUTH_SOCK);
+    command
+}
+
 /// What may open it, in the order in which it is tried: what its URL holds, which the caller's git may have put there; the
 /// namespace's token for the host, where nobody can listen; nothing, as for public ones and over ssh.
 fn logins(url: &GitUrl, environment: &Environment) -> Vec<Option<(String, String)>> {
@@ -125,6 +134,15 @@ fn part(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn submodules_get_nothing_of_what_opens_repositories() {
+        let environment = Environment::from([("GIT_AUTH_TOKEN_A", "x"), (DEPENDENCIES, "[]"), (SSH_AUTH_SOCK, "/a")]);
+        let command = git_without_agent(&environment);
+        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
+        let removed: Vec<_> = removed.into_iter().filter_map(|(name, _)| name.to_str()).collect();
+        assert_eq!(removed, ["GIT_AUTH_TOKEN_A", DEPENDENCIES, SSH_AUTH_SOCK]);
+    }
 
     #[test]
     fn a_token_is_for_its_host_and_goes_nowhere_in_the_clear() {

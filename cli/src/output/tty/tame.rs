@@ -36,6 +36,14 @@ const LEAD: u8 = 0xc2;
 /// The longest sequence that may be a colour.
 const LONGEST: usize = 64;
 
+/// A whole text as it may be shown.
+pub(super) fn text(text: &str) -> String {
+    let mut tame = Tame::default();
+    let mut shown = tame.piece(text.as_bytes());
+    shown.extend(tame.end());
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
 impl Tame {
     /// A piece of output as it may be shown.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> Vec<u8> {
@@ -152,6 +160,7 @@ mod tests {
             pieces.push("b\n");
             assert_eq!(shown(&pieces), "ab\n", "{name}, byte by byte");
         }
+        assert_eq!(text("a\x1b]0;t\x07b\x1b[31mc"), "ab\x1b[31mc\x1b[0m");
         assert_eq!(shown(&["a\x1b]0;without an end\nb"]), "a\nb");
         assert_eq!(shown(&["a\u{9b}2Jb \u{9d}0;title\u{1b}\\c \u{85}\u{a9}é"]), "ab c ©é", "as characters");
         assert_eq!(shown(&["\r\nprogress 1\rprogress 2\n"]), "\r\nprogress 1\rprogress 2\n");

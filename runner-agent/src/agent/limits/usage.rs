@@ -55,8 +55,9 @@ fn in_cgroup(cgroup: &Path, own_threads: u64) -> Option<Usage> {
     let memory = read("memory.stat")?;
     // What of files is only kept as long as nobody else needs the memory counts for nothing; tmpfs does.
     let files = field(&memory, "file")?.saturating_sub(field(&memory, "shmem").unwrap_or(0));
+    let kept = files + field(&memory, "slab_reclaimable").unwrap_or(0);
     Some(Usage {
-        memory_bytes: number("memory.current")?.saturating_sub(files),
+        memory_bytes: number("memory.current")?.saturating_sub(kept),
         cpu_ms: field(&read("cpu.stat")?, "usage_usec")? / 1000,
         pids: number("pids.current")?.saturating_sub(own_threads),
     })
