@@ -137,10 +137,16 @@ fn is_transport(status: &Status) -> bool {
         .any(|known| text.contains(known))
 }
 
-/// Whether a layer could not be fetched whose image had been found: who may read its manifest may read its layers.
+/// In the URL of a token for the service's own registry.
+const OWN_REGISTRY: &str = "service=slipway-registry";
+
+/// Whether a layer could not be fetched whose image had been found (who may read its manifest may read its layers), or whether
+/// nobody's token was asked for to find an image of the service's own registry: ours gets one for each that the policy allows.
 fn is_mixed_up(text: &str) -> bool {
-    text.contains("failed to copy: httpReadSeeker: failed open")
-        && (text.contains("insufficient_scope") || text.contains("failed to authorize"))
+    let layer = text.contains("failed to copy: httpReadSeeker: failed open")
+        && (text.contains("insufficient_scope") || text.contains("failed to authorize"));
+    let image = ["failed to resolve source metadata", "failed to fetch anonymous token", OWN_REGISTRY];
+    layer || image.iter().all(|part| text.contains(part))
 }
 
 /// Whether the registry was away when the image was to be pushed.
@@ -290,6 +296,14 @@ mod tests {
         assert!(Error::from_status(Status::unknown(layer)).is_transient());
         let image = "failed to resolve source metadata for x: insufficient_scope: authorization failed";
         assert!(!Error::from_status(Status::unknown(image)).is_transient());
+        let token = |service: &str| {
+            let url = format!("http://127.0.0.1:1/token?scope=repository%3Aa%2Fb%3Apull&service={service}");
+            let text = format!(
+                "failed to resolve source metadata for x: failed to authorize: failed to fetch anonymous token: unexpected status from GET request to {url}: 401 Unauthorized"
+            );
+            Error::from_status(Status::unknown(text)).is_transient()
+        };
+        assert!(token(crate::registry::signer::SERVICE) && !token("registry.example"));
         let push = "failed to push 127.0.0.1:1/a/b:c: dial tcp 127.0.0.1:1: connect: connection refused";
         assert!(Error::from_status(Status::unknown(push)).is_transient());
     }
