@@ -96,7 +96,7 @@ pub enum PlanError {
         section: Section,
     },
     /// A service that the manifest does not have.
-    #[error("there is no service `{service}` in the `build` section of {file}{}", hint_suffix(hint.as_ref()))]
+    #[error("there is no service `{}` in the `build` section of {file}{}", service.escape_debug(), hint_suffix(hint.as_ref()))]
     UnknownService {
         /// The manifest.
         file: String,
@@ -106,7 +106,7 @@ pub enum PlanError {
         hint: Option<String>,
     },
     /// A test that the manifest does not have.
-    #[error("there is no test `{test}` in {file}{}", hint_suffix(hint.as_ref()))]
+    #[error("there is no test `{}` in {file}{}", test.escape_debug(), hint_suffix(hint.as_ref()))]
     UnknownTest {
         /// The manifest.
         file: String,
@@ -124,7 +124,7 @@ pub enum PlanError {
         source: InvalidOption,
     },
     /// Nothing in it could be part of an image's name.
-    #[error("`{0}` can't be the name of an application: it holds no letter and no digit")]
+    #[error("`{}` can't be the name of an application: it holds no letter and no digit", .0.escape_debug())]
     Application(String),
     /// A manifest that was not made by our parser.
     #[error("the `{section}` section's `depends_on` go round in a circle")]

@@ -223,16 +223,20 @@ fn why_there_is_no_plan() {
         ("name: x", Selection::deploy("dir", BuildMode::Always)),
         ("build: {a: .}", Selection::test("dir", Vec::new())),
         ("build: {a: .}", Selection::build("!!", Vec::new())),
+        ("{name: \"/\\t -\", build: {a: .}}", asked(&[])),
+        ("build: {a: .}", asked(&["b\x1b[2J"])),
         ("build: {a: {context: '${', image: '${ x}', dockerfile: $NO}}", asked(&[])),
     ]
     .into_iter()
     .map(|(text, selection)| Plan::new(&manifest(text), &selection, &Variables::default()).unwrap_err().to_string())
     .collect();
-    insta::assert_snapshot!(errors.join("\n"), @"
+    insta::assert_snapshot!(errors.join("\n"), @r"
     okteto.yaml: there is no `build` section, so there is nothing to build
     okteto.yaml: there is nothing to deploy: it has neither images (`build`) nor commands (`deploy`), and no `dependencies` or `external`
     okteto.yaml: there is no `test` section, so there is nothing to test
     `!!` can't be the name of an application: it holds no letter and no digit
+    `/\t -` can't be the name of an application: it holds no letter and no digit
+    there is no service `b\u{1b}[2J` in the `build` section of okteto.yaml: known here: `a`
     okteto.yaml:1:22: closing brace expected in `${`
     okteto.yaml:1:35: not a variable: `${ x}`
     okteto.yaml:1:56: `dockerfile` is `$NO`, of which nothing is left after expansion

@@ -29,7 +29,7 @@ pub enum InvalidPlan {
         limit: usize,
     },
     /// The application's name.
-    #[error("`{0}` can't be the name of an application")]
+    #[error("`{}` can't be the name of an application", .0.escape_debug())]
     Application(String),
     /// A service twice.
     #[error("service `{0}` is in the plan twice")]
