@@ -64,7 +64,7 @@ use self::variables::JobVariables;
 use crate::jobs::spec::JobSpec;
 use crate::limits::SectionLimits;
 use crate::registry::{Logins, Registry};
-use crate::runner::access;
+use crate::runner::{access, network};
 use crate::store::Blobs;
 
 /// How long what fails again and again is tried again.
@@ -130,8 +130,10 @@ pub struct Pipeline {
     pub agent: PathBuf,
     /// What a section's commands may use.
     pub limits: SectionLimits,
-    /// What its commands may reach.
+    /// What its commands may use besides the service.
     pub access: access::Config,
+    /// Where they may connect to.
+    pub network: network::Rules,
     /// The service, as clients reach it.
     pub public_url: String,
     /// The job's own token for it.

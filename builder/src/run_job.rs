@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use http::Uri;
+use http::uri::Authority;
 use slipway_commands::NOT_ALL_MASKED;
 use slipway_proto::v1::event::Kind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buildkit::Pool;
 use crate::config::Config;
-use crate::jobs::spec::JobDir;
+use crate::jobs::spec::{JobDir, JobSpec};
 use crate::jobs::state::JobState;
 use crate::jobs::{exports, job_done, process};
 use crate::pipeline::Pipeline;
@@ -27,6 +29,7 @@ use crate::pipeline::secrets::Secrets;
 use crate::pipeline::variables::{Hidden, JobVariables};
 use crate::process_log::ProcessLog;
 use crate::registry::{Logins, Registry};
+use crate::runner::network;
 use crate::seal::Key;
 use crate::store::Blobs;
 use crate::store::db::jobs::JobFailure;
@@ -84,6 +87,7 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
     if events.masks().gaps().plain > 0 {
         events.warn(NOT_ALL_MASKED.to_owned());
     }
+    let network = network(config, &registry, &spec);
     let pipeline = Pipeline {
         blobs: Blobs::open(&config.data_dir, &spec.namespace)?,
         forwards: forwards(&[&config.public_url(), registry.host().as_str()]),
@@ -110,6 +114,7 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
         runner_image,
         agent: config.runner.agent().ok_or_else(|| anyhow::anyhow!("runner.agent is not set"))?,
         limits: config.limits.of(&spec.namespace),
+        network,
         access: config.runner.access.clone(),
         public_url: config.public_url(),
         token,
@@ -130,6 +135,19 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
     }
     events.emit(Kind::JobDone(job_done(state, failure)));
     Ok(())
+}
+
+/// Where the job's commands may connect to; the service and its registry always are.
+fn network(config: &Config, registry: &Registry, spec: &JobSpec) -> network::Rules {
+    let (url, host) = (config.public_url(), registry.host());
+    let service = url.parse::<Uri>().ok().and_then(|uri| {
+        let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
+    });
+    let port = if registry.plain_http().contains(host) { 80 } else { 443 };
+    let registry = host.as_str().parse::<Authority>().ok();
+    let registry = registry.map(|host| (host.host().to_owned(), host.port_u16().unwrap_or(port)));
+    config.runner.network.of(&spec.namespace, service.into_iter().chain(registry))
 }
 
 /// The loopback addresses among these (URLs or `host:port`), by port: inside the runner they lead nowhere by themselves.

@@ -11,11 +11,13 @@
 //! | [`channel`] | frames over the container's process |
 //! | [`forward`] | connections from inside |
 //! | [`access`] | files and the SSH agent that they may use |
+//! | [`network`] | the hosts that they may connect to |
 
 pub mod access;
 pub mod channel;
 pub mod forward;
 pub mod image;
+pub mod network;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,8 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use self::channel::{Channel, ChannelError};
-use self::forward::Forwarder;
-use crate::buildkit::gateway::{ContainerMount, Gateway, Process, Shows};
+use self::forward::{Forwarder, Lead};
+use self::network::Proxy;
+use crate::buildkit::gateway::{ContainerMount, Gateway, Network, Process, Shows};
 use crate::buildkit::llb::{Chain, OWNED, Owner};
 use crate::buildkit::policy::SourceRule;
 use crate::buildkit::session::auth::Auth;
@@ -68,8 +71,10 @@ pub struct Config {
     pub archive: Option<PathBuf>,
     /// The agent. Default: `slipway-runner-agent` beside slipwayd.
     pub agent: Option<PathBuf>,
-    /// What commands may reach.
+    /// What commands may use besides the service.
     pub access: access::Config,
+    /// Where they may connect to.
+    pub network: network::Config,
 }
 
 impl Config {
@@ -197,8 +202,22 @@ pub struct Place {
     pub hosts: Vec<ExtraHost>,
     /// What they may use.
     pub limits: Limits,
-    /// What they may reach.
+    /// What they may use besides the service.
     pub access: Access,
+    /// Where they may connect to, if not wherever the engine's network leads.
+    pub proxy: Option<Proxy>,
+}
+
+impl Place {
+    /// What they may use, and where their connections to ports of the container's loopback lead.
+    fn network(&self) -> (Access, BTreeMap<u16, Lead>) {
+        let forwards = self.forwards.iter().map(|(port, address)| (*port, Lead::Address(*address)));
+        let mut leads: BTreeMap<u16, Lead> = forwards.collect();
+        let Some(proxy) = &self.proxy else { return (self.access.clone(), leads) };
+        let port = network::proxy_port(&self.forwards);
+        leads.insert(port, Lead::Proxy(proxy.clone()));
+        (self.access.clone().with_proxy(&format!("{AGENT_DIR}/{AGENT}"), port), leads)
+    }
 }
 
 /// A folder that outlives its container. Two at a time never share one.
@@ -234,7 +253,8 @@ impl Runner {
         let mut locals = BTreeMap::from([("agent".to_owned(), agent)]);
         locals.extend(place.root.map(|root| (SOURCE.to_owned(), Local::Tree(root))));
         let files = FileSync::new(blobs, locals, SOURCE);
-        let (secrets, ssh) = place.access.services();
+        let (access, leads) = place.network();
+        let (secrets, ssh) = access.services();
         let (exports, content) = (Exports::default(), Content::default());
         let services = Services { files, auth, secrets, ssh, exports, content };
         let session = Session::open(engine, &place.shared_key, services).await?;
@@ -277,8 +297,8 @@ impl Runner {
         }
         let session_mount =
             |dest: &str, shows| ContainerMount { result: String::new(), dest: dest.to_owned(), readonly: true, shows };
-        mounts.extend(place.access.files().map(|dest| session_mount(dest, Shows::Secret(dest.to_owned()))));
-        let agent = place.access.agent();
+        mounts.extend(access.files().map(|dest| session_mount(dest, Shows::Secret(dest.to_owned()))));
+        let agent = access.agent();
         mounts.extend(agent.map(|(dest, id)| session_mount(dest, Shows::SshAgent(id.to_owned()))));
         let process = Process {
             args: vec![format!("{AGENT_DIR}/{AGENT}")],
@@ -286,12 +306,13 @@ impl Runner {
             cwd: "/".to_owned(),
             user,
         };
-        let (input, output) = gateway.start(&mounts, &place.hosts, &process).await?;
+        let network = if place.proxy.is_some() { Network::Loopback } else { Network::Engine };
+        let (input, output) = gateway.start(&mounts, &place.hosts, network, &process).await?;
         let mut link = Link { channel: Channel::new(input, output), forwarder: None };
         let hello = Hello {
-            listen: place.forwards.keys().copied().collect(),
+            listen: leads.keys().copied().collect(),
             // With the host's network the real ports are on the loopback that the agent would listen on.
-            no_listen: engine.host_network(),
+            no_listen: engine.host_network() && network == Network::Engine,
             registry: Some(place.registry.clone()),
             limits: place.limits,
             ..Hello::new(place.grace)
@@ -300,11 +321,12 @@ impl Runner {
         let unforwarded =
             ready.not_listening.iter().map(|port| format!("port {}: {}", port.port, port.error)).collect();
         let frames = link.channel.sender().ok_or(ChannelError::Closed)?;
-        link.forwarder = Some(Forwarder::new(place.forwards.clone(), frames));
+        link.forwarder = Some(Forwarder::new(leads, frames));
         let cwd = if place.root.is_some() { WORKDIR } else { config.working_dir() };
         let shell = SHELL.map(str::to_owned).to_vec();
         let (cwd, mut env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
         env.entry("HOME".to_owned()).or_insert(ready.home);
+        env.extend(access.env());
         let commands = slipway_commands::Place { shell, cwd, env, grace, limits: place.limits };
         match slipway_commands::probe(&mut link, &commands).await {
             Err(RunError::NotStarted(message)) => {

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use secrecy::{ExposeSecret as _, SecretString};
 use slipway_proto::v1::admin_service_client::AdminServiceClient;
 use slipway_proto::v1::build_service_client::BuildServiceClient;
@@ -21,6 +22,7 @@ use tonic::{Code, Request, Status};
 
 use crate::settings::{ServerUrl, Settings};
 
+mod proxy;
 mod retry;
 mod version;
 
@@ -130,7 +132,12 @@ impl Client {
     /// Connects, and asks nothing yet.
     pub(crate) async fn open(server: &ServerUrl, token: Option<&SecretString>) -> Result<Self, ServiceError> {
         let url = server.to_string();
-        let unreachable = |reason: String| ServiceError::Unreachable { url: url.clone(), reason };
+        let proxy = proxy::on_the_way_to(&server.uri(), &Matcher::from_env());
+        let unreachable = |reason: String| {
+            let way =
+                proxy.as_ref().map(|proxy| format!("through the proxy {}: ", proxy::shown(proxy))).unwrap_or_default();
+            ServiceError::Unreachable { url: url.clone(), reason: way + &reason }
+        };
         let bearer = match token {
             None => Bearer(None),
             Some(token) => {
@@ -144,8 +151,14 @@ impl Client {
             }
         };
         let endpoint = endpoint(server).map_err(|error| unreachable(chain(&error)))?;
+        let connect = async {
+            match &proxy {
+                Some(proxy) => proxy::connect(&endpoint, proxy, CONNECT_TIMEOUT).await,
+                None => endpoint.connect().await,
+            }
+        };
         // The connect timeout covers the TCP connection, not a peer that accepts and then says nothing.
-        let channel = match tokio::time::timeout(CONNECT_TIMEOUT * 2, endpoint.connect()).await {
+        let channel = match tokio::time::timeout(CONNECT_TIMEOUT * 2, connect).await {
             Ok(Ok(channel)) => channel,
             Ok(Err(error)) => return Err(unreachable(chain(&error))),
             Err(_) => return Err(unreachable("it accepts connections, but does not answer".to_owned())),

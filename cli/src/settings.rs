@@ -43,6 +43,12 @@ impl ServerUrl {
         Ok(Self(url))
     }
 
+    /// The URL in its parts.
+    pub(crate) fn uri(&self) -> http::Uri {
+        // It was parsed before; a URL that is none has no proxy on its way.
+        self.0.parse().unwrap_or_default()
+    }
+
     /// The URL.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -41,6 +41,7 @@
 //! connects.
 
 pub mod agent;
+pub mod connect;
 mod decoder;
 mod error;
 pub mod frames;

@@ -7,7 +7,11 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|program| slipway_runner_agent::login::is_helper(&program)) {
         return slipway_runner_agent::login::main(arguments.next().as_deref());
     }
-    if std::env::args().nth(1).as_deref() == Some("--version") {
+    let verb = arguments.next();
+    if verb.as_deref() == Some(slipway_runner_agent::connect::VERB) {
+        return slipway_runner_agent::connect::main(&arguments.collect::<Vec<_>>());
+    }
+    if verb.as_deref() == Some("--version") {
         return match writeln!(std::io::stdout(), "slipway-runner-agent {}", env!("CARGO_PKG_VERSION")) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

@@ -55,6 +55,15 @@ pub struct ContainerMount {
     pub shows: Shows,
 }
 
+/// The network of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// What the engine gives to all steps.
+    Engine,
+    /// Its own loopback, and nothing else.
+    Loopback,
+}
+
 /// What a mount is.
 #[derive(Debug, Clone)]
 pub enum Shows {
@@ -200,6 +209,7 @@ impl Gateway {
         &self,
         mounts: &[ContainerMount],
         hosts: &[ExtraHost],
+        network: Network,
         process: &Process,
     ) -> Result<(Input, Output), Error> {
         let container = random_id();
@@ -208,7 +218,11 @@ impl Gateway {
             container_id: container.clone(),
             mounts: mounts.iter().map(ContainerMount::to_mount).collect(),
             extra_hosts: hosts.collect(),
-            network: NetMode::Unset.into(),
+            network: match network {
+                Network::Engine => NetMode::Unset,
+                Network::Loopback => NetMode::None,
+            }
+            .into(),
             platform: Some(llb::platform()),
             // No hostname: a buildkitd with CNI takes a network from its pool only for containers without one.
             ..NewContainerRequest::default()

@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::held_keys::HeldKey;
 use super::locks::SharedKey;
 use crate::runner::access::Access;
+use crate::runner::network::{Proxy, Rules};
 use crate::runner::{Place, Runner, RunnerError, abandoned};
 
 /// Commands that are ready to run in a container.
@@ -83,8 +84,6 @@ impl Pipeline {
         let InRunner { plan, image, root, env, defaults, left } = run;
         let (access, _held) = self.access(plan).await?;
         self.events.hide(&access.hidden.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut given = access.env();
-        given.extend(env);
         let (label, section) = (plan.label(), plan.section.as_str());
         let section = plan.test.as_ref().map_or_else(|| section.to_owned(), |test| format!("{section}:{test}"));
         let key = SharedKey::take(&self.locks, &self.shared_key("-", &section))?;
@@ -101,6 +100,7 @@ impl Pipeline {
             hosts: plan.testing.hosts.clone(),
             limits: self.limits.of_section(plan.section),
             access,
+            proxy: self.proxy(),
         };
         let start = || async {
             let engine = self.engine_for_commands().await?;
@@ -117,7 +117,7 @@ impl Pipeline {
         runner.add_defaults(defaults);
         begin(&place.image).map_err(Failure::internal)?;
         let mut story = Story::new(&self.events, plan).leaving(left);
-        let mut result = runner.run(plan, given, &mut story, &self.cancel).await;
+        let mut result = runner.run(plan, env, &mut story, &self.cancel).await;
         // After a failure just as well.
         if result.is_ok()
             && let Err(error) = Box::pin(self.save_artifacts(plan, &mut runner, &mut story)).await
@@ -180,6 +180,17 @@ impl Pipeline {
         let agent = BTreeMap::from([(ssh.agent.id.clone(), ssh.agent.clone())]);
         let (agents, held) = self.agents(&agent, &plan.label()).await?;
         Ok((access.with_agent(ssh.agent.id.clone(), agents, &ssh.known_hosts), held))
+    }
+
+    /// The way of commands that may not connect to everything.
+    fn proxy(&self) -> Option<Proxy> {
+        let Rules::Restricted(allowed) = &self.network else { return None };
+        let events = self.events.clone();
+        Some(Proxy::new(allowed.clone(), move |refused| {
+            events.warn_once(format!(
+                "commands may not connect to {refused}; an admin can add it to `runner.network.allow` of the service's configuration"
+            ));
+        }))
     }
 
     /// An image's, as the engine takes it.

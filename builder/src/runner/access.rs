@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::buildkit::session::secrets::{MAX_SECRET, Secrets};
 use crate::buildkit::session::ssh::Agents;
 use crate::names::Namespace;
+use crate::runner::network;
 
 /// Instead of a file.
 const IN_CLUSTER: &str = "in-cluster";
@@ -60,6 +61,8 @@ pub struct Access {
     /// By where they are.
     files: BTreeMap<&'static str, SecretSlice<u8>>,
     agent: Option<(String, Agents)>,
+    /// The port of a proxy.
+    proxy: Option<u16>,
     /// Values that nobody is to see.
     pub hidden: Vec<String>,
 }
@@ -131,9 +134,17 @@ impl Access {
         self
     }
 
+    /// With a proxy at this port of the container's loopback; `agent` is the agent's program.
+    #[must_use]
+    pub(super) fn with_proxy(mut self, agent: &str, port: u16) -> Self {
+        self.proxy = Some(port);
+        self.files.insert(network::SSH_CONFIG, network::ssh_config(agent, port).into_bytes().into());
+        self
+    }
+
     /// The variables that say where it is.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::new();
+        let mut env = self.proxy.map(network::variables).unwrap_or_default();
         let mut set = |name: &str, value: &str| drop(env.insert(name.to_owned(), value.to_owned()));
         if self.files.contains_key(CA_BUNDLE) {
             for name in CA_VARIABLES {

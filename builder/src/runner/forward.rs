@@ -3,25 +3,36 @@
 //! Each direction of a stream has a window of [`WINDOW`] bytes; what was passed on is given back as credit.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_runner_agent::{BLOCK, StreamFrame, ToAgent, WINDOW};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use super::network::Proxy;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Frames = mpsc::Sender<ToAgent>;
 
+/// Where connections to a port lead.
+#[derive(Debug, Clone)]
+pub enum Lead {
+    /// To an address.
+    Address(SocketAddr),
+    /// To a proxy that asks where.
+    Proxy(Proxy),
+}
+
 /// The streams of one runner. Dropping it ends them.
 #[derive(Debug)]
 pub struct Forwarder {
-    targets: BTreeMap<u16, SocketAddr>,
+    targets: BTreeMap<u16, Lead>,
     frames: Frames,
     streams: HashMap<u32, Stream>,
     ended: CancellationToken,
@@ -40,7 +51,7 @@ struct Stream {
 
 impl Forwarder {
     /// To these targets by the port inside.
-    pub fn new(targets: BTreeMap<u16, SocketAddr>, frames: Frames) -> Self {
+    pub fn new(targets: BTreeMap<u16, Lead>, frames: Frames) -> Self {
         Self { targets, frames, streams: HashMap::new(), ended: CancellationToken::new() }
     }
 
@@ -54,15 +65,11 @@ impl Forwarder {
         let stream =
             Stream { incoming: Some(incoming), unread: unread.clone(), credit: credit.clone(), closed: closed.clone() };
         self.streams.insert(id, stream);
-        let (target, frames) = (self.targets.get(&port).copied(), self.frames.clone());
+        let (target, frames) = (self.targets.get(&port).cloned(), self.frames.clone());
         tokio::spawn(async move {
             let serve = async {
                 let Some(target) = target else { return false };
-                let Ok(Ok(socket)) = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await else {
-                    return false;
-                };
-                let _ = socket.set_nodelay(true);
-                let (read, write) = socket.into_split();
+                let Ok((read, write)) = target.connect(&closed).await else { return false };
                 // One broken direction ends both.
                 let inward = async { inward(id, read, &frames, &credit).await.then_some(()).ok_or(()) };
                 let outward = async { outward(id, write, queue, &frames, &unread).await.then_some(()).ok_or(()) };
@@ -110,8 +117,29 @@ impl Drop for Forwarder {
     }
 }
 
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+impl Lead {
+    async fn connect(self, closed: &CancellationToken) -> io::Result<Halves> {
+        match self {
+            Self::Address(address) => {
+                let socket = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
+                let _ = socket.set_nodelay(true);
+                let (read, write) = socket.into_split();
+                Ok((Box::new(read), Box::new(write)))
+            }
+            Self::Proxy(proxy) => {
+                let (ours, its) = tokio::io::duplex(BLOCK);
+                tokio::spawn(proxy.serve(its, closed.clone()));
+                let (read, write) = tokio::io::split(ours);
+                Ok((Box::new(read), Box::new(write)))
+            }
+        }
+    }
+}
+
 /// From the target to the inside; `false` when the connection broke.
-async fn inward(id: u32, mut read: OwnedReadHalf, frames: &Frames, credit: &Semaphore) -> bool {
+async fn inward(id: u32, mut read: impl AsyncRead + Unpin, frames: &Frames, credit: &Semaphore) -> bool {
     let mut buffer = vec![0; BLOCK];
     loop {
         let Ok(n) = read.read(&mut buffer).await else { return false };
@@ -134,7 +162,7 @@ async fn inward(id: u32, mut read: OwnedReadHalf, frames: &Frames, credit: &Sema
 /// From the inside to the target; `false` when the connection broke.
 async fn outward(
     id: u32,
-    mut write: OwnedWriteHalf,
+    mut write: impl AsyncWrite + Unpin,
     mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
     frames: &Frames,
     unread: &Semaphore,

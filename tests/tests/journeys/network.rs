@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 
+use slipway_journeys::service::Options;
+use slipway_journeys::team::deploy_section;
 use slipway_journeys::{Service, process};
 
 /// A server on an address that says hello to whoever comes.
@@ -25,7 +27,7 @@ fn commands_reach_the_service_and_the_registry_under_their_usual_names() {
     let team = service.team();
     let app = team.project();
     let registry = service.registry();
-    app.manifest(&format!("build:\n  app: .\n{}", slipway_journeys::team::deploy_section(&[
+    app.manifest(&format!("build:\n  app: .\n{}", deploy_section(&[
         "curl -s -o /dev/null -w '%{http_code}\\n' $OKTETO_CONTEXT/healthz",
         &format!("curl -s -o /dev/null -w '%{{http_code}}\\n' http://{registry}/v2/"),
         &format!("T=$(curl -s -u x:$OKTETO_TOKEN \"$OKTETO_CONTEXT/token?service=slipway-registry\" | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/'); curl -s -o /dev/null -w '%{{http_code}}\\n' -H \"Authorization: Bearer $T\" http://{registry}/v2/"),
@@ -104,4 +106,64 @@ fn nothing_of_the_service_is_left_when_its_jobs_are_over() {
     );
     assert!(!service.job_dir(&job).join("token.json").exists(), "its token is gone");
     assert!(process::mentioning(&job).is_empty());
+}
+
+#[test]
+fn restricted_commands_reach_the_service_its_registry_and_what_an_admin_allows() {
+    let [open, closed] = ["127.0.0.1:0"; 2].map(greeter);
+    let settings = format!(
+        "\n[runner.network]\nmode = \"restricted\"\nallow = [\"{open}\", \"localhost\"]\n[runner.network.namespaces.dev]\nmode = \"open\"\n"
+    );
+    let service = Service::with(Options { registry: settings, ..Options::default() });
+    let registry = service.registry();
+    let app = service.team().project();
+    let port = open.port();
+    let commands = [
+        "ls /sys/class/net; echo; curl -s -o /dev/null -w '%{http_code}\\n' $OKTETO_CONTEXT/healthz; slipway job list --output json | grep -c running".to_owned(),
+        format!("curl -s -o /dev/null -w '%{{http_code}}\\n' http://{registry}/v2/"),
+        // Through the proxy, although it is this machine's.
+        format!("curl -s --noproxy '' http://{open}/; echo; curl -s --noproxy '' -p http://{open}/; echo"),
+        format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | $(ssh -G git.example | sed -n 's/^proxycommand //p;' | sed 's/%h/127.0.0.1/; s/%p/{port}/') | tail -1; echo"),
+        format!("curl -s --noproxy '' http://{closed}/; curl -s --noproxy '' -p http://{closed}/ || echo refused"),
+        format!("curl -s --noproxy '' http://localhost:{port}/; curl -s -m 3 http://{open}/ || echo \"not directly: $?\""),
+        "ssh -o BatchMode=yes git.example true 2>&1; curl -s --noproxy '*' -m 3 http://192.0.2.1/ || echo \"nor elsewhere: $?\"".to_owned(),
+    ];
+    app.manifest(&deploy_section(&commands.each_ref().map(String::as_str)));
+    let run = app.events(&["deploy"]).ok();
+    let said = run.said();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..7], ["lo", "", "200", "1", "401", "hello", "hello"], "{said}");
+    assert_eq!(lines[7], "hello", "ssh's way: {said}");
+    assert!(lines[8].starts_with(&format!("slipway: {closed} is not among the hosts")), "{said}");
+    assert_eq!(lines[9], "refused", "{said}");
+    assert!(lines[10].contains("leads to an address that is the service's own"), "{said}");
+    assert_eq!(lines[11], "not directly: 7", "{said}");
+    assert!(lines[12].starts_with("slipway: git.example:22 is not among the hosts"), "{said}");
+    assert_eq!(lines.last(), Some(&"nor elsewhere: 7"), "{said}");
+    let warnings: Vec<_> =
+        run.all("warning").iter().map(|event| event["message"].as_str().unwrap().to_owned()).collect();
+    for refused in [closed.to_string(), "git.example:22".to_owned()] {
+        let told = warnings.iter().filter(|text| text.contains(&format!("may not connect to {refused}"))).count();
+        assert_eq!(told, 1, "{refused}: {warnings:?}");
+    }
+
+    let app = service.admin().project();
+    app.deploy(&["ls /sys/class/net | grep -vc lo; echo ${HTTP_PROXY:-none}"]);
+    let said = app.events(&["deploy"]).ok().said();
+    assert!(said.ends_with("none\n"), "another namespace's network is open: {said}");
+}
+
+#[test]
+fn restricted_commands_of_any_image_and_user_have_the_proxy() {
+    let open = greeter("127.0.0.1:0");
+    let settings = format!("\n[runner.network]\nmode = \"restricted\"\nallow = \"{open}\"\n");
+    let service = Service::with(Options { registry: settings, ..Options::default() });
+    let app = service.team().project();
+    crate::test_section::busybox(&app, "1000:1000");
+    app.manifest(&format!(
+        "build:\n  tools: tools\ntest:\n  unit:\n    image: ${{OKTETO_BUILD_TOOLS_IMAGE}}\n    commands:\n    - id -u; wget -qO- http://{open}/; \
+         echo; wget -qO- http://b.example/ 2>&1 || true\n"
+    ));
+    let said = app.events(&["test"]).ok().said();
+    assert!(said.starts_with("1000\nhello\n") && said.contains("403"), "{said}");
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use slipway_journeys::{Project, Run, Service};
 
 /// A minimal image that isn't ours, as `tools` of the `build` section: a shell, and the commands of a static busybox.
-fn busybox(app: &Project, user: &str) {
+pub(crate) fn busybox(app: &Project, user: &str) {
     let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
     let busybox = fs::read(busybox.expect("busybox, which `make setup` installs")).unwrap();
     app.file("tools/busybox", busybox)

@@ -81,6 +81,7 @@ fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
         agent: PathBuf::new(),
         limits: crate::limits::Config::default().of(&spec.namespace),
         access: crate::runner::access::Config::default(),
+        network: crate::runner::network::Rules::Open,
         public_url: String::new(),
         token: String::new().into(),
         forwards: BTreeMap::new(),

@@ -1,0 +1,177 @@
+//! A host of the admin's list.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// `HOST` or `HOST:PORT`: a name, `*.` and a name (whatever is under it), or an IP address. Without a port: any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    name: Name,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    Exactly(String),
+    /// With the dot that it begins with.
+    Under(String),
+    Address(IpAddr),
+}
+
+/// A text that is none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{}` is no host: {why}", text.escape_debug())]
+pub struct HostError {
+    text: String,
+    why: &'static str,
+}
+
+impl Host {
+    /// Whether a host of this name, in lower case, is meant, at this port.
+    pub(super) fn matches(&self, host: &str, port: u16) -> bool {
+        let name = match &self.name {
+            Name::Exactly(name) => name == host,
+            // What is under an address is none of it.
+            Name::Under(name) => host.len() > name.len() && host.ends_with(name.as_str()) && address_of(host).is_none(),
+            Name::Address(address) => address_of(host) == Some(*address),
+        };
+        name && self.port.is_none_or(|only| only == port)
+    }
+
+    /// Whether it is an address.
+    pub(super) fn is_address(&self) -> bool {
+        matches!(self.name, Name::Address(_))
+    }
+}
+
+/// An address as in a URL.
+pub(super) fn address_of(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok()
+}
+
+/// Whether a name that anybody may have chosen the address of may lead there: not to this machine, not to its link, not to many.
+pub(super) fn is_public_enough(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            !(address.is_loopback()
+                || address.octets()[0] == 0
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_broadcast())
+        }
+        IpAddr::V6(address) => {
+            !(address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unicast_link_local()
+                || address.is_multicast())
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        let wrong = |why| HostError { text: text.to_owned(), why };
+        if let Ok(address) = text.parse() {
+            return Ok(Self { name: Name::Address(address), port: None });
+        }
+        if text.contains('/') {
+            return Err(wrong("a name or an address is wanted, without a scheme and a path"));
+        }
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) => {
+                let port = port.parse().ok().filter(|port| *port != 0);
+                (name, Some(port.ok_or_else(|| wrong("its port is no number from 1 to 65535"))?))
+            }
+            None => (text, None),
+        };
+        if let Some(address) = address_of(name) {
+            return Ok(Self { name: Name::Address(address), port });
+        }
+        let lower = name.trim_end_matches('.').to_ascii_lowercase();
+        let (under, rest) = lower.strip_prefix("*.").map_or((false, lower.as_str()), |rest| (true, rest));
+        if rest == "*" {
+            return Err(wrong("any host at all is `mode = \"open\"`"));
+        }
+        let known = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+        let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(known);
+        if rest.len() > 253 || !rest.split('.').all(label) {
+            return Err(wrong("a name has letters, digits, `-`, `_` and dots between them, or `*.` before all that"));
+        }
+        let name = if under { Name::Under(format!(".{rest}")) } else { Name::Exactly(rest.to_owned()) };
+        Ok(Self { name, port })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Name::Exactly(name) => f.write_str(name)?,
+            Name::Under(name) => write!(f, "*{name}")?,
+            Name::Address(IpAddr::V6(address)) if self.port.is_some() => write!(f, "[{address}]")?,
+            Name::Address(address) => write!(f, "{address}")?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hosts_have_four_forms() {
+        for (text, host, port, expected) in [
+            ("github.com", "github.com", 22, true),
+            ("GitHub.com.", "github.com", 443, true),
+            ("github.com", "api.github.com", 443, false),
+            ("github.com:443", "github.com", 22, false),
+            ("*.github.com", "api.github.com", 443, true),
+            ("*.github.com", "a.b.github.com", 443, true),
+            ("*.github.com", "github.com", 443, false),
+            ("*.github.com", "evilgithub.com", 443, false),
+            ("*.github.com", ".github.com", 443, false),
+            ("*.0.0.1", "10.0.0.1", 1, false),
+            ("10.0.0.1", "10.0.0.1", 1, true),
+            ("10.0.0.1:6443", "10.0.0.1", 1, false),
+            ("fd00::1", "[fd00::1]", 1, true),
+            ("[fd00::1]:6443", "fd00:0::1", 6443, true),
+        ] {
+            let rule: Host = text.parse().unwrap();
+            assert_eq!(rule.matches(host, port), expected, "{text} {host}:{port}");
+        }
+        for (text, shown) in
+            [("A.example:1", "a.example:1"), ("*.b", "*.b"), ("[fd00::1]:2", "[fd00::1]:2"), ("::1", "::1")]
+        {
+            assert_eq!(text.parse::<Host>().unwrap().to_string(), shown);
+        }
+        for (text, why) in [
+            ("https://github.com", "without a scheme"),
+            ("a.example:0", "port"),
+            ("a.example:http", "port"),
+            ("*", "open"),
+            ("*.*", "open"),
+            ("a..b", "letters"),
+            ("a b", "letters"),
+            ("", "letters"),
+            ("a.*.b", "letters"),
+        ] {
+            let error = text.parse::<Host>().unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_again(text in "(\\*\\.)?[a-z0-9.:*\\[\\]-]{0,20}") {
+            if let Ok(host) = text.parse::<Host>() {
+                prop_assert_eq!(host.to_string().parse::<Host>(), Ok(host));
+            }
+        }
+    }
+}
