@@ -1,8 +1,10 @@
 //! The artifacts of tests: from the job into the folders where they belong.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,10 +18,22 @@ use crate::submit::Prepared;
 
 /// As many as the agent sends.
 const MAX_FILES: usize = 10_000;
+/// The longest path (`PATH_MAX`).
+const MAX_PATH: u64 = 4096;
+/// What stands for more than itself in a pattern.
+const WILD: [char; 4] = ['*', '?', '[', '{'];
 
-/// The contexts of the tests that bring something, by the tests' names.
+/// Where the tests that bring something may write, by the tests' names.
 #[derive(Debug, Default)]
-pub(crate) struct Places(BTreeMap<String, PathBuf>);
+pub(crate) struct Places(BTreeMap<String, Place>);
+
+/// Where one of them may.
+#[derive(Debug, Clone)]
+struct Place {
+    folder: PathBuf,
+    /// What is below one of these is expected.
+    below: Vec<PathBuf>,
+}
 
 impl Places {
     /// Those of the plan. What the service says of it counts for nothing.
@@ -27,23 +41,28 @@ impl Places {
         let tests = prepared.plan.commands.iter().zip(&prepared.commands);
         let place = |(plan, root): (&slipway_manifest::plan::CommandsPlan, &String)| {
             let test = plan.test.clone().filter(|_| !plan.testing.artifacts.is_empty())?;
-            Some((test, prepared.roots.tree(root)?.dir.clone()))
+            let below = plan.testing.artifacts.iter().map(|artifact| match &artifact.destination {
+                Some(destination) => plain(destination),
+                None => fixed(&artifact.path),
+            });
+            Some((test, Place { folder: prepared.roots.tree(root)?.dir.clone(), below: below.collect() }))
         };
         Self(tests.filter_map(place).collect())
     }
 
     /// All of them in one folder.
     pub(crate) fn together(exported: &[ArtifactsExported], folder: &Path) -> Self {
-        Self(exported.iter().map(|exported| (exported.test.clone(), folder.to_owned())).collect())
+        let place = Place { folder: folder.to_owned(), below: vec![PathBuf::new()] };
+        Self(exported.iter().map(|exported| (exported.test.clone(), place.clone())).collect())
     }
 
     /// Brings what the tests have left. One that fails keeps none of the others from being tried.
     pub(crate) async fn fetch(&self, client: &Client, job: &str, exported: &[ArtifactsExported]) -> Result<()> {
         let mut failed = Ok(());
         for exported in exported {
-            let Some(folder) = self.0.get(&exported.test) else { continue };
+            let Some(place) = self.0.get(&exported.test) else { continue };
             let ArtifactsExported { test, files, bytes, digest, .. } = exported.clone();
-            let to = folder.clone();
+            let (to, folder) = (place.clone(), &place.folder);
             let fetched =
                 fetch(client, job, What::Artifacts { test }, (bytes, digest), move |archive| unpack(&to, archive));
             match fetched.await {
@@ -61,19 +80,50 @@ impl Places {
     }
 }
 
+/// What a pattern finds is below this.
+fn fixed(pattern: &str) -> PathBuf {
+    let parts = Path::new(pattern).components().take_while(|part| !part.as_os_str().to_string_lossy().contains(WILD));
+    parts.filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+/// A path without what says nothing.
+fn plain(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| !matches!(part, Component::CurDir)).collect()
+}
+
 /// Writes the files of an archive below a folder, each whole or not at all, over those that are there. Nothing is written
-/// outside of the folder, wherever links in it lead; a link in the place of a file is replaced.
-fn unpack(folder: &Path, archive: &mut dyn Read) -> Result<()> {
+/// outside of the folder, wherever links in it lead, nor where the test has no artifacts; a link in the place of a file is
+/// replaced.
+fn unpack(Place { folder, below }: &Place, archive: &mut dyn Read) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let root = folder.canonicalize().with_context(|| format!("find {}", folder.display()))?;
     let mut failed = None;
     let mut entries = tar::Archive::new(&mut *archive);
-    // What can't be read is the end of all of it; what can't be written is not.
-    for (number, entry) in entries.entries()?.enumerate() {
-        anyhow::ensure!(number < MAX_FILES, "more than {MAX_FILES} files");
+    let (mut long, mut files) = (None, 0);
+    // What can't be read is the end of all of it; what can't be written is not. Raw, since a long name is read whole otherwise,
+    // however long.
+    for entry in entries.entries()?.raw(true) {
         let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        if let Err(error) = write(&root, &path, &mut entry) {
+        if entry.header().entry_type().is_gnu_longname() {
+            anyhow::ensure!(long.is_none() && entry.size() <= MAX_PATH, "a name of {} bytes", entry.size());
+            let mut name = Vec::new();
+            entry.read_to_end(&mut name)?;
+            name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+            long = Some(PathBuf::from(OsString::from_vec(name)));
+            continue;
+        }
+        files += 1;
+        anyhow::ensure!(files <= MAX_FILES, "more than {MAX_FILES} files");
+        let path = match long.take() {
+            Some(path) => path,
+            None => entry.path()?.into_owned(),
+        };
+        let written = if below.iter().any(|below| path.starts_with(below)) {
+            write(&root, &path, &mut entry)
+        } else {
+            Err(io::Error::other("the test has no such artifact"))
+        };
+        if let Err(error) = written {
             failed.get_or_insert(anyhow!("{}: {error}", path.display()));
         }
     }
@@ -181,7 +231,7 @@ mod tests {
             ("deep/er/y", regular, "y"),
             ("deep/.Git/hooks/post-checkout", regular, "no"),
         ]);
-        let error = unpack(&folder, &mut bytes.as_slice()).unwrap_err();
+        let error = unpack(&anywhere(&folder), &mut bytes.as_slice()).unwrap_err();
         assert_eq!(error.to_string(), "../beside/victim: it leads out of the folder");
         assert_eq!(fs::read_to_string(beside.join("victim")).unwrap(), "as it was");
         assert_eq!(fs::read_dir(&beside).unwrap().count(), 1);
@@ -195,12 +245,49 @@ mod tests {
         assert!(!Path::new("/tmp/slipway-victim").exists() && !folder.join("deep/.Git").exists());
     }
 
+    fn anywhere(folder: &Path) -> Place {
+        Place { folder: folder.to_owned(), below: vec![PathBuf::new()] }
+    }
+
+    #[test]
+    fn only_what_the_plan_has_is_written_and_long_names_have_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = vec![fixed("./reports/**/*.xml"), plain("./out/cover"), fixed("one.txt")];
+        assert_eq!(below, ["reports", "out/cover", "one.txt"].map(PathBuf::from));
+        let place = Place { folder: dir.path().to_owned(), below };
+        let deep = format!("reports/{}/a.xml", "d".repeat(120));
+        let mut archive = tar::Builder::new(Vec::new());
+        for path in ["reports/a.xml", "out/cover/index.html", "one.txt", &deep, "Makefile", "reportsx", "out/x"] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(1);
+            archive.append_data(&mut header, path, &b"x"[..]).unwrap();
+        }
+        let bytes = archive.into_inner().unwrap();
+        let error = unpack(&place, &mut bytes.as_slice()).unwrap_err();
+        assert_eq!(error.to_string(), "Makefile: the test has no such artifact");
+        for path in ["reports/a.xml", "out/cover/index.html", "one.txt", &deep] {
+            assert!(dir.path().join(path).is_file(), "{path}");
+        }
+        assert!(!dir.path().join("Makefile").exists() && !dir.path().join("reportsx").exists());
+
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let mut archive = header.as_bytes().as_slice().chain(io::repeat(b'n'));
+        let error = unpack(&place, &mut archive).unwrap_err();
+        assert_eq!(error.to_string(), "a name of 1099511627776 bytes");
+        for (pattern, expected) in [("**/x", ""), ("a/b*/c", "a"), ("a/b/", "a/b"), ("/abs/x", "abs/x")] {
+            assert_eq!(fixed(pattern), Path::new(expected), "{pattern}");
+        }
+    }
+
     #[test]
     fn a_file_is_whole_or_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), "before").unwrap();
         let bytes = archive(&[("a", tar::EntryType::Regular, &"after".repeat(1000))]);
-        assert!(unpack(dir.path(), &mut &bytes[..2000]).is_err());
+        assert!(unpack(&anywhere(dir.path()), &mut &bytes[..2000]).is_err());
         assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "before");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -1,7 +1,8 @@
 //! What a test leaves for its caller: an archive among the job's exports, and an event for each file of it.
 
-use std::io;
+use std::io::{self, BufReader, Seek as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
 use slipway_commands::Story;
@@ -16,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Pipeline;
 use super::events::Events;
 use crate::jobs::exports;
+use crate::names::JobId;
 use crate::private_file::create_private_dir;
 use crate::runner::{Runner, RunnerError, WORKDIR};
 
@@ -23,6 +25,13 @@ use crate::runner::{Runner, RunnerError, WORKDIR};
 const MAX_FILES: usize = 10_000;
 /// What the archive needs besides the files' bytes, for each of them, and for each byte of their names.
 const OVERHEAD: u64 = 4096;
+
+/// An archive of another job.
+pub(super) struct Kept {
+    files: Vec<(String, u64)>,
+    bytes: u64,
+    digest: Digest,
+}
 
 /// An archive that is being written.
 struct Archive {
@@ -91,13 +100,47 @@ impl Pipeline {
             self.events.warn(format!("artifacts of test `{test}`: {problem}"));
         }
         let Some((bytes, digest)) = archive else { return };
-        let files = collected.files.len() as u32;
-        for (path, bytes) in collected.files {
+        self.tell_kept_artifacts(plan, test, Kept { files: collected.files, bytes, digest });
+    }
+
+    /// They can be fetched from this job.
+    pub(super) fn tell_kept_artifacts(&self, plan: &CommandsPlan, test: &str, kept: Kept) {
+        let Kept { files: all, bytes, digest } = kept;
+        let files = all.len() as u32;
+        for (path, bytes) in all {
             self.events.emit(Kind::ArtifactSaved(ArtifactSaved { path, bytes, test: test.to_owned() }));
         }
         let (test, context, digest) = (test.to_owned(), plan.context.clone(), digest.to_string());
         self.events.emit(Kind::ArtifactsExported(ArtifactsExported { test, context, files, bytes, digest }));
     }
+
+    /// What another job of the namespace keeps of the same test becomes this one's, too.
+    pub(super) async fn kept_artifacts(&self, test: &str, job: JobId) -> io::Result<Kept> {
+        let from = exports::artifacts(&exports::dir(&self.data_dir, job), test);
+        let to = exports::artifacts(&self.exports, test);
+        let kept = tokio::task::spawn_blocking(move || keep(&from, &to));
+        kept.await.map_err(io::Error::other)?
+    }
+}
+
+fn keep(from: &Path, to: &Path) -> io::Result<Kept> {
+    if let Some(dir) = to.parent() {
+        create_private_dir(dir)?;
+    }
+    // One file of both jobs, which is removed when nobody has used it for long.
+    std::fs::hard_link(from, to)?;
+    let file = std::fs::File::options().read(true).append(true).open(to)?;
+    file.set_modified(SystemTime::now())?;
+    let bytes = file.metadata()?.len();
+    let mut files = Vec::new();
+    for entry in tar::Archive::new(BufReader::new(&file)).entries()? {
+        let entry = entry?;
+        files.push((entry.path()?.to_string_lossy().into_owned(), entry.size()));
+    }
+    let mut whole = &file;
+    whole.rewind()?;
+    let (digest, _) = Digest::of_reader(&mut whole)?;
+    Ok(Kept { files, bytes, digest })
 }
 
 impl Archive {
@@ -142,6 +185,28 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_of_another_job_is_told_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to] = ["one", "two"].map(|job| exports::artifacts(&dir.path().join(job), "unit"));
+        assert_eq!(keep(&from, &to).err().unwrap().kind(), io::ErrorKind::NotFound);
+        let mut archive = tar::Builder::new(Vec::new());
+        let long = format!("{}/b", "a".repeat(150));
+        for path in ["a", &long] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3);
+            archive.append_data(&mut header, path, &b"abc"[..]).unwrap();
+        }
+        let bytes = archive.into_inner().unwrap();
+        std::fs::create_dir_all(from.parent().unwrap()).unwrap();
+        std::fs::write(&from, &bytes).unwrap();
+        let kept = keep(&from, &to).unwrap();
+        assert_eq!(kept.files, [("a".to_owned(), 3), (long, 3)]);
+        assert_eq!((kept.bytes, kept.digest), (bytes.len() as u64, Digest::of(&bytes)));
+        std::fs::remove_file(from).unwrap();
+        assert_eq!(std::fs::read(to).unwrap(), bytes);
+    }
 
     #[tokio::test]
     async fn an_archive_is_there_when_it_is_whole_and_not_too_large() {

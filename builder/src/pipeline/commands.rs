@@ -45,7 +45,7 @@ impl Pipeline {
         dependencies: &BTreeMap<String, String>,
     ) -> Result<(), Failure> {
         let digest = self.unless_cancelled(Box::pin(self.test_digest(plan, images, dependencies))).await?;
-        if self.skip_test(plan, digest) {
+        if self.skip_test(plan, digest).await {
             return Ok(());
         }
         let image = plan.complete_image(&self.keeping.images(images)).map_err(Failure::internal)?;
@@ -118,8 +118,8 @@ impl Pipeline {
         begin(&place.image).map_err(Failure::internal)?;
         let mut story = Story::new(&self.events, plan).leaving(left);
         let mut result = runner.run(plan, env, &mut story, &self.cancel).await;
-        // After a failure just as well.
-        if result.is_ok()
+        // After a failure just as well, and after a limit.
+        if matches!(result, Ok(_) | Err(RunnerError::Exceeded(_)))
             && let Err(error) = Box::pin(self.save_artifacts(plan, &mut runner, &mut story)).await
         {
             match error {

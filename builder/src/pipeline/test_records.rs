@@ -22,6 +22,9 @@ pub(super) struct TestRecord {
     pub(super) job: JobId,
     /// When it succeeded, in milliseconds since 1970.
     pub(super) time: i64,
+    /// Whether its job keeps artifacts of it.
+    #[serde(default)]
+    pub(super) artifacts: bool,
 }
 
 /// The records of one namespace.
@@ -84,7 +87,7 @@ mod tests {
     fn each_namespace_has_its_own_and_the_oldest_go() {
         let dir = tempfile::tempdir().unwrap();
         let of = |namespace: &str| TestRecords::new(dir.path(), &namespace.parse().unwrap());
-        let (dev, record) = (of("dev"), TestRecord { job: JobId::new(), time: 1 });
+        let (dev, record) = (of("dev"), TestRecord { job: JobId::new(), time: 1, artifacts: false });
         let inputs = |number: usize| Digest::of(number.to_string().as_bytes());
         assert!(dev.read(&inputs(0)).is_none());
         for number in 0..MAX_RECORDS {

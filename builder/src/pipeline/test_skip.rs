@@ -15,6 +15,7 @@ use slipway_proto::v1::event::Kind;
 
 use super::Pipeline;
 use super::test_records::{TestRecord, TestRecords};
+use crate::jobs::exports;
 use crate::registry::bases::DEADLINE;
 use crate::store::db::now_ms;
 
@@ -70,12 +71,26 @@ impl Pipeline {
         }
     }
 
-    /// Says so and gives `true` where a test of the same inputs has succeeded.
-    pub(super) fn skip_test(&self, plan: &CommandsPlan, digest: Option<Digest>) -> bool {
+    /// Says so and gives `true` where a test of the same inputs has succeeded, and what it left is there.
+    pub(super) async fn skip_test(&self, plan: &CommandsPlan, digest: Option<Digest>) -> bool {
         let (Some(test), Some(digest), false) = (&plan.test, digest, plan.testing.no_cache) else { return false };
         let Some(record) = self.test_records().read(&digest) else { return false };
-        let (test, job) = (test.clone(), record.job.to_string());
-        self.events.emit(Kind::TestSkipped(TestSkipped { test, job }));
+        let kept = if record.artifacts {
+            match self.kept_artifacts(test, record.job).await {
+                Ok(kept) => Some(kept),
+                Err(error) => {
+                    tracing::info!(%error, job.id = %record.job, "test `{test}` runs again: its artifacts are not there");
+                    return false;
+                }
+            }
+        } else {
+            None
+        };
+        let job = record.job.to_string();
+        self.events.emit(Kind::TestSkipped(TestSkipped { test: test.clone(), job }));
+        if let Some(kept) = kept {
+            self.tell_kept_artifacts(plan, test, kept);
+        }
         true
     }
 
@@ -92,7 +107,8 @@ impl Pipeline {
         if self.test_digest(plan, images, dependencies).await != Some(before) {
             return;
         }
-        let record = TestRecord { job: self.spec.job, time: now_ms() };
+        let artifacts = plan.test.as_deref().is_some_and(|test| exports::artifacts(&self.exports, test).exists());
+        let record = TestRecord { job: self.spec.job, time: now_ms(), artifacts };
         if let Err(error) = self.test_records().write(&before, &record) {
             tracing::warn!(%error, "can't remember that {} succeeded", plan.label());
         }

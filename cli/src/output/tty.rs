@@ -1,5 +1,6 @@
 //! For people at a terminal: what has been done goes up, line by line, and below it is drawn what goes on now.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ const WORTH_TELLING: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Tty {
     plain: Plain,
-    /// What commands write, by stream.
-    tame: [Tame; 2],
+    /// What commands write, by test (those that run at the same time) and stream.
+    tame: BTreeMap<(String, bool), Tame>,
     shared: Arc<Mutex<View>>,
     ticker: tokio::task::JoinHandle<()>,
     /// A line for each image, for the end.
@@ -39,12 +40,13 @@ impl Tty {
     pub(crate) fn new() -> Self {
         let shared = Arc::new(Mutex::new(View::new(Instant::now())));
         let ticker = tokio::spawn(draw(shared.clone()));
-        Self { plain: Plain::default(), tame: Default::default(), shared, ticker, summary: Vec::new() }
+        Self { plain: Plain::default(), tame: BTreeMap::default(), shared, ticker, summary: Vec::new() }
     }
 
-    /// Ends what a command's output has begun.
-    fn calm(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.tame.iter_mut().try_for_each(|tame| out.write_all(tame.end()))
+    /// Ends what the output of a test's command has begun, or that of all commands.
+    fn calm(&mut self, test: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
+        let ended = self.tame.extract_if(.., |(of, _), _| test.is_none_or(|test| test == of));
+        ended.into_iter().try_for_each(|(_, mut tame)| out.write_all(tame.end()))
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -118,7 +120,8 @@ impl Renderer for Tty {
                 return step_done(step, out);
             }
             Some(Kind::CommandLog(log)) => {
-                let text = self.tame[usize::from(log.stream() == OutputStream::Stderr)].piece(&log.text);
+                let key = (log.test().to_owned(), log.stream() == OutputStream::Stderr);
+                let text = self.tame.entry(key).or_default().piece(&log.text);
                 let kind = Some(Kind::CommandLog(CommandLog { text, ..log.clone() }));
                 return self.plain.event(&Event { kind, ..event.clone() }, out, err);
             }
@@ -135,9 +138,9 @@ impl Renderer for Tty {
                     err,
                 );
             }
-            Some(Kind::CommandDone(_)) => {
+            Some(Kind::CommandDone(done)) => {
                 self.view().pause(false);
-                self.calm(out)?;
+                self.calm(Some(done.test()), out)?;
             }
             Some(Kind::JobStarted(_)) => self.view().began(),
             Some(Kind::BuildDone(build)) => {
@@ -168,7 +171,7 @@ impl Renderer for Tty {
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.view().pause(true);
         // Also where nobody said that the command has ended.
-        self.calm(out)?;
+        self.calm(None, out)?;
         self.plain.finish(out)
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct Supervisor {
     /// Whether we have any child; all that we start, and all that it starts, is below one.
     has_children: bool,
     ending: Option<Ending>,
+    /// Files that are asked for while what ran is ended.
+    collect_then: Option<Collect>,
     watch: Watch,
 }
 
@@ -91,6 +93,7 @@ impl Supervisor {
             pumps: Vec::new(),
             has_children: false,
             ending: None,
+            collect_then: None,
             watch: Watch::new(Limits::default()),
         }
     }
@@ -202,8 +205,12 @@ impl Supervisor {
         }
     }
 
-    /// In a thread of its own, so that the end of all can come meanwhile.
-    fn collect(&self, collect: Collect) {
+    /// In a thread of its own, so that the end of all can come meanwhile. Of what a limit ends, once that has ended.
+    fn collect(&mut self, collect: Collect) {
+        if self.running.is_none() && self.ending.as_ref().is_some_and(Ending::may_go_on) {
+            self.collect_then = Some(collect);
+            return;
+        }
         let refused = if self.running.is_some() || self.ending.is_some() {
             Some("commands are running".to_owned())
         } else {

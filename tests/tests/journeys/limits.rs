@@ -33,6 +33,13 @@ fn a_section_has_so_much_time_and_no_more() {
     assert!(hint.contains("`limits.time_s`"), "{hint}");
     assert!(!run.said().contains("never"));
     assert!(process::running(&["sleep", &seconds]).is_empty(), "nothing runs on");
+    // What it had made is there, though something of it still runs when the command has ended.
+    app.manifest(
+        "test:\n  unit:\n    artifacts: [a.txt]\n    commands:\n    - (trap '' TERM; sleep 60) & echo made >a.txt; sleep 60\n",
+    );
+    let run = app.events_with(&["test", "--grace", "1s"], &[]).expect(1);
+    assert!(exceeded(&run).0.contains("its limit of time"), "{}", run.story());
+    assert_eq!(std::fs::read_to_string(app.path().join("a.txt")).unwrap(), "made\n", "{}", run.story());
     // Who is quick is left alone.
     app.deploy(&["sleep 0.5"]);
     app.events(&["deploy"]).ok();

@@ -213,3 +213,28 @@ fn a_test_is_skipped_while_nothing_that_goes_into_it_changes() {
         assert_eq!(app.events(&["test", "unit"]).expect(1).all("command.started").len(), 1);
     }
 }
+
+#[test]
+fn a_skipped_test_brings_what_it_left_or_runs_again() {
+    let service = Service::shared();
+    let app = service.team().project();
+    busybox(&app, "0");
+    app.manifest(&format!(
+        "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    context: src\n    skipIfNoFileChanges: true\n    artifacts: [out/]\n    commands:\n    \
+         - mkdir out; echo report >out/a.txt\n"
+    ))
+    .file("src/a", "1");
+    let first = app.events(&["test"]).ok();
+    let file = app.path().join("src/out/a.txt");
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let run = app.events(&["test"]).ok();
+    assert_eq!(run.last("test.skipped")["job"], first.job());
+    assert_eq!((saved(&run), fs::read_to_string(&file).unwrap()), (saved(&first), "report\n".to_owned()));
+    let exports = |job: &str| service.data_dir().join("exports").join(job);
+    // That of the first job is no longer needed, as the second one has it, too; but it is the one that is named.
+    fs::remove_dir_all(exports(&first.job())).unwrap();
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let run = app.events(&["test"]).ok();
+    assert_eq!(run.all("test.skipped").len(), 0, "what it left has gone: {}", run.story());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "report\n");
+}

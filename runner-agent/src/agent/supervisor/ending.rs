@@ -40,6 +40,11 @@ impl Ending {
         finishing
     }
 
+    /// Whether something may come after it.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.exit.is_none()
+    }
+
     pub(super) fn look_again(&self) -> Instant {
         let now = Instant::now();
         match &self.drain {
@@ -148,6 +153,9 @@ impl Supervisor {
         ending.said_all = true;
         let Some(code) = ending.exit else {
             self.ending = None;
+            if let Some(collect) = self.collect_then.take() {
+                self.collect(collect);
+            }
             return None;
         };
         let late = ending.leave_at.is_some_and(|at| now >= at);
