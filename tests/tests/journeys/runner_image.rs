@@ -110,7 +110,7 @@ fn nothing_is_in_it_that_nobody_reads() {
     let app = service.team().project();
     app.deploy(&[
         "find /usr/share/doc /usr/share/man /usr/share/locale /usr/share/lintian -type f ! -name copyright",
-        "find /var/lib/apt/lists /var/cache/apt /var/log /tmp /root -type f ! -name '.bashrc' ! -name '.profile'",
+        "find /var/lib/apt/lists /var/cache/apt /var/log /tmp /root -type f ! -path '/tmp/.okteto-*' ! -name '.bashrc' ! -name '.profile'",
         "find / -xdev \\( -name '*.pod' -o -name '__pycache__' \\) -print",
         "echo the end",
     ]);
@@ -190,9 +190,8 @@ fn a_build_in_a_command_cannot_touch_another_namespace() {
     let service = Service::shared();
     let (team, other) = (service.team(), service.team());
     let theirs = other.project();
-    theirs
-        .manifest("build:\n  app:\n    context: .\n    image: okteto.dev/app:1\n")
-        .image("FROM scratch\nCOPY okteto.yaml /theirs\n");
+    theirs.file("Dockerfile", "FROM scratch\nCOPY okteto.yaml /theirs\n");
+    theirs.manifest("build:\n  app:\n    context: .\n    image: okteto.dev/app:1\n");
     theirs.events(&["build"]).ok();
     let before = image::raw(&other, &format!("{}/{}/app:1", service.registry(), other.namespace));
 
@@ -204,7 +203,7 @@ fn a_build_in_a_command_cannot_touch_another_namespace() {
     okteto build -t {registry}/{namespace}/app:1 inner >/dev/null; echo status $?
     okteto build -t okteto.global/app:1 inner >/dev/null; echo status $?
     OKTETO_NAMESPACE={namespace} SLIPWAY_NAMESPACE={namespace} okteto deploy -f inner/okteto.yaml; echo status $?
-    okteto destroy -n {namespace} -f inner/okteto.yaml; echo status $?
+    slipway environment delete x -n {namespace}; echo status $?
     printf 'FROM {registry}/{namespace}/app:1\\n' >inner/Dockerfile; okteto build -t okteto.dev/stolen inner >/dev/null; echo status $?
     okteto build -t okteto.dev/app:1 -f inner/other.Dockerfile inner >/dev/null; echo status $?"
     );
