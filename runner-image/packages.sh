@@ -19,7 +19,7 @@ fetch_lists() {
 }
 
 # This architecture's lines, as name=version.
-pins() { sed -n "s/^\([^:=]*\):$OWN=/\1=/p; /^[^:=#]*=/p" "$LIST"; }
+pins() { sed -n "s/^\([^:=]*\):$OWN=/\1=/p; t; /^[^:=#]*=/p" "$LIST"; }
 
 # What stands in the way of installing exactly the list.
 obstacles() {

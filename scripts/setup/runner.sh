@@ -59,10 +59,10 @@ runner_build() {
   say "runner: building $image"
   if ! runner_solve "$tmp" "$2" pinned >"$log" 2>&1; then
     # Debian keeps no version that has had an update, and setup has to work on any day.
-    grep -q 'package .*: packages.txt has' "$log" || runner_failed "$2"
+    grep -q 'package .*: packages.txt has' "$log" || runner_failed "$tmp" "$2"
     warn "runner: the image gets the newest packages, since those of runner-image/packages.txt can't be had:"
     sed -n 's/^#[0-9]* [0-9.]* \(package .*: packages.txt has.*\)/  \1/p' "$log" >&2
-    runner_solve "$tmp" "$2" newest >"$log" 2>&1 || runner_failed "$2"
+    runner_solve "$tmp" "$2" newest >"$log" 2>&1 || runner_failed "$tmp" "$2"
   fi
   rm -rf "$tmp"
 }
@@ -85,7 +85,11 @@ runner_solve() {
   fi
 }
 
-runner_failed() { tail -n 30 "$RUN_DIR/runner.log" >&2 && rm -f "$1" && die "runner: the image does not build ($RUN_DIR/runner.log)"; }
+# runner_failed CONTEXTS ARCHIVE
+runner_failed() {
+  rm -rf "$1" "$2"
+  tail -n 30 "$RUN_DIR/runner.log" >&2 && die "runner: the image does not build ($RUN_DIR/runner.log)"
+}
 
 # The tools' versions are pinned in the Dockerfile alone.
 runner_arg() { sed -n "s/^ARG $1=//p" "$RUNNER_SRC/Dockerfile"; }
