@@ -15,10 +15,14 @@ use slipway_commands::MAX_GRACE;
 use slipway_manifest::options::OptionKey;
 
 mod kept;
+mod okteto;
 
 pub(crate) use kept::{
-    CacheCommand, EngineCommand, EnvironmentCommand, ImageCommand, JobCommand, NamespaceCommand, ScopeArg,
-    TokenCommand, VariableCommand,
+    CacheCommand, EngineCommand, EnvironmentCommand, ImageCommand, JobCommand, NamespaceArgs, NamespaceCommand,
+    ScopeArg, TokenCommand, VariableCommand,
+};
+pub(crate) use okteto::{
+    OktetoBuildArgs, OktetoCommand, OktetoDeployArgs, OktetoDestroyArgs, OktetoTestArgs, RegistryTokenCommand,
 };
 
 /// Build images and run deploy commands on a Slipway service, from an okteto.yaml.
@@ -37,12 +41,38 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Makes of Okteto's flags what they are here: `--log-output` and `--progress` are `--output`, and a context that comes with a
+    /// token is logged in to.
+    pub(crate) fn take_oktetos_flags(&mut self) {
+        let global = &mut self.global;
+        global.output = global.output.or(global.log_output);
+        if let Command::Build(build) = &self.command {
+            global.output = global.output.or(build.okteto.progress);
+        }
+        if let Command::Context(ContextArgs { url, command }) = &mut self.command
+            && global.token.is_some()
+        {
+            let used = match command.take() {
+                Some(ContextCommand::Use { url }) => Some(url),
+                other => {
+                    *command = other;
+                    url.take()
+                }
+            };
+            if let Some(url) = used {
+                self.command = Command::Login(LoginArgs { url });
+            }
+        }
+    }
+}
+
 /// Options that every command has.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// The service [env: SLIPWAY_SERVER, OKTETO_CONTEXT; else the context in use]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", alias = "context", short_alias = 'c')]
     pub(crate) server: Option<String>,
     /// The token [env: SLIPWAY_TOKEN, OKTETO_TOKEN; else the context's]
     #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
@@ -55,10 +85,13 @@ pub(crate) struct GlobalArgs {
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// How to show what happens [env: SLIPWAY_OUTPUT]
-    #[arg(long, global = true, value_enum)]
+    #[arg(long, global = true, value_enum, short_alias = 'o')]
     pub(crate) output: Option<OutputArg>,
+    /// Okteto's flag for it.
+    #[arg(long, global = true, value_enum, hide = true)]
+    pub(crate) log_output: Option<OutputArg>,
     /// How much slipway says about itself: error, warn, info, debug, trace [env: SLIPWAY_LOG_LEVEL]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", short_alias = 'l')]
     pub(crate) log_level: Option<String>,
 }
 
@@ -83,8 +116,8 @@ pub(crate) enum Command {
     /// Remember a service and a token for it
     Login(LoginArgs),
     /// Services that you have logged in to
-    #[command(subcommand)]
-    Context(ContextCommand),
+    #[command(alias = "ctx")]
+    Context(ContextArgs),
     /// Build the manifest's images, and what they depend on
     Build(Box<BuildArgs>),
     /// Build the images that are missing, then run the deploy commands
@@ -105,8 +138,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     /// Namespaces
-    #[command(subcommand)]
-    Namespace(NamespaceCommand),
+    #[command(alias = "ns")]
+    Namespace(NamespaceArgs),
     /// Folders that RUN steps keep from build to build (--mount=type=cache)
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -132,6 +165,9 @@ pub(crate) enum Command {
     /// What the service runs for each dependency of a manifest
     #[command(name = "deploy-dependency", hide = true)]
     DeployDependency(DependencyArgs),
+    /// What only Okteto has.
+    #[command(flatten)]
+    Okteto(OktetoCommand),
 }
 
 /// `deploy-dependency`.
@@ -153,12 +189,25 @@ pub(crate) struct LoginArgs {
     pub(crate) url: String,
 }
 
+/// `context`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ContextArgs {
+    /// The same as `use` with it, as Okteto has it
+    #[arg(hide = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// What to do; Okteto shows the one in use where nothing is said.
+    #[command(subcommand)]
+    pub(crate) command: Option<ContextCommand>,
+}
+
 /// `context …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
     /// All contexts; the one in use is marked with *
+    #[command(alias = "ls")]
     List,
-    /// Use this context from now on, with --namespace as its namespace if given
+    /// Use this context from now on, with --namespace as its namespace if given; with --token, log in to it
     Use {
         /// The service's URL, or its host
         url: String,
@@ -232,6 +281,9 @@ pub(crate) struct BuildArgs {
     /// Print the job's id once the service has everything, and leave
     #[arg(long)]
     pub(crate) detach: bool,
+    /// What Okteto has.
+    #[command(flatten)]
+    pub(crate) okteto: OktetoBuildArgs,
     /// Options for BuildKit. Last, since what comes after it would be among them in the help.
     #[command(flatten)]
     pub(crate) options: OptionArgs,
@@ -271,7 +323,7 @@ pub(crate) struct OptionArgs {
     #[arg(long = "cache-from", value_name = "OPTIONS")]
     cache_from: Vec<String>,
     /// Leave steps' results there: type=registry,ref=IMAGE,mode=max, type=inline, or an image (repeatable)
-    #[arg(long = "cache-to", value_name = "OPTIONS")]
+    #[arg(long = "cache-to", value_name = "OPTIONS", alias = "export-cache")]
     cache_to: Vec<String>,
     /// Resolve base images at their registries, whatever the engine has
     #[arg(long)]
@@ -318,6 +370,7 @@ impl OptionArgs {
 
 /// `deploy`.
 #[derive(Debug, Args)]
+#[command(mut_arg("vars", |vars| vars.short_alias('v')))]
 pub(crate) struct DeployArgs {
     /// Variables.
     #[command(flatten)]
@@ -352,6 +405,9 @@ pub(crate) struct DeployArgs {
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// What Okteto has.
+    #[command(flatten)]
+    pub(crate) okteto: OktetoDeployArgs,
 }
 
 /// Which environment it is about.
@@ -400,7 +456,9 @@ fn grace(text: &str) -> Result<Duration, String> {
 pub(crate) struct TurnArgs {
     /// Wait for jobs that change the same environment; with --wait=false be refused (exit status 3), and told which job that
     /// is [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(
+        long, short_alias = 'w', value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
     wait: Option<bool>,
 }
 
@@ -408,6 +466,11 @@ impl TurnArgs {
     /// Whether to be refused rather than to wait.
     pub(crate) fn no_wait(&self) -> bool {
         self.wait == Some(false)
+    }
+
+    /// Whether it was said that it is to wait, which is another thing in Okteto.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait == Some(true)
     }
 }
 
@@ -432,10 +495,14 @@ pub(crate) struct DestroyArgs {
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// What Okteto has.
+    #[command(flatten)]
+    pub(crate) okteto: OktetoDestroyArgs,
 }
 
 /// `test`.
 #[derive(Debug, Args)]
+#[command(mut_arg("vars", |vars| vars.short_alias('v')))]
 pub(crate) struct TestArgs {
     /// Tests of the manifest's test section; none: all
     #[arg(value_name = "NAME")]
@@ -455,6 +522,9 @@ pub(crate) struct TestArgs {
     /// What is done.
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// What Okteto has.
+    #[command(flatten)]
+    pub(crate) okteto: OktetoTestArgs,
 }
 
 /// `files`.

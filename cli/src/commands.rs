@@ -21,6 +21,7 @@ mod image;
 mod job;
 mod login;
 mod namespace;
+mod okteto;
 mod test;
 mod token;
 mod validate;
@@ -31,7 +32,7 @@ mod version;
 pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     match command {
         Command::Login(args) => login::run(&args, settings).await,
-        Command::Context(command) => context::run(command, settings),
+        Command::Context(args) => context::run(args, settings),
         Command::Build(args) => build::run(&args, settings, interrupt).await,
         Command::Deploy(args) => deploy::run(&args, settings, interrupt).await,
         Command::DeployDependency(args) => Box::pin(dependency::run(&args, settings, interrupt)).await,
@@ -42,12 +43,13 @@ pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Inter
         Command::Environment(command) => environment::run(command, settings).await,
         Command::Validate => validate::run(settings),
         Command::Image(command) => image::run(command, settings).await,
-        Command::Namespace(command) => namespace::run(command, settings).await,
+        Command::Namespace(args) => namespace::run(args, settings).await,
         Command::Cache(command) => cache::run(command, settings).await,
         Command::Variable(command) => variable::run(command, settings).await,
         Command::Token(command) => token::run(command, settings).await,
         Command::Engine(command) => engine::run(command, settings).await,
         Command::Job(command) => job::run(command, settings, interrupt).await,
+        Command::Okteto(command) => okteto::run(command, settings).await,
         Command::Version => version::run(settings).await,
         // It needs no settings, and must have no threads beside it.
         Command::RunAgent => bail!("the agent runs alone"),

@@ -27,6 +27,8 @@ pub(crate) const OKTETO_NAMESPACE: &str = "OKTETO_NAMESPACE";
 pub(crate) const OKTETO_URL: &str = "OKTETO_URL";
 /// `true`: commands run remotely, whatever the manifest leaves open.
 pub(crate) const OKTETO_FORCE_REMOTE: &str = "OKTETO_FORCE_REMOTE";
+/// The host of the service's registry, as commands see it.
+pub(crate) const OKTETO_REGISTRY_URL: &str = "OKTETO_REGISTRY_URL";
 /// `true`: this is a runner.
 pub(crate) const OKTETO_DEPLOY_REMOTE: &str = "OKTETO_DEPLOY_REMOTE";
 /// The name of the environment.
@@ -39,6 +41,8 @@ pub(crate) const OKTETO_GIT_COMMIT: &str = "OKTETO_GIT_COMMIT";
 pub(crate) const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
 /// The folder of Docker's configuration, which holds what the caller is logged in to.
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Where kubectl looks for clusters.
+const KUBECONFIG: &str = "KUBECONFIG";
 /// Where programs are.
 pub(crate) const PATH: &str = "PATH";
 /// What kind of terminal it is.
@@ -112,6 +116,14 @@ impl Environment {
         let named = self.get(DOCKER_CONFIG).map(PathBuf::from);
         let folder = named.or_else(|| Some(PathBuf::from(self.get(HOME)?).join(".docker")))?;
         Some(folder.join("config.json"))
+    }
+
+    /// Where kubectl looks for its configuration, whether it is there or not.
+    pub(crate) fn kubeconfigs(&self) -> Vec<PathBuf> {
+        match self.get(KUBECONFIG) {
+            Some(paths) => std::env::split_paths(paths).filter(|path| !path.as_os_str().is_empty()).collect(),
+            None => self.get(HOME).map(|home| PathBuf::from(home).join(".kube/config")).into_iter().collect(),
+        }
     }
 
     fn directory(&self, xdg: &str, below_home: &str) -> Option<PathBuf> {

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::RunAgent) {
         return slipway_runner_agent::agent::main();
     }
+    cli.take_oktetos_flags();
     if let Command::Login(login) = &cli.command {
         // The token and namespace that count are those for the server to log in to.
         cli.global.server = Some(login.url.clone());

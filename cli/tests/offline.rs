@@ -398,6 +398,8 @@ fn one_image_needs_no_manifest() {
     let own = planned(&["-t", "web", "--dockerfile", "other", "s$X"], "");
     assert_eq!(own["dockerfile"], fs::canonicalize(dir.path()).unwrap().join("other").to_str().unwrap());
     assert_eq!(own["context_digest"], one["context_digest"]);
+    assert_eq!(planned(&["-t", "web", "-f", "other", "s$X"], ""), own, "as Okteto and docker have it");
+    assert_eq!(planned(&["-t", "web", "-f", "-"], "FROM scratch\n")["dockerfile"], "-");
     let piped = planned(&["-t", "web", "--dockerfile", "-"], "FROM scratch\nCOPY . /\n");
     assert_ne!(piped["context_digest"], one["context_digest"]);
     assert_eq!(piped["dockerfile"], "-");
@@ -410,7 +412,9 @@ fn one_image_needs_no_manifest() {
     assert!(refused(&["-t", "web", "s$X", "other"], "").contains("`other`: -t builds one folder"));
     assert!(refused(&["-t", "web", "nowhere"], "").contains("`nowhere`, does not exist"));
     assert!(refused(&["-t", "web", "--dockerfile", "-", "s$X"], "").contains("standard input is empty"));
-    assert!(refused(&["-t", "web", "-f", "s$X/Dockerfile", "s$X"], "").contains("--dockerfile"));
+    assert!(refused(&["-t", "web", "-f", "okteto.yaml", "s$X"], "").contains("leave -t out"));
+    assert!(refused(&["-t", "web", "-f", "other", "--dockerfile", "other", "s$X"], "").contains("both name"));
+    assert!(refused(&["-f", "s$X/api.Dockerfile", "s$X"], "").contains("is a Dockerfile"));
     assert!(refused(&["-t", "", "s$X"], "").contains("-t: `` is no image's name"));
     assert!(refused(&["--dockerfile", "other"], "").contains("--tag"));
     assert!(refused(&["-t", "web:a:b", "s$X"], "").contains("web:a:b"));

@@ -24,6 +24,8 @@ mod interrupt;
 mod local;
 #[path = "service/logins.rs"]
 mod logins;
+#[path = "service/okteto.rs"]
+mod okteto;
 #[path = "service/sections.rs"]
 mod sections;
 #[path = "service/sync.rs"]

@@ -13,7 +13,7 @@ const USER: &str = "okteto";
 /// What tools take as the answer that there are none.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 /// The longest question.
-const MAX_QUESTION: u64 = 4096;
+pub const MAX_QUESTION: u64 = 4096;
 
 /// Whether a program of this path is to be the helper.
 pub fn is_helper(program: &str) -> bool {
@@ -36,7 +36,11 @@ pub fn main(verb: Option<&str>) -> ExitCode {
     }
 }
 
-fn answer(verb: Option<&str>, question: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+/// What the helper says to a verb and a question.
+///
+/// # Errors
+/// What tools are told instead of an answer.
+pub fn answer(verb: Option<&str>, question: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     match verb {
         Some("get") => {
             let host =

@@ -23,45 +23,72 @@ runner_setup() {
   fi
   cp --reflink=auto "$cached" "$RUNNER_ARCHIVE.tmp" && mv "$RUNNER_ARCHIVE.tmp" "$RUNNER_ARCHIVE"
   echo "$inputs" >"$RUNNER_ARCHIVE.stamp"
-  say "runner: target/release/runner-image.oci.tar is there ($(du -h "$RUNNER_ARCHIVE" | cut -f1))"
+  say "runner: target/release/runner-image.oci.tar is there ($(($(stat -c %s "$RUNNER_ARCHIVE") / 1000000)) MB;" \
+    "the image has $(runner_unpacked "$RUNNER_ARCHIVE") MB)"
+}
+
+# What all layers hold, in MB.
+runner_unpacked() {
+  local blob
+  tar -tf "$1" | grep '^blobs/sha256/.' | while read -r blob; do
+    # Blobs that are no layers are not compressed.
+    tar -xOf "$1" "$blob" | { gzip -dc 2>/dev/null || true; } | wc -c
+  done | awk '{ sum += $1 } END { printf "%d", sum / 1000000 }'
 }
 
 # What makes the image another one.
 runner_inputs() {
-  (cd "$RUNNER_SRC" && find . -type f ! -path './tools/*' ! -path ./slipway | LC_ALL=C sort | xargs sha256sum)
+  (cd "$RUNNER_SRC" && find . -type f ! -path './tools/*' ! -path './slipway/*' | LC_ALL=C sort | xargs sha256sum)
   uname -m
   sha256sum <"$1"
 }
 
 # runner_build SLIPWAY ARCHIVE
 runner_build() {
-  local tmp image tools=download
+  local tmp image tools=download arch log=$RUN_DIR/runner.log
+  arch=$(uname -m) && arch=${arch/x86_64/amd64} && arch=${arch/aarch64/arm64}
   image=$(sed -n 's/^ *image: *//p' "$RUNNER_SRC/okteto.yaml")
   tmp=$(mktemp -d)
-  mkdir "$tmp/slipway" "$tmp/tools"
-  cp "$1" "$tmp/slipway/slipway"
+  mkdir -p "$tmp/slipway/$arch" "$tmp/tools/$arch"
+  cp "$1" "$tmp/slipway/$arch/slipway"
   if ! quiet curl -fsSI -m 10 "$(runner_arg HELM_URL)/helm-$(runner_arg HELM_VERSION)-linux-amd64.tar.gz"; then
     say "runner: helm's and cue's releases can't be downloaded here; taking them compiled from source"
     tools=context
-    runner_compile "$tmp/tools" || die "runner: the image can't be built without helm and cue"
+    runner_compile "$tmp/tools/$arch" || die "runner: the image can't be built without helm and cue"
   fi
   say "runner: building $image"
-  local log=$RUN_DIR/runner.log status=0
+  if ! runner_solve "$tmp" "$2" pinned >"$log" 2>&1; then
+    # Debian keeps no version that has had an update, and setup has to work on any day.
+    grep -q 'package .*: packages.txt has' "$log" || runner_failed "$tmp" "$2"
+    warn "runner: the image gets the newest packages, since those of runner-image/packages.txt can't be had:"
+    sed -n 's/^#[0-9]* [0-9.]* \(package .*: packages.txt has.*\)/  \1/p' "$log" >&2
+    runner_solve "$tmp" "$2" newest >"$log" 2>&1 || runner_failed "$tmp" "$2"
+  fi
+  rm -rf "$tmp"
+}
+
+# runner_solve CONTEXTS ARCHIVE PACKAGES
+runner_solve() {
   if buildkitd_answers; then
-    buildctl_cli build --progress plain --frontend dockerfile.v0 --opt build-arg:TOOLS="$tools" \
+    buildctl_cli build --progress plain --frontend dockerfile.v0 \
+      --opt build-arg:TOOLS="$tools" --opt build-arg:PACKAGES="$3" \
       --local context="$RUNNER_SRC" --local dockerfile="$RUNNER_SRC" \
-      --local slipway="$tmp/slipway" --opt context:slipway=local:slipway \
-      --local tools="$tmp/tools" --opt context:tools=local:tools \
-      --output "type=oci,name=$image,dest=$2" >"$log" 2>&1 || status=$?
+      --local slipway="$1/slipway" --opt context:slipway=local:slipway \
+      --local tools="$1/tools" --opt context:tools=local:tools \
+      --output "type=oci,name=$image,dest=$2"
   elif docker_usable; then
-    docker_cli buildx build --progress plain --provenance=false --build-arg TOOLS="$tools" \
-      --build-context slipway="$tmp/slipway" --build-context tools="$tmp/tools" \
-      --output "type=oci,name=$image,dest=$2" "$RUNNER_SRC" >"$log" 2>&1 || status=$?
+    docker_cli buildx build --progress plain --provenance=false --build-arg TOOLS="$tools" --build-arg PACKAGES="$3" \
+      --build-context slipway="$1/slipway" --build-context tools="$1/tools" \
+      --output "type=oci,name=$image,dest=$2" "$RUNNER_SRC"
   else
     die "runner: no engine runs to build the image: run \`make setup\`"
   fi
-  rm -rf "$tmp"
-  ((status == 0)) || { tail -n 30 "$log" >&2 && rm -f "$2" && die "runner: the image does not build ($log)"; }
+}
+
+# runner_failed CONTEXTS ARCHIVE
+runner_failed() {
+  rm -rf "$1" "$2"
+  tail -n 30 "$RUN_DIR/runner.log" >&2 && die "runner: the image does not build ($RUN_DIR/runner.log)"
 }
 
 # The tools' versions are pinned in the Dockerfile alone.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::okteto::OktetoNamespaceArgs;
 
 /// `environment …`.
 #[derive(Debug, Subcommand)]
@@ -55,6 +57,18 @@ pub(crate) enum ImageCommand {
     },
 }
 
+/// `namespace`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub(crate) struct NamespaceArgs {
+    /// What Okteto has.
+    #[command(flatten)]
+    pub(crate) okteto: OktetoNamespaceArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Option<NamespaceCommand>,
+}
+
 /// `namespace …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NamespaceCommand {
@@ -62,9 +76,38 @@ pub(crate) enum NamespaceCommand {
     Create {
         /// Its name
         name: String,
+        /// Use it from now on
+        #[arg(
+            long = "use", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"
+        )]
+        then_use: Option<bool>,
     },
     /// Namespaces that you may use
+    #[command(alias = "ls")]
     List,
+    /// Use this namespace from now on, in the context in use
+    Use {
+        /// Its name
+        name: String,
+    },
+    /// Okteto removes one
+    #[command(hide = true)]
+    Delete {
+        /// Its name
+        name: Option<String>,
+    },
+    /// Okteto stops what runs in one
+    #[command(hide = true)]
+    Sleep {
+        /// Its name
+        name: Option<String>,
+    },
+    /// Okteto starts it again
+    #[command(hide = true)]
+    Wake {
+        /// Its name
+        name: Option<String>,
+    },
 }
 
 /// `cache …`.

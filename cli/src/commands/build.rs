@@ -25,6 +25,7 @@ mod one_image;
 /// Builds images.
 pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     let (mut project, services) = if args.tags.is_empty() {
+        one_image::check_manifest(settings)?;
         (Project::load(settings, &args.vars.vars, &[JobKind::Build])?.with_git(false).await, args.services.clone())
     } else {
         (one_image::project(args, settings)?, Vec::new())
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: &BuildArgs, settings: &Settings, interrupt: &Inter
         let scan = move || run::prepare_whole(&project, plan).map(|prepared| (project, prepared));
         let (project, prepared) = tokio::task::spawn_blocking(scan).await??;
         let printed = PrintedPlan::new(&prepared.plan, run::context_digests(&prepared));
-        output::print_json(&one_image::as_asked(args, project.masked(printed)))?;
+        output::print_json(&one_image::as_asked(args, settings, project.masked(printed)))?;
         return Ok(ExitStatus::Done);
     };
     let plan = |project: &Project, namespace: &str| {

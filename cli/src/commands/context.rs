@@ -4,7 +4,7 @@ use anyhow::Result;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
-use crate::args::ContextCommand;
+use crate::args::{ContextArgs, ContextCommand};
 use crate::contexts::Contexts;
 use crate::error::{ExitStatus, Usage};
 use crate::output::{self, Table};
@@ -21,13 +21,24 @@ struct View<'a> {
 }
 
 /// Lists, chooses or shows contexts.
-pub(crate) fn run(command: ContextCommand, settings: &Settings) -> Result<ExitStatus> {
+pub(crate) fn run(args: ContextArgs, settings: &Settings) -> Result<ExitStatus> {
+    let command = match (args.command, args.url) {
+        (Some(command), _) => command,
+        (None, Some(url)) => ContextCommand::Use { url },
+        (None, None) => ContextCommand::Show,
+    };
     let path = settings.environment.contexts_file();
     let mut contexts = Contexts::load(path.as_deref())?;
     match command {
         ContextCommand::List => list(&contexts, settings)?,
         ContextCommand::Use { url } => {
             let Some(index) = position(&contexts, &url) else {
+                // As in commands on the service, where nobody has logged in.
+                let parsed = ServerUrl::parse(&url)?;
+                if settings.server.as_ref() == Some(&parsed) && settings.token.is_some() {
+                    output::note(format_args!("{parsed} is in use already"));
+                    return Ok(ExitStatus::Done);
+                }
                 let message = format!("you are not logged in to {url}");
                 return Err(Usage::new(message)
                     .hint("`slipway context list` shows where, `slipway login URL` adds one")

@@ -7,6 +7,7 @@ use slipway_manifest::Selection;
 use slipway_manifest::plan::{BuildMode, JobKind};
 
 use crate::args::DeployArgs;
+use crate::commands::okteto;
 use crate::error::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::project::Project;
@@ -16,6 +17,7 @@ use crate::settings::Settings;
 
 /// Builds what is missing, then runs the deploy commands.
 pub(crate) async fn run(args: &DeployArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    okteto::warn_of_deploy(&args.okteto, args.turn.waits());
     let project = Project::load(settings, &args.vars.vars, &[JobKind::Deploy])?;
     let mut project = project.named(args.name.name.as_deref()).with_git(true).await;
     let session = Session::for_command(settings, &mut project, args.job.print).await;

@@ -7,6 +7,7 @@ use slipway_manifest::Selection;
 use slipway_manifest::plan::JobKind;
 
 use crate::args::DestroyArgs;
+use crate::commands::okteto;
 use crate::error::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::project::Project;
@@ -16,6 +17,7 @@ use crate::settings::Settings;
 
 /// Runs the destroy commands.
 pub(crate) async fn run(args: &DestroyArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    okteto::check_destroy(&args.okteto)?;
     let project = Project::load(settings, &args.vars.vars, &[JobKind::Destroy])?;
     let mut project = project.named(args.name.name.as_deref()).with_git(true).await;
     let session = Session::for_command(settings, &mut project, args.job.print).await;

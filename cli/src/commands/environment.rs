@@ -144,6 +144,17 @@ pub(crate) fn variables(kept: &ShowEnvironmentResponse, with_images: bool) -> BT
 /// After commands that ran here have destroyed it; also where there is none, or the service knows of none.
 pub(crate) async fn is_destroyed(session: &Session, name: &str) -> Result<()> {
     match forget(session, name).await {
+        // A command of a job, which may forget nothing. What it has destroyed is often its own, which nobody keeps.
+        Err(status) if status.code() == Code::PermissionDenied => {
+            let kept = find(session, name).await?.and_then(|kept| kept.environment);
+            if kept.is_some_and(|kept| kept.state() != EnvironmentState::Destroyed) {
+                output::warn(format_args!(
+                    "the service still keeps environment {name}, since a job can't forget one: outside of jobs \
+                     `slipway environment delete {name}` does"
+                ));
+            }
+            Ok(())
+        }
         Err(status) if !matches!(status.code(), Code::NotFound | Code::Unimplemented) => {
             Err(session.client.error(&status).into())
         }

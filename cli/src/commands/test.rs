@@ -7,6 +7,7 @@ use slipway_manifest::Selection;
 use slipway_manifest::plan::{BuildMode, JobKind};
 
 use crate::args::{PlaceArgs, TestArgs};
+use crate::commands::okteto;
 use crate::error::{ExitStatus, Usage};
 use crate::interrupt::Interrupt;
 use crate::project::Project;
@@ -16,6 +17,7 @@ use crate::settings::Settings;
 
 /// Runs tests, after a deploy if that is asked for.
 pub(crate) async fn run(args: &TestArgs, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
+    okteto::warn_of_test(&args.okteto);
     let kinds = [JobKind::Test, JobKind::Deploy];
     let kinds = if args.deploy { &kinds[..] } else { &kinds[..1] };
     let project = Project::load(settings, &args.vars.vars, kinds)?;

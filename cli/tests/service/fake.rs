@@ -65,6 +65,8 @@ pub(crate) struct Script {
     pub(crate) service_variables: Vec<(&'static str, &'static str, VariableKind)>,
     /// It knows none of the abilities and services that came later.
     pub(crate) old: bool,
+    /// Who asks is a command of a job, which may forget nothing.
+    pub(crate) in_job: bool,
     pub(crate) min_client: String,
     pub(crate) namespaces: Vec<String>,
 }
@@ -164,6 +166,9 @@ impl EnvironmentService for Fake {
         &self,
         request: Request<DeleteEnvironmentRequest>,
     ) -> Result<Response<DeleteEnvironmentResponse>, Status> {
+        if self.script.in_job {
+            return Err(Status::permission_denied("a job can't forget an environment"));
+        }
         let DeleteEnvironmentRequest { namespace, name } = request.into_inner();
         self.told().destroyed.push(format!("{namespace}/{name}"));
         Ok(Response::new(DeleteEnvironmentResponse {}))

@@ -49,6 +49,23 @@ async fn commands_here_get_what_the_environment_keeps_and_a_destroy_forgets_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destroy_in_a_job_succeeds_though_it_can_forget_nothing() {
+    let kept = Fake::start(Script { variables: KEPT.to_vec(), in_job: true, ..Script::default() }).await;
+    let none = Fake::start(Script { in_job: true, ..Script::default() }).await;
+    let dir = project_of("name: ex\ndestroy: [echo]\n");
+    for (fake, warned) in [(kept, true), (none, false)] {
+        let output = run_here(&fake, dir.path(), &["destroy"], &[]).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let said = text(&output.stderr);
+        assert_eq!(
+            said.contains("still keeps environment ex") && said.contains("`slipway environment delete ex`"),
+            warned,
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_here_show_no_token_and_no_secret_that_they_are_given() {
     let service_variables = vec![
         ("MASKED", "masked-sesame", VariableKind::Masked),

@@ -95,7 +95,7 @@ fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
     let commands = [
         "cat $SSL_CERT_FILE; test \"$GIT_SSL_CAINFO\" = \"$SSL_CERT_FILE\"",
         "echo ${KUBECONFIG:-none}",
-        "test -z \"$KUBECONFIG\" || { kubectl config current-context; kubectl config view --raw; stat -f -c %T $KUBECONFIG; }",
+        "test -z \"$KUBECONFIG\" || { kubectl config current-context; kubectl config view --raw; okteto kubeconfig && stat -f -c %T $KUBECONFIG; }",
     ];
     let deploy = |team: &Team| {
         let app = team.project();

@@ -34,12 +34,8 @@ pub(super) fn project(args: &BuildArgs, settings: &Settings) -> Result<Project> 
     if let Some(tag) = args.tags.iter().find(|tag| tag.trim().is_empty() || tag.contains(',')) {
         return Err(Usage::new(format!("-t: `{tag}` is no image's name")).into());
     }
-    if settings.file_flag {
-        let hint = "the Dockerfile is named with --dockerfile";
-        return Err(Usage::new("-f names a manifest, and -t builds without one").hint(hint).into());
-    }
     let here = std::env::current_dir().context("find the working directory")?;
-    let (dockerfile, stdin) = match &args.dockerfile {
+    let (dockerfile, stdin) = match dockerfile(args, settings)? {
         None => (None, None),
         Some(path) if path == Path::new(STDIN) => {
             let (dir, path) = from_stdin()?;
@@ -72,9 +68,41 @@ pub(super) fn project(args: &BuildArgs, settings: &Settings) -> Result<Project> 
     Ok(project.keeping(stdin))
 }
 
+/// The Dockerfile that was named: with `-f`, too, as docker's and Okteto's command have it where there is no manifest.
+fn dockerfile<'a>(args: &'a BuildArgs, settings: &'a Settings) -> Result<Option<&'a Path>, Usage> {
+    let without_manifest = settings.file_flag && !args.tags.is_empty();
+    let Some(file) = settings.file.as_deref().filter(|_| without_manifest) else {
+        return Ok(args.dockerfile.as_deref());
+    };
+    if args.dockerfile.is_some() {
+        return Err(Usage::new("-f and --dockerfile both name the Dockerfile of -t"));
+    }
+    if is_yaml(file) {
+        let hint = "leave -t out to build services of a manifest, and give them their names with `image`";
+        return Err(Usage::new("-f names the Dockerfile where -t builds without a manifest").hint(hint));
+    }
+    Ok(Some(file))
+}
+
+/// Refuses a Dockerfile where a manifest is to be.
+pub(super) fn check_manifest(settings: &Settings) -> Result<(), Usage> {
+    let name = |file: &Path| file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match settings.file.as_deref() {
+        Some(file) if !is_yaml(file) && name(file).contains("dockerfile") => {
+            let message = format!("-f names a manifest where there is no -t, and {} is a Dockerfile", file.display());
+            Err(Usage::new(message).hint("`slipway build -t okteto.dev/NAME:TAG -f DOCKERFILE PATH` builds one image"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_yaml(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
 /// A Dockerfile from standard input has no name that anyone knows.
-pub(super) fn as_asked(args: &BuildArgs, mut printed: PrintedPlan) -> PrintedPlan {
-    if args.dockerfile.as_deref() == Some(Path::new(STDIN)) {
+pub(super) fn as_asked(args: &BuildArgs, settings: &Settings, mut printed: PrintedPlan) -> PrintedPlan {
+    if matches!(dockerfile(args, settings), Ok(Some(path)) if path == Path::new(STDIN)) {
         printed.services.iter_mut().for_each(|service| STDIN.clone_into(&mut service.dockerfile));
     }
     printed
