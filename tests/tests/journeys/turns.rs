@@ -8,8 +8,9 @@ use slipway_journeys::{Service, process};
 fn who_waits_says_behind_what() {
     let service = Service::shared();
     let (app, other) = (service.team().project(), service.team().project());
-    app.deploy(&["echo begin; sleep 1.5; echo end"]);
-    let first = app.start_events(&["deploy"]);
+    // Long enough for both others to be in the queue meanwhile.
+    app.deploy(&["echo begin; sleep ${PAUSE:-0}"]);
+    let first = app.start_events(&["deploy", "--var", "PAUSE=6"]);
     first.says("begin");
     let second = app.start_events(&["deploy"]);
     let queued = second.event("the second is in the queue", |event| event["type"] == "job.queued");
@@ -30,7 +31,7 @@ fn who_waits_says_behind_what() {
 fn who_does_not_want_to_wait_is_refused_and_told_by_what() {
     let service = Service::shared();
     let app = service.team().project();
-    app.manifest("deploy:\n  remote: true\n  commands: [echo begin; sleep 2]\ndestroy:\n  remote: true\n  commands: [\"true\"]\n");
+    app.manifest("deploy:\n  remote: true\n  commands: [echo begin; sleep 6]\ndestroy:\n  remote: true\n  commands: [\"true\"]\n");
     let first = app.start_events(&["deploy"]);
     first.says("begin");
     for verb in ["deploy", "destroy"] {
