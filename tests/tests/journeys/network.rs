@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 
-use slipway_journeys::{Service, process};
+use slipway_journeys::{SectionImage, Service, process};
 
 /// A server on an address that says hello to whoever comes.
 fn greeter(listen: &str) -> SocketAddr {
@@ -58,6 +58,26 @@ fn commands_do_not_reach_other_servers_on_the_hosts_loopback() {
     assert!(!said.contains("REACHED") && !said.contains("hello"), "{said}");
     // curl ran, and could not connect (7) or waited in vain (28).
     assert!(said.contains("127.0.0.1: 7\n") || said.contains("127.0.0.1: 28\n"), "{said}");
+}
+
+#[test]
+fn the_same_is_so_in_images_that_are_not_ours() {
+    let service = Service::shared();
+    let port = greeter("127.0.0.1:0").port();
+    for image in [SectionImage::Busybox("0"), SectionImage::Busybox("1000:1000")] {
+        let app = service.team().project();
+        app.deploy_in(
+            image,
+            &[
+                "wget -q -O /dev/null $OKTETO_CONTEXT/healthz && echo service",
+                "wget -O /dev/null http://$OKTETO_REGISTRY_URL/v2/ 2>&1 | grep -c '401 Unauthorized'",
+                &format!("wget -T 3 -O - http://127.0.0.1:{port}/ 2>&1 || echo out of reach"),
+            ],
+        );
+        let said = app.events(&["deploy"]).ok().said();
+        assert!(said.starts_with("service\n1\n") && said.ends_with("out of reach\n"), "{image:?}: {said}");
+        assert!(!said.contains("hello"), "{image:?}: {said}");
+    }
 }
 
 #[test]

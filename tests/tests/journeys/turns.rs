@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use slipway_journeys::{Service, process};
+use slipway_journeys::{SectionImage, Service, process};
 
 #[test]
 fn who_waits_says_behind_what() {
@@ -49,10 +49,13 @@ fn who_does_not_want_to_wait_is_refused_and_told_by_what() {
 #[test]
 fn the_grace_period_is_the_callers() {
     let service = Service::shared();
-    let app = service.team().project();
-    let cancelled = |grace: &str, trap: &str| {
+    let cancelled = |image: SectionImage, grace: &str, trap: &str| {
+        let app = service.team().project();
         let seconds = process::unique_seconds();
-        app.deploy(&[&format!("trap '{trap}' TERM; echo ready; sleep {seconds} & wait; wait; sleep {seconds}")]);
+        app.deploy_in(
+            image,
+            &[&format!("trap '{trap}' TERM; echo ready; sleep {seconds} & wait; wait; sleep {seconds}")],
+        );
         let running = app.start_events(&["deploy", "--grace", grace]);
         running.says("ready");
         let asked = Instant::now();
@@ -62,10 +65,12 @@ fn the_grace_period_is_the_callers() {
         assert!(process::running(&["sleep", &seconds]).is_empty(), "nothing runs when the job has ended");
         (run.said(), asked.elapsed())
     };
-    let (_, took) = cancelled("500ms", "true");
-    assert!(took < Duration::from_secs(6), "it took {took:?}");
-    let (said, took) = cancelled("30s", "sleep 11; echo cleaned up; exit 0");
+    for image in SectionImage::EACH {
+        let (_, took) = cancelled(image, "500ms", "true");
+        assert!(took < Duration::from_secs(6), "it took {took:?} in {image:?}");
+    }
+    let (said, took) = cancelled(SectionImage::Busybox("1000:1000"), "30s", "sleep 11; echo cleaned up; exit 0");
     assert!(said.ends_with("cleaned up\n") && took > Duration::from_secs(11), "{said} {took:?}");
-    let refused = app.events(&["deploy", "--grace", "1h"]).expect(2);
+    let refused = service.team().project().deploy(&["true"]).events(&["deploy", "--grace", "1h"]).expect(2);
     assert!(refused.stderr.contains("at most 10m"), "{}", refused.stderr);
 }
