@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 /// How much of a failed command's output is shown.
 const TAIL: usize = 2000;
 /// No command takes as long.
-const PATIENCE: Duration = Duration::from_mins(20);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(20);
 
 /// A command that runs. Dropping it kills it.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Running {
 }
 
 /// The last lines, within reason.
-fn tail(text: &str) -> &str {
+pub(crate) fn tail(text: &str) -> &str {
     let mut start = text.len().saturating_sub(TAIL);
     while !text.is_char_boundary(start) {
         start += 1;

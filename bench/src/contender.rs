@@ -3,19 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
 use crate::cases::Tree;
 use crate::command::Running;
+use crate::exec;
 use crate::ground::Ground;
 use crate::link::Link;
+use crate::listen::listen;
 use crate::peer::Peer;
 use crate::quiet;
 use crate::registry::on_path;
 use crate::scene::Scene;
 use crate::service::{Build, Service, event_field, write_project};
-use crate::services;
+use crate::services::{self, BASE};
 
 /// One that does the work of a case.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub(crate) enum Program {
 /// What a run took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
-    /// From the client's start to its end, when the image has been pushed, in seconds.
+    /// From the client's start to its end, when the image has been pushed, in seconds; of commands, what is timed of their output.
     pub(crate) seconds: f64,
     /// Bytes that the client sent, where a link counts them.
     pub(crate) up: Option<u64>,
@@ -63,10 +65,31 @@ impl Contender {
         if let Some(link) = &self.link {
             link.count(cut_after);
         }
+        if let Some(seconds) = self.heard().await.with_context(|| self.name.to_owned())? {
+            return Ok(Measured { seconds, up: None, sync: None });
+        }
         let running = self.start(scene, tag)?;
         let done = running.done().await.with_context(|| self.name.to_owned())?;
         let sync = event_field(&done.output, "sync.done", "duration_ms").map(|ms| ms as f64 / 1e3);
         Ok(Measured { seconds: done.time.as_secs_f64(), up: self.link.as_ref().map(Link::up), sync })
+    }
+
+    /// Of a command whose output is what counts: the time to its first byte, or from its first line to its last.
+    async fn heard(&self) -> Result<Option<f64>> {
+        let kind = self.ground.kind();
+        if !matches!(kind, Tree::Exec | Tree::Lines) {
+            return Ok(None);
+        }
+        let ((seed, awaited), tree) = (exec::awaited(kind), self.ground.tree());
+        let command = match &self.program {
+            Program::Slipway { service, .. } => service.deploy(&tree, exec::SEED, seed),
+            Program::Client(peer) if kind == Tree::Lines => peer.container(BASE, &exec::lines()),
+            Program::Client(peer) => peer.exec(&tree, exec::SEED, seed),
+            Program::Rsync(_) => bail!("rsync runs no commands"),
+        };
+        let heard = listen(command.into(), awaited).await?;
+        let time = if kind == Tree::Lines { heard.last.saturating_sub(heard.first) } else { heard.first };
+        Ok(Some(time.as_secs_f64()))
     }
 
     fn start(&self, scene: &Scene, tag: &str) -> Result<Running> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cases::{Change, Tree};
+use crate::exec;
 use crate::services::{self, BASE};
 use crate::stock::Stock;
 use crate::tree;
@@ -84,11 +85,12 @@ impl Ground {
             Tree::OneLine => format!("FROM {BASE}\n"),
             Tree::Chain => format!("FROM {BASE}\nENV SEED={}\n{}", self.seed, "RUN true\n".repeat(20)),
             Tree::Services => return services::write(tree, self.seed),
+            Tree::Exec | Tree::Lines => return exec::write(tree, self.kind),
         };
         fs::write(tree.join("Dockerfile"), dockerfile).context("write a Dockerfile")?;
         match self.kind {
             Tree::Source => stock.source().await?.write(tree, self.seed),
-            Tree::Many | Tree::OneLine | Tree::Chain | Tree::Services => Ok(()),
+            Tree::Many | Tree::OneLine | Tree::Chain | Tree::Services | Tree::Exec | Tree::Lines => Ok(()),
             Tree::Large => tree::large(&tree.join(LARGE_FILE), LARGE_BYTES, self.seed),
             Tree::Wide => wide(tree, stock.wide().await?, self.seed),
         }

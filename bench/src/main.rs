@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cases ─► speed ─┬─ contender ─┬─ service (slipwayd --dev, its own data and ports)  ─┬─ link (loopback, or slow) ─► report
-//!                 │             ├─ peer (buildctl, docker buildx; their registry)    ─┘
+//!                 │             ├─ peer (buildctl, docker buildx; their registry)    ─┘      listen (output, as it comes)
 //!                 │             └─ rsync
 //!                 └─ ground (a tree each) ─┬─ stock, source (real packages; fetched once)
 //! memory ── service, sampler               └─ tree, bytes (generated)
@@ -26,8 +26,10 @@ mod bytes;
 mod cases;
 mod command;
 mod contender;
+mod exec;
 mod ground;
 mod link;
+mod listen;
 mod memory;
 mod peer;
 mod print;

@@ -64,17 +64,44 @@ impl Peer {
         Running::start(command.into(), logs)
     }
 
+    /// A build of a tree whose last step is the command, with this build argument; nobody needs its result.
+    pub(crate) fn exec(&self, tree: &Path, argument: &str, value: u64) -> Command {
+        let argument = format!("{argument}={value}");
+        let mut command = match &self.client {
+            Client::Buildctl { program, engine } => {
+                let mut command = buildctl_build(program, engine, tree);
+                command.arg("--opt").arg(format!("build-arg:{argument}"));
+                command
+            }
+            Client::Buildx { host } => {
+                let mut command = buildx(host.as_deref(), &self.state);
+                command.args(["build", "--progress", "plain", "--provenance=false", "--output", "type=cacheonly"]);
+                command.args(["--build-arg", &argument]).arg(tree);
+                command
+            }
+        };
+        // It shows what comes every 150 ms otherwise.
+        command.env("TTY_DISPLAY_RATE", "1");
+        command
+    }
+
+    /// A container of this image that runs a command, with its output: BuildKit cuts what steps write.
+    pub(crate) fn container(&self, image: &str, run: &[String]) -> Command {
+        let mut command = Command::new("docker");
+        if let Client::Buildx { host: Some(host) } = &self.client {
+            command.env("DOCKER_HOST", host);
+        }
+        command.args(["run", "--rm", image]).args(run);
+        command
+    }
+
     /// Starts the build of a tree. `link` is something before the engine, if not the engine itself.
     pub(crate) fn build(&self, tree: &Path, tag: &str, link: Option<SocketAddr>, logs: &Path) -> Result<Running> {
         let image = self.image("src", tag);
         let command = match &self.client {
             Client::Buildctl { program, engine } => {
-                let mut command = Command::new(program);
                 let address = link.map_or_else(|| engine.clone(), |link| format!("tcp://{link}"));
-                command.args(["--addr", &address, "build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
-                for local in ["context", "dockerfile"] {
-                    command.arg("--local").arg(format!("{local}={}", tree.display()));
-                }
+                let mut command = buildctl_build(program, &address, tree);
                 command.arg("--output").arg(format!("type=image,name={image},push=true"));
                 command
             }
@@ -88,6 +115,15 @@ impl Peer {
         };
         Running::start(command.into(), logs)
     }
+}
+
+fn buildctl_build(program: &Path, address: &str, tree: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--addr", address, "build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
+    for local in ["context", "dockerfile"] {
+        command.arg("--local").arg(format!("{local}={}", tree.display()));
+    }
+    command
 }
 
 fn buildx(host: Option<&str>, state: &Path) -> Command {

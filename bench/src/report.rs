@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::cases::{Bytes, Case, Path};
+use crate::cases::{Bytes, Case, Most, Path, Tree};
 use crate::contender::Measured;
+use crate::exec::LINES;
 use crate::print::table;
 use crate::stats::Spread;
 
@@ -32,6 +33,12 @@ struct Row {
     ratio: f64,
     /// The lowest and the highest of them.
     spread: [f64; 2],
+    /// Median of the rounds' differences in seconds, Slipway's time less the peer's, and the lowest and the highest of them.
+    difference_s: f64,
+    difference_spread: [f64; 2],
+    /// Where lines are timed, how many come in a second.
+    ours_lines_s: Option<u64>,
+    peer_lines_s: Option<u64>,
     /// Median of what the client sent; null where no link counts.
     ours_bytes: Option<u64>,
     peer_bytes: Option<u64>,
@@ -47,6 +54,7 @@ struct Shown {
     ours: Spread,
     peer: Spread,
     ratio: Spread,
+    difference: Spread,
     sync: Option<Spread>,
 }
 
@@ -72,8 +80,20 @@ impl Report {
 
     /// The rows of an engine.
     pub(crate) fn table(&self, engine: &str) -> String {
-        let heading =
-            ["id", "case", "slipway", "sync", "peer", "peer's", "ratio", "up", "peer's up", "goal: at most", "met"];
+        let heading = [
+            "id",
+            "case",
+            "slipway",
+            "sync",
+            "peer",
+            "peer's",
+            "ratio",
+            "more",
+            "up",
+            "peer's up",
+            "goal: at most",
+            "met",
+        ];
         let rows: Vec<_> = self.rows.iter().filter(|row| row.engine == engine).map(Row::cells).collect();
         table(&heading, &rows)
     }
@@ -93,7 +113,14 @@ impl Row {
         let ours_bytes = bytes(|(ours, _)| ours.up.map(|up| up as f64));
         let peer_bytes = bytes(|(_, peer)| peer.up.map(|up| up as f64));
         let beside_rsync = case.rsync.filter(|_| peer == "rsync");
-        let most = beside_rsync.unwrap_or(case.goal.ratio);
+        let most = beside_rsync.map_or(case.goal.time, Most::Ratio);
+        let difference = of(|(ours, peer)| Some(ours.seconds - peer.seconds))?;
+        let (time_met, time_goal) = match most {
+            Most::Ratio(most) => (ratio.median <= most, most.to_string()),
+            Most::More(most) => (difference.median <= most, format!("{most} s more")),
+            Most::Seconds(most) => (ours.median <= most, format!("{most} s")),
+        };
+        let lines = |time: Spread| (case.tree == Tree::Lines).then(|| (LINES as f64 / time.median) as u64);
         let (bytes_met, bytes_goal) = match case.goal.bytes {
             Bytes::Any => (true, String::new()),
             Bytes::Ratio(most) => {
@@ -112,24 +139,33 @@ impl Row {
             peer_s: rounded(peers.median),
             ratio: rounded(ratio.median),
             spread: [rounded(ratio.min), rounded(ratio.max)],
+            difference_s: rounded(difference.median),
+            difference_spread: [rounded(difference.min), rounded(difference.max)],
+            ours_lines_s: lines(ours),
+            peer_lines_s: lines(peers),
             ours_bytes,
             peer_bytes,
-            goal: format!("{what}{most}{bytes_goal}"),
-            met: ratio.median <= most && bytes_met,
-            shown: Shown { ours, peer: peers, ratio, sync: of(|(ours, _)| ours.sync) },
+            goal: format!("{what}{time_goal}{bytes_goal}"),
+            met: time_met && bytes_met,
+            shown: Shown { ours, peer: peers, ratio, difference, sync: of(|(ours, _)| ours.sync) },
         })
     }
 
     fn cells(&self) -> Vec<String> {
+        let time = |spread: Spread, lines: Option<u64>| match lines {
+            Some(lines) => format!("{spread}, {lines} lines/s"),
+            None => spread.to_string(),
+        };
         let mega = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |up| format!("{:.3}", up as f64 / 1e6));
         vec![
             self.id.to_owned(),
             self.case.to_owned(),
-            self.shown.ours.to_string(),
+            time(self.shown.ours, self.ours_lines_s),
             self.shown.sync.map_or_else(|| "-".to_owned(), |sync| format!("{:.2}", sync.median)),
             self.peer.clone(),
-            self.shown.peer.to_string(),
+            time(self.shown.peer, self.peer_lines_s),
             self.shown.ratio.to_string(),
+            self.shown.difference.to_string(),
             mega(self.ours_bytes),
             mega(self.peer_bytes),
             self.goal.clone(),
@@ -165,7 +201,8 @@ mod tests {
         let json = serde_json::to_value(&row).unwrap();
         let expected = serde_json::json!({
             "id": "nochange", "case": "nothing changed", "engine": "e", "ours_s": 2.0, "peer": "buildctl", "peer_s": 10.0,
-            "ratio": 0.2, "spread": [0.1, 0.3], "ours_bytes": null, "peer_bytes": null, "goal": "0.25", "met": true,
+            "ratio": 0.2, "spread": [0.1, 0.3],
+            "difference_s": -8.0, "difference_spread": [-9.0, -7.0], "ours_lines_s": null, "peer_lines_s": null, "ours_bytes": null, "peer_bytes": null, "goal": "0.25", "met": true,
         });
         assert_eq!(json, expected);
     }
@@ -185,6 +222,22 @@ mod tests {
         let row = row("cut50", "slipway, uncut", &[(took(50.0, Some(103)), took(10.0, Some(100)))]);
         assert!(row.met && (row.ratio - 1.03).abs() < 1e-9, "{row:?}");
         assert_eq!(row.goal, "bytes 1.05");
+    }
+
+    #[test]
+    fn a_goal_may_be_so_much_more_time_and_not_times_as_much() {
+        let rounds = |ours| [(took(ours, None), took(0.1, None))];
+        let row = row("exec", "buildctl", &rounds(0.35));
+        assert!(row.met && row.goal == "0.25 s more" && row.ours_lines_s.is_none(), "{row:?}");
+        assert!(!self::row("exec", "buildctl", &rounds(0.36)).met);
+    }
+
+    #[test]
+    fn lines_have_a_rate() {
+        let row = |ours| row("lines", "docker run", &[(took(ours, None), took(0.5, None))]);
+        let fast = row(2.0);
+        assert_eq!((fast.ours_lines_s, fast.peer_lines_s, fast.met), (Some(250_000), Some(1_000_000), true));
+        assert!(fast.cells()[2].ends_with(", 250000 lines/s") && !row(50.1).met, "{fast:?}");
     }
 
     #[test]

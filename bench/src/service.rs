@@ -1,4 +1,4 @@
-//! A slipwayd of our own, and `slipway build` on it.
+//! A slipwayd of our own, and `slipway` on it.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -78,20 +78,32 @@ impl Service {
 
     /// Starts `slipway build` in a project's folder.
     pub(crate) fn build(&self, build: &Build<'_>, logs: &Path) -> Result<Running> {
+        let mut command = self.client(build.project, build.server);
+        command.args(["build", "--output", "json"]);
+        if !build.skip {
+            command.env("OKTETO_SMART_BUILDS_ENABLED", "false");
+        }
+        Running::start(command.into(), logs)
+    }
+
+    fn client(&self, project: &Path, server: Option<SocketAddr>) -> Command {
         let mut command = without_settings(Command::new(&self.slipway));
         command
-            .args(["build", "--output", "json"])
-            .current_dir(build.project)
-            .env("SLIPWAY_SERVER", format!("http://{}", build.server.unwrap_or(self.listen)))
+            .current_dir(project)
+            .env("SLIPWAY_SERVER", format!("http://{}", server.unwrap_or(self.listen)))
             .env("SLIPWAY_TOKEN", &self.token)
             .env("SLIPWAY_NAMESPACE", "dev")
             // What it keeps between runs is ours too.
             .env("XDG_CONFIG_HOME", self.dir.join("config"))
             .env("XDG_CACHE_HOME", self.dir.join("cache"));
-        if !build.skip {
-            command.env("OKTETO_SMART_BUILDS_ENABLED", "false");
-        }
-        Running::start(command.into(), logs)
+        command
+    }
+
+    /// `slipway deploy` in this folder, in words, with this value of a variable.
+    pub(crate) fn deploy(&self, project: &Path, variable: &str, value: u64) -> Command {
+        let mut command = self.client(project, None);
+        command.args(["deploy", "--output", "plain", "--var"]).arg(format!("{variable}={value}"));
+        command
     }
 
     async fn ready(&mut self) -> Result<()> {

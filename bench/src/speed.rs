@@ -147,10 +147,13 @@ impl<'a> Hall<'a> {
         let mut contenders = vec![slipway("slipway", 0).await?];
         if case.path == Path::Cut {
             contenders.push(slipway("slipway, uncut", 1).await?);
+        } else if case.tree == Tree::Lines && on_path("docker").is_none() {
+            problem(&format!("{}: no docker on PATH, so it is left out: install it and run this again", case.id));
         } else {
             let program = Program::Client(Arc::clone(&self.peer));
             let target = || Target::engine(self.engine);
-            contenders.push(self.contender(case, self.peer.name(), program, (round, 1), target).await?);
+            let name = if case.tree == Tree::Lines { "docker run" } else { self.peer.name() };
+            contenders.push(self.contender(case, name, program, (round, 1), target).await?);
         }
         if case.rsync.is_some() {
             self.add_rsync(case, &mut contenders)?;

@@ -309,12 +309,13 @@ impl Jobs {
         Ok(self.inner.db.list_jobs(chosen.as_deref(), limit).await?)
     }
 
-    /// Asks the job to end, and gives it as it is now: one that did not run yet has ended.
-    pub async fn cancel(&self, caller: &Caller, job: &str) -> Result<JobRow, JobsError> {
+    /// Asks the job to end, its commands within this grace period or its own, and gives it as it is now: one that did not run
+    /// yet has ended.
+    pub async fn cancel(&self, caller: &Caller, job: &str, grace: Option<Duration>) -> Result<JobRow, JobsError> {
         let row = self.get(caller, job).await?;
         if !row.state.is_final() {
             let dir = self.dir(row.id);
-            process::cancel(&dir).map_err(io("ask the job's process to end"))?;
+            process::cancel(&dir, grace).map_err(io("ask the job's process to end"))?;
             // A running job belongs to its process and its supervisor, which see the request by themselves.
             if row.state != JobState::Running
                 && let Some(lock) = JobLock::try_take(&dir).map_err(io("lock the job"))?

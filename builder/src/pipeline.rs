@@ -48,6 +48,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -120,6 +121,8 @@ pub struct Pipeline {
     pub max_export_bytes: u64,
     /// The most bytes of a test's artifacts.
     pub max_artifact_bytes: u64,
+    /// How long its commands may take to end, where whoever cancels it says so.
+    pub asked_grace: watch::Receiver<Option<Duration>>,
     /// Tests that run at a time.
     pub max_tests: usize,
     /// Where the job's events go.

@@ -11,6 +11,7 @@ use http::uri::Authority;
 use slipway_commands::NOT_ALL_MASKED;
 use slipway_proto::v1::event::Kind;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::buildkit::Pool;
@@ -43,10 +44,15 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
     if process::is_cancelled(&dir) {
         cancel.cancel();
     }
-    let cancelled = cancel.clone();
+    let (asked, asked_grace) = watch::channel(process::asked_grace(&dir));
+    let (cancelled, looking) = (cancel.clone(), dir.clone());
     let waiting = tokio::spawn(async move {
-        terminate.recv().await;
-        cancelled.cancel();
+        // More than once: whoever asks again may want to wait less.
+        while terminate.recv().await.is_some() {
+            let grace = process::asked_grace(&looking);
+            asked.send_if_modified(|known| std::mem::replace(known, grace) != grace);
+            cancelled.cancel();
+        }
     });
     let key = Key::open(&config.data_dir)?;
     let spec = dir.spec(&key)?;
@@ -108,6 +114,7 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
         exports: exports::dir(&config.data_dir, spec.job),
         max_export_bytes: config.jobs.max_export_bytes,
         max_artifact_bytes: config.jobs.max_artifact_bytes,
+        asked_grace,
         max_tests: config.jobs.max_tests.max(1),
         clipped: AtomicBool::default(),
         events: events.clone(),

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use slipway_commands::{Failed, Required, RunError, Sink, Story};
+use slipway_commands::{Failed, Grace, Required, RunError, Sink, Story};
 use slipway_context::Digest;
 use slipway_manifest::options::ExtraHost;
 use slipway_manifest::plan::CommandsPlan;
@@ -193,7 +193,7 @@ pub struct Place {
     /// The agent's program.
     pub agent: PathBuf,
     /// How long commands may take to end after TERM.
-    pub grace: Duration,
+    pub grace: Grace,
     /// Where commands' tools are logged in.
     pub registry: String,
     /// Folders that other containers have left, or will find.
@@ -315,7 +315,7 @@ impl Runner {
             no_listen: engine.host_network() && network == Network::Engine,
             registry: Some(place.registry.clone()),
             limits: place.limits,
-            ..Hello::new(place.grace)
+            ..Hello::new(place.grace.own())
         };
         let ready = slipway_commands::hello(&mut link, hello).await?;
         let unforwarded =
@@ -324,7 +324,7 @@ impl Runner {
         link.forwarder = Some(Forwarder::new(leads, frames));
         let cwd = if place.root.is_some() { WORKDIR } else { config.working_dir() };
         let shell = SHELL.map(str::to_owned).to_vec();
-        let (cwd, mut env, grace) = (PathBuf::from(cwd), config.env(), place.grace);
+        let (cwd, mut env, grace) = (PathBuf::from(cwd), config.env(), place.grace.clone());
         env.entry("HOME".to_owned()).or_insert(ready.home);
         env.extend(access.env());
         let commands = slipway_commands::Place { shell, cwd, env, grace, limits: place.limits };

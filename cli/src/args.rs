@@ -602,6 +602,9 @@ mod tests {
         assert_eq!(deploy(&[]).unwrap(), (false, None));
         assert_eq!(deploy(&["--wait=false", "--grace=1m 30s"]).unwrap(), (true, Some(Duration::from_secs(90))));
         assert_eq!(deploy(&["--wait", "--grace", "0s"]).unwrap(), (false, Some(Duration::ZERO)));
+        let cancel = |args: &[&str]| Cli::try_parse_from([&["slipway", "job", "cancel", "x"], args].concat());
+        cancel(&["--grace", "0s"]).unwrap();
+        cancel(&["--grace", "11m"]).unwrap_err();
         for wrong in ["--grace=11m", "--grace=-1s", "--grace=soon"] {
             assert!(deploy(&[wrong]).is_err(), "{wrong}");
         }

@@ -176,15 +176,20 @@ fn cancel_in_background(client: &Client, job: &str) {
     output::note(format_args!("cancelling job {job}; Ctrl-C again leaves at once"));
     let (client, job) = (client.clone(), job.to_owned());
     tokio::spawn(async move {
-        if let Err(error) = cancel(&client, &job).await {
+        if let Err(error) = cancel(&client, &job, None).await {
             output::warn(format_args!("could not cancel job {job}: {error}"));
         }
     });
 }
 
-/// Asks the service to end a job.
-pub(crate) async fn cancel(client: &Client, job: &str) -> Result<slipway_proto::v1::Job, crate::client::ServiceError> {
-    let request = CancelJobRequest { job: job.to_owned() };
+/// Asks the service to end a job, its commands within this grace period or its own.
+pub(crate) async fn cancel(
+    client: &Client,
+    job: &str,
+    grace: Option<Duration>,
+) -> Result<slipway_proto::v1::Job, crate::client::ServiceError> {
+    let grace_ms = grace.map(|grace| grace.as_millis() as u32);
+    let request = CancelJobRequest { job: job.to_owned(), grace_ms };
     let call = || {
         let (mut jobs, request) = (client.jobs(), timed(request.clone(), SHORT_CALL));
         async move { jobs.cancel(request).await }

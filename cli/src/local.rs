@@ -184,7 +184,7 @@ impl Local {
             let shell = [shell(environment), "-c"].map(str::to_owned).to_vec();
             run(
                 commands,
-                Place { shell, cwd: cwd.clone(), env, grace: self.grace, limits: Limits::default() },
+                Place { shell, cwd: cwd.clone(), env, grace: self.grace.into(), limits: Limits::default() },
                 &mut story,
                 &events.cancel,
             )
@@ -202,7 +202,7 @@ async fn run(
     cancel: &CancellationToken,
 ) -> Result<(), Ended> {
     let mut agent = start_agent().map_err(|error| Ended::not_started(format!("start the agent: {error}")))?;
-    let greeting = Hello { limits: place.limits, ..Hello::new(place.grace) };
+    let greeting = Hello { limits: place.limits, ..Hello::new(place.grace.own()) };
     hello(&mut agent, greeting).await.map_err(Ended::not_started)?;
     let result = slipway_commands::run(&mut agent, commands, place, story, cancel).await;
     story.end_output();

@@ -284,7 +284,7 @@ async fn abandon(client: &Client, job: &str, error: SyncError) -> Result<()> {
         tracing::info!(%error, "the sync ended");
         return Ok(());
     }
-    if let Err(error) = follow::cancel(client, job).await {
+    if let Err(error) = follow::cancel(client, job, None).await {
         tracing::warn!(%error, job, "could not cancel the job");
     }
     match error {

@@ -10,6 +10,7 @@
 //! | [`collect`](mod@collect) | what they leave for the caller of a test |
 //! | [`environment`](mod@environment) | the variables of commands |
 //! | [`dependency`] | what the service and `slipway deploy-dependency` say to each other |
+//! | [`grace`] | how long what runs may take to end |
 //! | [`left`] | what they leave in `$OKTETO_ENV` |
 //! | [`room`] | what fits into the start of a program |
 //! | [`run`](mod@run) | one command after another, over the channel to an agent |
@@ -19,6 +20,7 @@
 pub mod collect;
 pub mod dependency;
 pub mod environment;
+pub mod grace;
 pub mod left;
 pub mod room;
 pub mod run;
@@ -27,6 +29,7 @@ pub mod text;
 
 pub use collect::collect;
 pub use environment::{Service, environment};
+pub use grace::Grace;
 pub use left::{Keep, Left};
 pub use run::{Channel, GRACE, MAX_GRACE, Place, Required, RunError, hello, probe, run};
 pub use story::{Failed, NOT_ALL_MASKED, Sink, Story, masked, sparing};

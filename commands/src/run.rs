@@ -10,6 +10,7 @@ use slipway_runner_agent::{Exceeded, Exit, FromAgent, Hello, Limit, Limits, Outp
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::grace::Grace;
 use crate::room;
 use crate::story::{Failed, Sink, Story};
 
@@ -49,8 +50,8 @@ pub struct Place {
     pub cwd: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
-    /// How long processes may take to end after TERM; the agent's hello named the same.
-    pub grace: Duration,
+    /// How long processes may take to end after TERM; the agent's hello named the job's own.
+    pub grace: Grace,
     /// What they may use together; the agent's hello named the same.
     pub limits: Limits,
 }
@@ -207,7 +208,8 @@ async fn wait<C: Channel, S: Sink + Sync>(
     place: &Place,
     began: Instant,
 ) -> Result<Exit, RunError<C::Error>> {
-    let patience = place.grace + STOP_TIMEOUT;
+    let mut grace = place.grace.clone();
+    let patience = grace.own() + STOP_TIMEOUT;
     // The agent sees to the limit. Where it does not, the container goes.
     let allowed = place.limits.time_ms;
     let latest = Duration::from_millis(if allowed == 0 { u64::MAX } else { allowed }).saturating_add(patience);
@@ -218,12 +220,18 @@ async fn wait<C: Channel, S: Sink + Sync>(
     let deadline = tokio::time::sleep(Duration::MAX);
     tokio::pin!(deadline);
     loop {
+        let stop = async { if stopping { grace.asked_again().await } else { cancel.cancelled().await } };
         let frame = tokio::select! {
             frame = channel.next() => frame?,
-            () = cancel.cancelled(), if !stopping => {
+            () = stop => {
+                let asked = grace.asked();
+                let end = Instant::now() + asked.unwrap_or(grace.own()) + STOP_TIMEOUT;
+                // Whoever asks again can have it earlier, not later.
+                if !stopping || end < deadline.deadline() {
+                    deadline.as_mut().reset(end);
+                }
                 stopping = true;
-                deadline.as_mut().reset(Instant::now() + patience);
-                let stop = channel.send(ToAgent::Stop);
+                let stop = channel.send(ToAgent::Stop { grace_ms: asked.map(|asked| asked.as_millis() as u64) });
                 tokio::time::timeout(STOP_TIMEOUT, stop).await.map_err(|_| RunError::Cancelled)??;
                 continue;
             }

@@ -12,11 +12,11 @@ const KEEP: usize = 256 * 1024;
 /// ```
 /// # use slipway_runner_agent::{Decoder, Frame, ToAgent};
 /// let mut bytes = Vec::new();
-/// ToAgent::Stop.encode(&mut bytes)?;
+/// ToAgent::Stop { grace_ms: None }.encode(&mut bytes)?;
 /// let mut decoder = Decoder::<ToAgent>::new();
 /// decoder.feed(&bytes);
 /// while let Some(frame) = decoder.next_frame()? {
-///     assert_eq!(frame, ToAgent::Stop);
+///     assert_eq!(frame, ToAgent::Stop { grace_ms: None });
 /// }
 /// # Ok::<(), slipway_runner_agent::FrameError>(())
 /// ```

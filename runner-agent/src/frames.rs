@@ -31,7 +31,10 @@ pub enum ToAgent {
     /// Send a signal to the running command's processes.
     Signal(Signal),
     /// End everything that runs: TERM, the grace period, KILL. Answered with [`FromAgent::Stopped`].
-    Stop,
+    Stop {
+        /// Another grace period than that of [`Hello`].
+        grace_ms: Option<u64>,
+    },
     /// Nothing more will be asked: exit with 0 when everything has been reported.
     Finish,
     /// Send files; while no command runs. Answered with [`FromAgent::Artifacts`] and [`FromAgent::Collected`].

@@ -26,7 +26,8 @@
 //! - All output that a command had written when it ended comes before its [`Exit`]. What a process that it left behind
 //!   writes later still comes, under the same index.
 //! - [`Collect`] only while no command runs, and no other one.
-//! - [`Signal`] for a command that has ended is ignored. A second [`ToAgent::Stop`] ends the grace period at once.
+//! - [`Signal`] for a command that has ended is ignored. A second [`ToAgent::Stop`] ends the grace period at once,
+//!   or shortens it to the one that it names.
 //! - When stdin ends before [`ToAgent::Finish`], when stdout can't be written, or after a protocol error, the agent ends
 //!   everything (TERM, grace, KILL) and exits with a status other than 0.
 //!

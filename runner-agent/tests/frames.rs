@@ -60,7 +60,7 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         collect.prop_map(ToAgent::Collect),
         run.prop_map(ToAgent::Run),
         (any::<u32>(), any::<i32>()).prop_map(|(index, signal)| ToAgent::Signal(Signal { index, signal })),
-        Just(ToAgent::Stop),
+        proptest::option::of(any::<u64>()).prop_map(|grace_ms| ToAgent::Stop { grace_ms }),
         Just(ToAgent::Finish),
         stream().prop_map(ToAgent::Stream),
     ]
@@ -200,8 +200,11 @@ proptest! {
 
 #[test]
 fn one_byte_at_a_time() {
-    let frames =
-        [ToAgent::Stop, ToAgent::Stream(StreamFrame::Data { id: 1, bytes: b"hello".to_vec() }), ToAgent::Finish];
+    let frames = [
+        ToAgent::Stop { grace_ms: None },
+        ToAgent::Stream(StreamFrame::Data { id: 1, bytes: b"hello".to_vec() }),
+        ToAgent::Finish,
+    ];
     let mut wire = Vec::new();
     for frame in &frames {
         frame.encode(&mut wire).unwrap();
@@ -258,7 +261,7 @@ fn a_length_above_the_limit_is_refused_before_its_payload_comes() {
 #[test]
 fn frames_of_the_other_direction_are_unknown() {
     let mut wire = Vec::new();
-    ToAgent::Stop.encode(&mut wire).unwrap();
+    ToAgent::Stop { grace_ms: None }.encode(&mut wire).unwrap();
     let mut decoder = Decoder::<FromAgent>::new();
     decoder.feed(&wire);
     assert!(matches!(decoder.next_frame(), Err(FrameError::UnknownType(4))));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`service`] | slipwayd with its own data directory and ports, killed and started again |
 //! | [`team`] | a namespace and its token; a project folder in it |
+//! | [`section`] | the images that a section's commands run in |
 //! | [`command`] | `slipway` (and other programs) with a clean environment, event by event |
 //! | [`api`] | the gRPC API, for what `slipway` would never ask |
 //! | [`foreign`] | registries that are not ours |
@@ -36,6 +37,7 @@ pub mod link;
 pub mod peer;
 pub mod process;
 pub mod s3;
+pub mod section;
 pub mod service;
 pub mod team;
 pub mod terminal;
@@ -50,6 +52,7 @@ use rand::{RngCore as _, SeedableRng as _};
 
 pub use buildkitd::Buildkitd;
 pub use command::Run;
+pub use section::SectionImage;
 pub use service::Service;
 pub use team::{Project, Team};
 

@@ -190,7 +190,7 @@ fn masked(values: Vec<api::MaskedValue>) -> Result<JobVariables, InvalidMessage>
     JobVariables::masking(values).map_err(|error| invalid("masked", error))
 }
 
-fn grace(ms: Option<u32>) -> Result<Option<u32>, InvalidMessage> {
+pub(super) fn grace(ms: Option<u32>) -> Result<Option<u32>, InvalidMessage> {
     match ms {
         Some(ms) if u128::from(ms) > MAX_GRACE.as_millis() => {
             Err(invalid("grace_ms", format!("more than {}", MAX_GRACE.as_millis())))

@@ -1,6 +1,7 @@
 //! `JobService`.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use slipway_proto::v1 as api;
@@ -11,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::namespace;
+use super::convert::{grace, namespace};
 use super::status::from_jobs;
 use super::{State, open};
 use crate::jobs::sync::Submitted;
@@ -173,7 +174,8 @@ impl JobService for JobApi {
 
     async fn cancel(&self, request: Request<api::CancelJobRequest>) -> Result<Response<api::Job>, Status> {
         let (caller, request) = open(&self.0, request).await?;
-        let row = self.0.jobs.cancel(&caller, &request.job).await.map_err(|error| from_jobs(&error))?;
+        let grace = grace(request.grace_ms)?.map(|ms| Duration::from_millis(ms.into()));
+        let row = self.0.jobs.cancel(&caller, &request.job, grace).await.map_err(|error| from_jobs(&error))?;
         Ok(Response::new(row.into()))
     }
 }

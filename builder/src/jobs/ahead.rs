@@ -385,7 +385,7 @@ mod tests {
             let scene = Scene::new().await;
             let (row, spec) = scene.job(found).await;
             let caller = Caller { user: "ann".to_owned(), admin: true, namespaces: Vec::new() };
-            let cancelled = scene.jobs.cancel(&caller, &row.id.to_string()).await.unwrap();
+            let cancelled = scene.jobs.cancel(&caller, &row.id.to_string(), None).await.unwrap();
             assert_eq!(cancelled.state, JobState::Cancelled);
             let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
             assert_eq!(row.state, JobState::Cancelled);
@@ -418,7 +418,7 @@ mod tests {
         let scene = Scene::new().await;
         let (row, spec) = scene.job(NAMED).await;
         // As somebody who found us with the lock.
-        process::cancel(&scene.jobs.dir(row.id)).unwrap();
+        process::cancel(&scene.jobs.dir(row.id), None).unwrap();
         let row = scene.jobs.end_skipped(row, &spec).await.unwrap();
         assert_eq!(row.state, JobState::Cancelled);
         assert!(matches!(scene.events(row.id)[..], [Kind::JobDone(_)]));

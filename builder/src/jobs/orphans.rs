@@ -30,7 +30,7 @@ impl Jobs {
 
     async fn end_orphan(&self, row: &JobRow) -> Result<(), JobsError> {
         let dir = self.dir(row.id);
-        process::cancel(&dir).map_err(io("ask a job's process to end"))?;
+        process::cancel(&dir, None).map_err(io("ask a job's process to end"))?;
         // A running one belongs to its process and its supervisor.
         if row.state != JobState::Running
             && let Some(lock) = process::JobLock::try_take(&dir).map_err(io("lock a job"))?

@@ -2,7 +2,8 @@
 //!
 //! The file `lock` in the job's folder is locked (flock) before the process starts and given to it as its standard input, so
 //! that exactly as long as it lives somebody holds the lock, whatever happens to the service. The process writes its id and
-//! start time to `process.json`; a file `cancel` asks it to end, and a SIGTERM tells it to look.
+//! start time to `process.json`; a file `cancel` asks it to end (and may hold a grace period, in
+//! milliseconds), and a SIGTERM tells it to look.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -10,6 +11,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal};
@@ -71,9 +73,15 @@ pub fn register(dir: &JobDir) -> io::Result<()> {
     dir.write("process.json", &ProcessId { pid, started: start_time(pid)? })
 }
 
-/// Asks the job's process to end. Nothing happens when there is none: who starts the job looks for the request first.
-pub fn cancel(dir: &JobDir) -> io::Result<()> {
-    fs::write(dir.path().join("cancel"), [])?;
+/// Asks the job's process to end, its commands within this grace period or that of the job. Nothing happens when there is none:
+/// who starts the job looks for the request first.
+pub fn cancel(dir: &JobDir, grace: Option<Duration>) -> io::Result<()> {
+    let path = dir.path().join("cancel");
+    match grace {
+        Some(grace) => fs::write(path, grace.as_millis().to_string())?,
+        // What somebody has said before stays.
+        None => drop(OpenOptions::new().create(true).append(true).open(path)?),
+    }
     let Ok(process) = dir.read::<ProcessId>("process.json") else { return Ok(()) };
     if start_time(process.pid).ok() != Some(process.started) {
         return Ok(());
@@ -88,6 +96,12 @@ pub fn cancel(dir: &JobDir) -> io::Result<()> {
 /// Whether somebody asked the job to end.
 pub fn is_cancelled(dir: &JobDir) -> bool {
     dir.path().join("cancel").exists()
+}
+
+/// How long commands may take to end, if whoever asked the job to end has said so.
+pub fn asked_grace(dir: &JobDir) -> Option<Duration> {
+    let text = fs::read_to_string(dir.path().join("cancel")).ok()?;
+    text.parse().ok().map(Duration::from_millis)
 }
 
 /// Field 22 of `/proc/<pid>/stat` (`proc_pid_stat(5)`); the second field is in parentheses and may hold anything.
@@ -122,11 +136,14 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let started = start_time(pid).unwrap();
         dir.write("process.json", &ProcessId { pid, started: started + 1 }).unwrap();
-        cancel(&dir).unwrap();
-        assert!(is_cancelled(&dir));
+        assert!(!is_cancelled(&dir));
+        cancel(&dir, None).unwrap();
+        assert!(is_cancelled(&dir) && asked_grace(&dir).is_none());
         assert!(child.try_wait().unwrap().is_none(), "another process with its id must live");
         dir.write("process.json", &ProcessId { pid, started }).unwrap();
-        cancel(&dir).unwrap();
+        cancel(&dir, Some(Duration::from_millis(1500))).unwrap();
+        cancel(&dir, None).unwrap();
+        assert_eq!(asked_grace(&dir), Some(Duration::from_millis(1500)));
         assert!(!child.wait().unwrap().success());
     }
 }

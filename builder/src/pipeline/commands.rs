@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use slipway_commands::{GRACE, Left, Service, Sink, Story, environment};
+use slipway_commands::{GRACE, Grace, Left, Service, Sink, Story, environment};
 use slipway_context::Digest;
 use slipway_manifest::ImageEnv;
 use slipway_manifest::plan::{CommandsPlan, Section};
@@ -95,7 +95,7 @@ impl Pipeline {
             forwards: self.forwards.clone(),
             agent: self.agent.clone(),
             registry: self.registry.host().to_string(),
-            grace: self.spec.grace(),
+            grace: Grace::from(self.spec.grace()).unless(self.asked_grace.clone()),
             caches: self.test_caches(plan),
             hosts: plan.testing.hosts.clone(),
             limits: self.limits.of_section(plan.section),
@@ -139,14 +139,14 @@ impl Pipeline {
                     | RunnerError::Exceeded(_)
                     | RunnerError::Required(_))
         ) {
-            match tokio::time::timeout(abandoned(place.grace.max(GRACE)), runner.finish()).await {
+            match tokio::time::timeout(abandoned(place.grace.own().max(GRACE)), runner.finish()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the runner did not end in good order"),
                 Err(_) => tracing::warn!("the runner did not end in time"),
             }
         } else {
             drop(runner);
-            tokio::time::sleep(abandoned(place.grace)).await;
+            tokio::time::sleep(abandoned(place.grace.own())).await;
         }
         match result {
             Ok(None) => Ok(()),

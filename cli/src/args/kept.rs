@@ -250,6 +250,10 @@ pub(crate) enum JobCommand {
     Cancel {
         /// The job's id
         job: String,
+        /// How long the processes of its commands may take to end after TERM, before KILL (at most 10m) [default: what the job
+        /// was submitted with; of one that is ending already it can only be shortened]
+        #[arg(long, value_name = "DURATION", value_parser = super::grace)]
+        grace: Option<Duration>,
     },
     /// Bring the artifacts of a job's tests, which are kept for a day
     Artifacts {

@@ -1,6 +1,7 @@
 //! `slipway job …`
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -70,7 +71,7 @@ pub(crate) async fn run(command: JobCommand, settings: &Settings, interrupt: &In
             }
             Ok(followed.status())
         }
-        JobCommand::Cancel { job } => cancel(&client, &job, settings).await,
+        JobCommand::Cancel { job, grace } => cancel(&client, &job, grace, settings).await,
         JobCommand::Attach { job } => {
             let screen = Screen::new(settings.show);
             Ok(follow(&client, &job, 0, Some(screen), interrupt, OnInterrupt::Leave).await?.status())
@@ -138,8 +139,11 @@ async fn logs(client: &Client, job: &str, follow: bool, after: u64, settings: &S
     Ok(ExitStatus::Done)
 }
 
-async fn cancel(client: &Client, job: &str, settings: &Settings) -> Result<ExitStatus> {
-    let answer = follow::cancel(client, job).await?;
+async fn cancel(client: &Client, job: &str, grace: Option<Duration>, settings: &Settings) -> Result<ExitStatus> {
+    if grace.is_some() {
+        client.require("grace", "--grace")?;
+    }
+    let answer = follow::cancel(client, job, grace).await?;
     if settings.output == Output::Json {
         output::print_json(&View::from(&answer))?;
         return Ok(ExitStatus::Done);

@@ -6,6 +6,7 @@ use slipway_manifest::plan::{Command, Section};
 use slipway_mask::Masks;
 use slipway_proto::v1::event::Kind;
 use slipway_runner_agent::Output;
+use tokio::sync::watch;
 
 use super::*;
 
@@ -101,7 +102,7 @@ async fn ran_leaving(
         shell: ["sh", "-c"].map(str::to_owned).to_vec(),
         cwd: "/w".into(),
         env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
-        grace: GRACE,
+        grace: GRACE.into(),
         limits: Limits::default(),
     };
     let mut story = Story::new(&events, plan);
@@ -158,8 +159,13 @@ impl Channel for Mute {
 async fn what_the_agent_does_not_end_in_time_is_given_up() {
     let (plan, events, began) = (plan(&["0"], false), Events::default(), Instant::now());
     let limits = Limits { time_ms: 60_000, ..Limits::default() };
-    let place =
-        Place { shell: Vec::new(), cwd: "/".into(), env: BTreeMap::new(), grace: Duration::from_secs(5), limits };
+    let place = Place {
+        shell: Vec::new(),
+        cwd: "/".into(),
+        env: BTreeMap::new(),
+        grace: Duration::from_secs(5).into(),
+        limits,
+    };
     let mut story = Story::new(&events, &plan);
     let ended = run(&mut Mute, &plan, place, &mut story, &CancellationToken::new()).await;
     assert!(
@@ -167,6 +173,66 @@ async fn what_the_agent_does_not_end_in_time_is_given_up() {
         "{ended:?}"
     );
     assert_eq!(began.elapsed().as_secs(), 60 + 5 + 10, "the limit, the grace period and what a stop may take");
+}
+
+/// Ends nothing before the last stop that it is told of has had its time; knows what it was told.
+#[derive(Default)]
+struct Stubborn(Vec<Option<u64>>);
+
+impl Channel for Stubborn {
+    type Error = io::Error;
+
+    async fn send(&mut self, frame: ToAgent) -> io::Result<()> {
+        if let ToAgent::Stop { grace_ms } = frame {
+            self.0.push(grace_ms);
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> io::Result<Option<FromAgent>> {
+        std::future::pending().await
+    }
+
+    fn connection(&mut self, _: FromAgent) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_the_end_says_how_long_it_may_take_and_may_shorten_it() {
+    // What is said at once, what ten seconds later; what the agent hears, and when it is given up.
+    let seconds = |all: &[u64]| all.iter().map(|s| Some(s * 1000)).collect::<Vec<_>>();
+    for (first, second, heard, given_up) in [
+        (None, None, vec![None], 5 + 10),
+        (Some(60), None, seconds(&[60]), 60 + 10),
+        (Some(60), Some(1), seconds(&[60, 1]), 10 + 1 + 10),
+        (Some(20), Some(300), seconds(&[20, 300]), 20 + 10),
+    ] {
+        let (plan, events, began) = (plan(&["0"], false), Events::default(), Instant::now());
+        let (say, asked) = watch::channel(first.map(Duration::from_secs));
+        let grace = Grace::from(Duration::from_secs(5)).unless(asked);
+        let place =
+            Place { shell: Vec::new(), cwd: "/".into(), env: BTreeMap::new(), grace, limits: Limits::default() };
+        let (mut agent, mut story, cancel) =
+            (Stubborn::default(), Story::new(&events, &plan), CancellationToken::new());
+        cancel_later(&cancel);
+        let saying = async {
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            if let Some(second) = second {
+                say.send_replace(Some(Duration::from_secs(second)));
+            }
+        };
+        let (ended, ()) = tokio::join!(run(&mut agent, &plan, place, &mut story, &cancel), saying);
+        assert!(matches!(ended, Err(RunError::Cancelled)), "{ended:?}");
+        assert_eq!((agent.0, began.elapsed().as_secs()), (heard, 1 + given_up));
+    }
+}
+
+/// A second from now: not before the command has started.
+fn cancel_later(cancel: &CancellationToken) {
+    let cancel = cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cancel.cancel();
+    });
 }
 
 #[tokio::test]
@@ -214,7 +280,7 @@ async fn the_agents_warnings_are_bounded() {
         shell: vec!["sh".to_owned()],
         cwd: "/".into(),
         env: BTreeMap::new(),
-        grace: GRACE,
+        grace: GRACE.into(),
         limits: Limits::default(),
     };
     assert_eq!(run(&mut agent, &plan, place, &mut story, &CancellationToken::new()).await.unwrap(), None);

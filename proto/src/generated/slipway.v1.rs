@@ -1814,6 +1814,10 @@ pub struct ListJobsResponse {
 pub struct CancelJobRequest {
     #[prost(string, tag = "1")]
     pub job: ::prost::alloc::string::String,
+    /// How long the processes of its commands may take to end after TERM, at most 600000; absent: as its submission says. Of a job
+    /// that is ending already it can only shorten that. Needs the feature `grace`.
+    #[prost(uint32, optional, tag = "2")]
+    pub grace_ms: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -133,7 +133,7 @@ impl Supervisor {
             Event::Frame(ToAgent::Run(run)) => self.start(&run),
             Event::Frame(ToAgent::Signal(signal)) => self.signal(signal),
             Event::Frame(ToAgent::Collect(collect)) => self.collect(collect),
-            Event::Frame(ToAgent::Stop) => self.stop(),
+            Event::Frame(ToAgent::Stop { grace_ms }) => self.stop(grace_ms),
             Event::Frame(ToAgent::Finish) => self.exit_with(0, GRACE_AT_FINISH.min(self.grace())),
             // The reader hands these to the forwarder.
             Event::Frame(ToAgent::Stream(_)) | Event::OutputEnded | Event::Signal(SIGCHLD) => {}

@@ -32,7 +32,8 @@ impl Frame for ToAgent {
     fn limit(kind: u8) -> Option<usize> {
         match kind {
             kind::HELLO | kind::RUN | kind::SIGNAL | kind::COLLECT => Some(MAX_CONTROL),
-            kind::STOP | kind::FINISH => Some(0),
+            kind::STOP => Some(8),
+            kind::FINISH => Some(0),
             _ => StreamFrame::limit(kind),
         }
     }
@@ -42,7 +43,11 @@ impl Frame for ToAgent {
             kind::HELLO => Self::Hello(from_json(kind, payload)?),
             kind::RUN => Self::Run(from_json(kind, payload)?),
             kind::SIGNAL => Self::Signal(from_json(kind, payload)?),
-            kind::STOP => Self::Stop,
+            kind::STOP if payload.is_empty() => Self::Stop { grace_ms: None },
+            kind::STOP => {
+                let grace = payload.try_into().map_err(|_| FrameError::Malformed(kind))?;
+                Self::Stop { grace_ms: Some(u64::from_be_bytes(grace)) }
+            }
             kind::FINISH => Self::Finish,
             kind::COLLECT => Self::Collect(from_json(kind, payload)?),
             _ => Self::Stream(StreamFrame::parse(kind, payload)?),
@@ -54,7 +59,8 @@ impl Frame for ToAgent {
             Self::Hello(hello) => json_frame(out, kind::HELLO, hello),
             Self::Run(run) => json_frame(out, kind::RUN, run),
             Self::Signal(signal) => json_frame(out, kind::SIGNAL, signal),
-            Self::Stop => frame(out, kind::STOP, 0, &[]),
+            Self::Stop { grace_ms: None } => frame(out, kind::STOP, 8, &[]),
+            Self::Stop { grace_ms: Some(grace) } => frame(out, kind::STOP, 8, &[&grace.to_be_bytes()]),
             Self::Finish => frame(out, kind::FINISH, 0, &[]),
             Self::Collect(collect) => json_frame(out, kind::COLLECT, collect),
             Self::Stream(stream) => stream.encode(out),

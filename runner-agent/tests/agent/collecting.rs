@@ -49,7 +49,7 @@ fn nothing_is_sent_while_a_command_runs() {
     agent.run_until_line(shell(0, "echo begun; sleep 100"));
     agent.send(&collect(Path::new("/"), "etc/hostname"));
     assert_eq!(collected(&agent).1.problems, ["commands are running"]);
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     agent.outcome(0);
     assert!(matches!(agent.next(), FromAgent::Stopped));
     agent.finish();

@@ -44,7 +44,7 @@ fn stop_ends_the_whole_tree() {
     agent.run_until_line(shell(1, &stubborn_tree(&marker)));
     eventually("the tree", || processes_with(&marker) >= 5);
     let begin = Instant::now();
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     let FromAgent::Exit(exit) = agent.next() else { panic!() };
     assert_eq!(exit.signal, Some(9));
     assert!(matches!(agent.next(), FromAgent::Stopped));
@@ -67,7 +67,7 @@ fn as_the_first_process() {
     let marker = marker();
     agent.run_until_line(shell(1, &stubborn_tree(&marker)));
     eventually("the tree", || processes_with(&marker) >= 5);
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     assert_eq!(until_stopped(&agent).exit.signal, Some(9));
     assert_eq!(processes_with(&marker), 0);
     assert_eq!(agent.run(shell(1, "exit 3")).exit.exit_code, Some(3));
@@ -83,7 +83,7 @@ fn stop_gives_time_to_clean_up_and_no_more_than_needed() {
     agent.run_until_line(shell(1, &script.replace("MARKER", &marker)));
     // A shell's child that gets TERM before it has become `sleep` loses it.
     eventually("the child", || processes_with(&marker) == 1);
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     let mut text = Vec::new();
     let exit = loop {
         match agent.next() {
@@ -103,9 +103,37 @@ fn stop_gives_time_to_clean_up_and_no_more_than_needed() {
 fn a_second_stop_kills_at_once() {
     let mut agent = Agent::start_with(&Hello { grace_ms: 60_000, ..hello() });
     agent.run_until_line(shell(1, "trap '' TERM; echo on; while :; do sleep 0.1; done"));
-    agent.send(&ToAgent::Stop);
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
+    agent.send(&ToAgent::Stop { grace_ms: None });
     assert_eq!(until_stopped(&agent).exit.signal, Some(9));
+    agent.finish();
+}
+
+#[test]
+fn a_stop_may_name_another_grace_period_and_a_later_one_may_shorten_it() {
+    let begin = Instant::now();
+    let cleaning = "trap 'sleep 0.5; exit 9' TERM; echo on; while :; do sleep 0.1; done";
+    let mut agent = Agent::start_with(&Hello { grace_ms: 1, ..hello() });
+    agent.run_until_line(shell(1, cleaning));
+    agent.send(&ToAgent::Stop { grace_ms: Some(60_000) });
+    let exit = loop {
+        match agent.next() {
+            FromAgent::Exit(exit) => break exit,
+            // A shell that tells what it saw die.
+            FromAgent::Output(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(exit.exit_code, Some(9));
+    assert!(matches!(agent.next(), FromAgent::Stopped));
+    agent.finish();
+    let mut agent = Agent::start_with(&Hello { grace_ms: 60_000, ..hello() });
+    agent.run_until_line(shell(1, "trap '' TERM; echo on; while :; do sleep 0.1; done"));
+    agent.send(&ToAgent::Stop { grace_ms: None });
+    agent.send(&ToAgent::Stop { grace_ms: Some(100) });
+    agent.send(&ToAgent::Stop { grace_ms: Some(u64::MAX) });
+    assert_eq!(until_stopped(&agent).exit.signal, Some(9));
+    assert!(begin.elapsed() < Duration::from_secs(30), "a later one makes it no longer");
     agent.finish();
 }
 
@@ -113,7 +141,7 @@ fn a_second_stop_kills_at_once() {
 fn stop_wakes_what_is_stopped() {
     let mut agent = Agent::start_with(&Hello { grace_ms: 60_000, ..hello() });
     agent.run_until_line(shell(1, "echo on; kill -STOP $$"));
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     assert_eq!(until_stopped(&agent).exit.signal, Some(15));
     agent.finish();
 }
@@ -121,7 +149,7 @@ fn stop_wakes_what_is_stopped() {
 #[test]
 fn stop_with_nothing_running_is_answered() {
     let mut agent = Agent::start();
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     assert!(matches!(agent.next(), FromAgent::Stopped));
     assert_eq!(agent.run(shell(2, "exit 3")).exit.exit_code, Some(3));
     agent.finish();
@@ -134,7 +162,7 @@ fn processes_that_multiply_are_ended() {
     // Each shell ignores TERM and starts another before it goes.
     let script = format!("trap '' TERM; echo on; f() {{ sleep {marker} & sleep 0.01; (f &) ; }}; f; wait");
     agent.run_until_line(shell(1, &script));
-    agent.send(&ToAgent::Stop);
+    agent.send(&ToAgent::Stop { grace_ms: None });
     until_stopped(&agent);
     assert_eq!(processes_with(&marker), 0);
     agent.finish();

@@ -4,7 +4,7 @@ use std::fs;
 
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Project, Service, Team, process, unique};
+use slipway_journeys::{Project, SectionImage, Service, Team, process, unique};
 
 use crate::ssh::key;
 use crate::variables::{holds, set};
@@ -75,6 +75,35 @@ fn commands_use_the_callers_ssh_agent_and_known_hosts() {
     assert!(!holds(&service.data_dir(), private.lines().nth(2).unwrap()), "the key is on the disk");
 }
 
+/// Where there is no tool to ask: what tools read is there, and the image's user may read it.
+#[test]
+fn tokens_agents_and_known_hosts_are_there_in_any_image() {
+    let service = Service::shared();
+    let team = service.team();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, _) = key(dir.path(), "of-the-caller");
+    let home = dir.path().join("home");
+    fs::create_dir_all(home.join(".ssh")).unwrap();
+    fs::write(home.join(".ssh/known_hosts"), "git.example ssh-ed25519 AAAA\n").unwrap();
+    let agent = format!("default={}", path.display());
+    set(&team, "namespace", "FROM_THE_SERVICE=sesame-of-the-service");
+    for image in SectionImage::EACH {
+        let app = team.project();
+        app.deploy_in(
+            image,
+            &[
+                "id -u; test -n \"$OKTETO_TOKEN\" && echo token; echo \"${#FROM_THE_SERVICE} $FROM_THE_SERVICE\"",
+                "test -S $SSH_AUTH_SOCK && test -r $SSH_AUTH_SOCK && test -w $SSH_AUTH_SOCK && echo agent",
+                "grep -c ^git.example /etc/ssh/ssh_known_hosts",
+                "grep -c credHelpers $DOCKER_CONFIG/config.json",
+            ],
+        );
+        let env = [("HOME", home.to_str().unwrap())];
+        let said = app.events_with(&["deploy", "--ssh", &agent], &env).ok().said();
+        assert_eq!(said, format!("{}\ntoken\n21 ***\nagent\n1\n1\n", image.uid()), "{image:?}");
+    }
+}
+
 #[test]
 fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
     let dir = tempfile::tempdir().unwrap();
@@ -92,21 +121,24 @@ fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
         path("kube")
     );
     let service = Service::with(Options { registry: settings, ..Options::default() });
-    let commands = [
-        "cat $SSL_CERT_FILE; test \"$GIT_SSL_CAINFO\" = \"$SSL_CERT_FILE\"",
-        "echo ${KUBECONFIG:-none}",
-        "test -z \"$KUBECONFIG\" || { kubectl config current-context; kubectl config view --raw; okteto kubeconfig && stat -f -c %T $KUBECONFIG; }",
-    ];
-    let deploy = |team: &Team| {
+    let deploy = |team: &Team, image: SectionImage| {
         let app = team.project();
-        remote(&app, &commands);
+        let look = match image {
+            SectionImage::Runner => "kubectl config current-context; kubectl config view --raw; okteto kubeconfig",
+            SectionImage::Busybox(_) => "sed -n 's/^current-context: //p' $KUBECONFIG; cat $KUBECONFIG",
+        };
+        let look = format!("test -z \"$KUBECONFIG\" || {{ {look}; stat -f -c %T $KUBECONFIG; }}");
+        let bundle = "cat $SSL_CERT_FILE; test \"$GIT_SSL_CAINFO\" = \"$SSL_CERT_FILE\"";
+        app.deploy_in(image, &[bundle, "echo ${KUBECONFIG:-none}", &look]);
         app.events(&["deploy"]).ok().said()
     };
-    let told = deploy(&service.admin());
-    assert!(told.starts_with("of the admin\n/okteto/access/kubeconfig\nhere\n"), "{told}");
-    assert!(told.contains("token: '***'") || told.contains("token: ***"), "{told}");
-    assert!(!told.contains(&token) && told.ends_with("tmpfs\n"), "{told}");
-    assert_eq!(deploy(&service.team()), "of the admin\nnone\n");
+    for image in SectionImage::EACH {
+        let told = deploy(&service.admin(), image);
+        assert!(told.starts_with("of the admin\n/okteto/access/kubeconfig\nhere\n"), "{image:?}: {told}");
+        assert!(told.contains("token: '***'") || told.contains("token: ***"), "{image:?}: {told}");
+        assert!(!told.contains(&token) && told.ends_with("tmpfs\n"), "{image:?}: {told}");
+        assert_eq!(deploy(&service.team(), image), "of the admin\nnone\n", "{image:?}");
+    }
     assert!(!holds(&service.data_dir(), &token));
 }
 

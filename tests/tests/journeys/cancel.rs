@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use slipway_journeys::api::{Api, SmallTree};
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Service, process, random};
+use slipway_journeys::{Project, SectionImage, Service, process, random};
 
 /// What issue 2 allows.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -23,9 +23,14 @@ fn runs(argv: &[&str]) {
 #[test]
 fn job_cancel_stops_a_sleeping_command_and_everything_it_started() {
     let service = Service::shared();
-    let app = service.team().project();
+    for image in SectionImage::EACH {
+        everything_is_stopped(&service.team().project(), image);
+    }
+}
+
+fn everything_is_stopped(app: &Project, image: SectionImage) {
     let [one, two, three] = [(); 3].map(|()| process::unique_seconds());
-    app.deploy(&[&format!("sleep {one} & setsid sleep {two} & sleep {three}; echo never"), "echo never"]);
+    app.deploy_in(image, &[&format!("sleep {one} & setsid sleep {two} & sleep {three}; echo never"), "echo never"]);
     let watching = app.start_events(&["deploy"]);
     for seconds in [&one, &two, &three] {
         runs(&["sleep", seconds]);
@@ -60,17 +65,17 @@ fn ctrl_c_ends_the_job_and_the_status_is_130() {
 #[test]
 fn commands_may_clean_up_when_they_are_cancelled() {
     let service = Service::shared();
-    let (app, seconds) = (service.team().project(), process::unique_seconds());
-    app.deploy(&[
-        &format!("trap 'echo cleaned up; exit 0' TERM; echo ready; sleep {seconds} & wait; echo never"),
-        "echo never",
-    ]);
-    let running = app.start_events(&["deploy"]);
-    running.says("ready");
-    app.team.slipway(["job", "cancel", &running.job()]).ok();
-    let run = running.finish().expect(1);
-    assert_eq!(run.said(), "ready\ncleaned up\n");
-    assert_eq!(run.last("job.done")["status"], "cancelled");
+    for image in SectionImage::EACH {
+        let (app, seconds) = (service.team().project(), process::unique_seconds());
+        let command = format!("trap 'echo cleaned up; exit 0' TERM; echo ready; sleep {seconds} & wait; echo never");
+        app.deploy_in(image, &[&command, "echo never"]);
+        let running = app.start_events(&["deploy"]);
+        running.says("ready");
+        app.team.slipway(["job", "cancel", &running.job()]).ok();
+        let run = running.finish().expect(1);
+        assert_eq!(run.said(), "ready\ncleaned up\n", "{image:?}");
+        assert_eq!(run.last("job.done")["status"], "cancelled");
+    }
 }
 
 #[test]

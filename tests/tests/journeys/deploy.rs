@@ -2,8 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use slipway_journeys::team::deploy_section;
-use slipway_journeys::{Project, Service, random};
+use slipway_journeys::{Project, SectionImage, Service, Team, random};
 
 /// What a shell has to print to show a variable as it is, which is masked.
 const SHOW: &str = "printf '%s' \"$SHOWN\" | od -An -v -tx1 | tr -d ' \\n'";
@@ -66,18 +65,27 @@ fn the_working_directory_is_the_synced_tree_and_can_be_written() {
 #[test]
 fn commands_find_the_variables_that_okteto_sets() {
     let service = Service::shared();
-    let team = service.team();
+    for image in SectionImage::EACH {
+        find_the_variables(&service.team(), image);
+    }
+}
+
+fn find_the_variables(team: &Team, image: SectionImage) {
     let app = team.project();
+    let again = if image == SectionImage::Runner { "touch x; slipway version" } else { "touch x" };
     app.manifest(&format!(
-        "build:\n  my-api:\n    context: .\n{}",
-        deploy_section(&["env", "touch x; slipway version"])
+        "build:\n  my-api:\n    context: .\n{}{}",
+        image.service(),
+        image.deploy_section(&["env", again])
     ))
+    .section_image(image)
     .file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     let stolen = app.slipway(["deploy", "--var", "MINE=given", "--var", "OKTETO_NAMESPACE=stolen"]).expect(2);
     assert!(stolen.stderr.contains("OKTETO_NAMESPACE"), "{}", stolen.stderr);
     let run = app.events(&["deploy", "--var", "MINE=given"]).ok();
     let said = run.said();
-    let image = run.last("build.done")["image"].as_str().unwrap().to_owned();
+    let built = run.all("build.done").into_iter().find(|done| done["service"] == "my-api");
+    let image = built.expect("it is built")["image"].as_str().unwrap().to_owned();
     let digest = image.split_once('@').unwrap().1.to_owned();
     for (name, value) in [
         ("OKTETO_NAMESPACE", team.namespace.as_str()),
@@ -104,17 +112,19 @@ fn commands_find_the_variables_that_okteto_sets() {
 #[test]
 fn variables_of_one_command_reach_the_next_through_okteto_env() {
     let service = Service::shared();
-    let app = service.team().project();
-    app.deploy(&[
-        "echo FROM_FIRST=one >> $OKTETO_ENV; echo 'QUOTED=\"a b\"' >> $OKTETO_ENV",
-        "echo $FROM_FIRST/$QUOTED; echo FROM_FIRST=two > $OKTETO_ENV",
-        "echo $FROM_FIRST",
-        "echo 'bad line' > $OKTETO_ENV",
-        "echo still",
-    ]);
-    let run = app.events(&["deploy"]).ok();
-    assert_eq!(run.said(), "one/a b\ntwo\nstill\n");
-    assert!(run.last("warning")["message"].as_str().unwrap().contains("OKTETO_ENV"), "a bad line only warns");
+    for image in SectionImage::EACH {
+        let app = service.team().project();
+        let commands = [
+            "echo FROM_FIRST=one >> $OKTETO_ENV; echo 'QUOTED=\"a b\"' >> $OKTETO_ENV",
+            "echo $FROM_FIRST/$QUOTED; echo FROM_FIRST=two > $OKTETO_ENV",
+            "echo $FROM_FIRST",
+            "echo 'bad line' > $OKTETO_ENV",
+            "echo still",
+        ];
+        let run = app.deploy_in(image, &commands).events(&["deploy"]).ok();
+        assert_eq!(run.said(), "one/a b\ntwo\nstill\n", "{image:?}");
+        assert!(run.last("warning")["message"].as_str().unwrap().contains("OKTETO_ENV"), "a bad line only warns");
+    }
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+use slipway_journeys::command::Running;
 use slipway_journeys::service::Options;
-use slipway_journeys::{Buildkitd, Project, Run, Service, unique};
+use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, unique};
 use tempfile::TempDir;
 
 /// How often something is killed.
@@ -50,10 +52,11 @@ impl Counter {
     }
 
     /// A deploy of an image and three commands.
-    fn deploy(&self, app: &Project, mark: &str) {
-        let command = |index: usize| format!("  - curl -sS http://127.0.0.1:{}/{mark}/{index}; sleep 0.3\n", self.port);
-        let commands: String = [0, 1, 2].map(command).concat();
-        app.manifest(&format!("build:\n  app: .\ndeploy:\n  remote: true\n  commands:\n{commands}"));
+    fn deploy(&self, app: &Project, image: SectionImage, mark: &str) {
+        let ask = if image == SectionImage::Runner { "curl -sS" } else { "wget -q -O -" };
+        let command = |index: usize| format!("{ask} http://127.0.0.1:{}/{mark}/{index}; sleep 0.3", self.port);
+        let section = image.deploy_section(&[&command(0), &command(1), &command(2)]);
+        app.manifest(&format!("build:\n  app: .\n{}{section}", image.service())).section_image(image);
         app.file("Dockerfile", format!("FROM debian:trixie-slim\nRUN : {mark}; sleep 0.5\n"));
     }
 }
@@ -86,58 +89,114 @@ fn restart(engine: &mut Buildkitd, dir: &Path) {
     *engine = Buildkitd::with_mirrors(dir).0;
 }
 
-fn started(run: &Run) -> Vec<u64> {
-    run.all("command.started").iter().filter_map(|event| event["index"].as_u64()).collect()
+/// A deploy in the middle of which something was killed.
+struct Interrupted {
+    /// How often each command ran.
+    ran: [usize; 3],
+    /// The commands that the job's events say were begun.
+    started: Vec<u64>,
+    /// The job's end.
+    done: Value,
+    /// Whether the deploy went on when it happened.
+    landed: bool,
+    /// From then until the job's end.
+    took: Duration,
+    /// All of it, for a failure's text.
+    what: String,
+}
+
+impl Interrupted {
+    fn succeeded_once(&self) {
+        assert_eq!(self.done["status"], "succeeded", "{}", self.what);
+        assert_eq!((self.ran, &*self.started), ([1, 1, 1], [0, 1, 2].as_slice()), "{}", self.what);
+    }
+
+    /// Nothing that was begun was begun again, all that ran is told, and what had begun nothing succeeded.
+    fn is_told(&self) {
+        let Self { ran, started, done, what, .. } = self;
+        assert!(ran.iter().all(|count| *count <= 1), "twice: {what}");
+        let told = |index: u64| started.iter().filter(|known| **known == index).count();
+        assert!((0..3).all(|index| told(index) <= 1 && ran[index as usize] <= told(index)), "untold: {what}");
+        if done["status"] == "succeeded" {
+            assert_eq!(*ran, [1, 1, 1], "{what}");
+        } else {
+            assert!(!started.is_empty(), "nothing had started: {what}");
+            assert_eq!(done["error"]["code"], "outcome_unknown", "{what}");
+            assert!(self.took < LIMIT, "after {:?}: {what}", self.took);
+        }
+    }
+}
+
+/// Deploys in this image, and kills something when that time has come.
+fn interrupt(
+    (counter, team): (&Counter, &Team),
+    image: SectionImage,
+    moment: impl FnOnce(&Running),
+    kill: impl FnOnce(),
+) -> Interrupted {
+    let (app, mark) = (team.project(), unique("m"));
+    counter.deploy(&app, image, &mark);
+    let running = app.start_events(&["deploy"]);
+    moment(&running);
+    let (landed, killed) = (running.is_running(), Instant::now());
+    kill();
+    let run = running.finish();
+    let (ran, took) = (counter.ran(&mark), killed.elapsed());
+    let started = run.all("command.started").iter().filter_map(|event| event["index"].as_u64()).collect();
+    let what = format!("ran {ran:?}, {}", run.story());
+    Interrupted { ran, started, done: run.last("job.done").clone(), landed, took, what }
+}
+
+/// The same at random moments.
+fn at_random_moments(team: &Team, mut kill: impl FnMut(), judge: impl Fn(&Interrupted)) {
+    let (counter, mut moments, mut landed) = (Counter::start(), Moments::new(), 0);
+    for time in 0..TIMES {
+        let moment = moments.next();
+        let wait = |_: &Running| thread::sleep(moment);
+        let mut deploy = interrupt((&counter, team), SectionImage::Runner, wait, &mut kill);
+        deploy.what = format!("time {time}, after {moment:?}: {}", deploy.what);
+        landed += usize::from(deploy.landed);
+        judge(&deploy);
+    }
+    assert!(landed >= TIMES / 3, "only {landed} times was there something to interrupt");
+}
+
+fn service_on(address: String) -> Service {
+    Service::with(Options { engines: vec![address], ..Options::default() })
 }
 
 #[test]
 fn commands_run_once_whenever_the_service_is_killed() {
     let (_engine, address, _dir) = engine();
-    let service = Service::with(Options { engines: vec![address], ..Options::default() });
-    let (counter, team, mut moments, mut landed) = (Counter::start(), service.team(), Moments::new(), 0);
-    for time in 0..TIMES {
-        let (app, mark, moment) = (team.project(), unique("m"), moments.next());
-        counter.deploy(&app, &mark);
-        let running = app.start_events(&["deploy"]);
-        thread::sleep(moment);
-        landed += usize::from(running.is_running());
+    let service = service_on(address);
+    let kill = || {
         service.crash();
         service.start_again();
-        let run = running.finish();
-        let what = format!("time {time}, after {moment:?}: {}", run.story());
-        assert_eq!(run.last("job.done")["status"], "succeeded", "{what}");
-        assert_eq!((counter.ran(&mark), started(&run)), ([1, 1, 1], vec![0, 1, 2]), "{what}");
-    }
-    assert!(landed >= TIMES / 3, "only {landed} times was there something to interrupt");
+    };
+    at_random_moments(&service.team(), kill, Interrupted::succeeded_once);
 }
 
 #[test]
 fn what_ran_is_told_whenever_the_engine_is_killed() {
     let (mut engine, address, dir) = engine();
-    let service = Service::with(Options { engines: vec![address], ..Options::default() });
-    let (counter, team, mut moments, mut landed) = (Counter::start(), service.team(), Moments::new(), 0);
-    for time in 0..TIMES {
-        let (app, mark, moment) = (team.project(), unique("m"), moments.next());
-        counter.deploy(&app, &mark);
-        let running = app.start_events(&["deploy"]);
-        thread::sleep(moment);
-        landed += usize::from(running.is_running());
-        let killed = Instant::now();
-        restart(&mut engine, dir.path());
-        let run = running.finish();
-        let (ran, started, done) = (counter.ran(&mark), started(&run), run.last("job.done"));
-        let what = format!("time {time}, after {moment:?}: ran {ran:?}, {}", run.story());
-        assert!(ran.iter().all(|count| *count <= 1), "twice: {what}");
-        let told = |index: u64| started.iter().filter(|known| **known == index).count();
-        assert!((0..3).all(|index| told(index) <= 1 && ran[index as usize] <= told(index)), "untold: {what}");
-        let succeeded = done["status"] == "succeeded";
-        assert!(succeeded || !started.is_empty(), "nothing had started: {what}");
-        if succeeded {
-            assert_eq!(ran, [1, 1, 1], "{what}");
-        } else {
-            assert_eq!(done["error"]["code"], "outcome_unknown", "{what}");
-            assert!(killed.elapsed() < LIMIT, "after {:?}: {what}", killed.elapsed());
-        }
+    let service = service_on(address);
+    at_random_moments(&service.team(), || restart(&mut engine, dir.path()), Interrupted::is_told);
+}
+
+#[test]
+fn the_same_is_so_in_images_that_are_not_ours() {
+    let (mut engine, address, dir) = engine();
+    let service = service_on(address);
+    let (counter, team) = (Counter::start(), service.team());
+    let begun = |running: &Running| drop(running.event("a command begins", |event| event["type"] == "command.started"));
+    for image in [SectionImage::Busybox("0"), SectionImage::Busybox("1000:1000")] {
+        let kill = || {
+            service.crash();
+            service.start_again();
+        };
+        interrupt((&counter, &team), image, begun, kill).succeeded_once();
+        let deploy = interrupt((&counter, &team), image, begun, || restart(&mut engine, dir.path()));
+        deploy.is_told();
+        assert_eq!(deploy.done["status"], "failed", "{}", deploy.what);
     }
-    assert!(landed >= TIMES / 3, "only {landed} times was there something to interrupt");
 }

@@ -1,7 +1,7 @@
 //! Sections that use more than they may are ended, and the limit is named.
 
 use slipway_journeys::service::Options;
-use slipway_journeys::{Project, Run, Service, process};
+use slipway_journeys::{Project, Run, SectionImage, Service, process};
 
 /// The error of a deploy that a limit ended.
 fn exceeded(run: &Run) -> (String, String) {
@@ -12,8 +12,8 @@ fn exceeded(run: &Run) -> (String, String) {
     (text("message"), text("hint"))
 }
 
-fn ended(app: &Project, command: &str) -> (String, String) {
-    app.deploy(&[command, "echo never"]);
+fn ended(app: &Project, image: SectionImage, command: &str) -> (String, String) {
+    app.deploy_in(image, &[command, "echo never"]);
     let run = app.events(&["deploy"]).expect(1);
     assert!(!run.said().contains("never"));
     exceeded(&run)
@@ -22,11 +22,15 @@ fn ended(app: &Project, command: &str) -> (String, String) {
 #[test]
 fn a_section_has_so_much_time_and_no_more() {
     let service = Service::with(Options::default().set("SLIPWAYD_LIMITS__TIME_S", "3"));
-    let (app, seconds) = (service.team().project(), process::unique_seconds());
+    for image in SectionImage::EACH {
+        time_is_up(&service.team().project(), image);
+    }
+}
+
+fn time_is_up(app: &Project, image: SectionImage) {
+    let seconds = process::unique_seconds();
     // All its commands together, also where failures end nothing.
-    app.manifest(&format!(
-        "destroy:\n  remote: true\n  commands:\n  - sleep 1.6\n  - sleep {seconds} & sleep 1.6; echo over\n  - echo never\n"
-    ));
+    app.manifest_in(image, "destroy", &["sleep 1.6", &format!("sleep {seconds} & sleep 1.6; echo over"), "echo never"]);
     let run = app.events(&["destroy", "--force"]).expect(1);
     let (message, hint) = exceeded(&run);
     assert!(message.contains("destroy command 2") && message.contains("its limit of time, 3 s"), "{message}");
@@ -41,7 +45,7 @@ fn a_section_has_so_much_time_and_no_more() {
     assert!(exceeded(&run).0.contains("its limit of time"), "{}", run.story());
     assert_eq!(std::fs::read_to_string(app.path().join("a.txt")).unwrap(), "made\n", "{}", run.story());
     // Who is quick is left alone.
-    app.deploy(&["sleep 0.5"]);
+    app.deploy_in(image, &["sleep 0.5"]);
     app.events(&["deploy"]).ok();
 }
 
@@ -52,34 +56,41 @@ fn memory_processors_time_and_processes_have_limits() {
         .set("SLIPWAYD_LIMITS__CPU_S", "3")
         .set("SLIPWAYD_LIMITS__PIDS", "30");
     let service = Service::with(options);
-    let app = service.team().project();
-    let (message, hint) = ended(&app, "x=$(head -c 100000000 /dev/zero | tr '\\0' x); sleep 60; echo ${#x}");
+    for image in SectionImage::EACH {
+        limits_end(&service.team().project(), image);
+    }
+}
+
+fn limits_end(app: &Project, image: SectionImage) {
+    let (message, hint) = ended(app, image, "x=$(head -c 100000000 /dev/zero | tr '\\0' x); sleep 60; echo ${#x}");
     assert!(
         message.contains("its limit of memory, 60000000 bytes") && hint.contains("limits.memory_bytes"),
         "{message} {hint}"
     );
-    let (message, hint) = ended(&app, "while :; do :; done & while :; do :; done");
+    let (message, hint) = ended(app, image, "while :; do :; done & while :; do :; done");
     assert!(
         message.contains("its limit of processors' time, 3 s") && hint.contains("limits.cpu_s"),
         "{message} {hint}"
     );
-    let (message, hint) = ended(&app, "n=0; while [ $n -lt 50 ]; do sleep 60 & n=$((n+1)); done; wait");
+    let (message, hint) = ended(app, image, "n=0; while [ $n -lt 50 ]; do sleep 60 & n=$((n+1)); done; wait");
     assert!(message.contains("its limit of 30 processes") && hint.contains("limits.pids"), "{message} {hint}");
-    app.deploy(&["for n in 1 2 3; do echo $n; done; sleep 1"]);
+    app.deploy_in(image, &["for n in 1 2 3; do echo $n; done; sleep 1"]);
     app.events(&["deploy"]).ok();
 }
 
 #[test]
 fn output_above_its_rate_waits_and_is_told() {
     let service = Service::with(Options::default().set("SLIPWAYD_LIMITS__OUTPUT_BYTES_PER_S", "200000"));
-    let app = service.team().project();
-    app.deploy(&["head -c 800000 /dev/zero | tr '\\0' x"]);
-    let run = app.events(&["deploy"]).ok();
-    assert_eq!(run.output("stdout").len(), 800_000, "all of it comes");
-    assert!(run.last("command.done")["duration_ms"].as_u64().unwrap() > 2000, "{}", run.story());
-    let warnings = run.all("warning");
-    assert!(
-        warnings.len() == 1 && warnings[0]["message"].as_str().unwrap().contains("200000 bytes a second"),
-        "{warnings:?}"
-    );
+    for image in SectionImage::EACH {
+        let app = service.team().project();
+        app.deploy_in(image, &["head -c 800000 /dev/zero | tr '\\0' x"]);
+        let run = app.events(&["deploy"]).ok();
+        assert_eq!(run.output("stdout").len(), 800_000, "all of it comes");
+        assert!(run.last("command.done")["duration_ms"].as_u64().unwrap() > 2000, "{}", run.story());
+        let warnings = run.all("warning");
+        assert!(
+            warnings.len() == 1 && warnings[0]["message"].as_str().unwrap().contains("200000 bytes a second"),
+            "{warnings:?}"
+        );
+    }
 }

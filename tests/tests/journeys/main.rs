@@ -32,6 +32,7 @@ mod many_rules;
 mod masking;
 mod network;
 mod options;
+mod output_rate;
 mod own_image;
 mod parallel;
 mod platforms;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use slipway_journeys::service::Options;
 use slipway_journeys::team::deploy_section;
-use slipway_journeys::{Service, process};
+use slipway_journeys::{SectionImage, Service, process};
 
 /// A server on an address that says hello to whoever comes.
 fn greeter(listen: &str) -> SocketAddr {
@@ -60,6 +60,26 @@ fn commands_do_not_reach_other_servers_on_the_hosts_loopback() {
     assert!(!said.contains("REACHED") && !said.contains("hello"), "{said}");
     // curl ran, and could not connect (7) or waited in vain (28).
     assert!(said.contains("127.0.0.1: 7\n") || said.contains("127.0.0.1: 28\n"), "{said}");
+}
+
+#[test]
+fn the_same_is_so_in_images_that_are_not_ours() {
+    let service = Service::shared();
+    let port = greeter("127.0.0.1:0").port();
+    for image in [SectionImage::Busybox("0"), SectionImage::Busybox("1000:1000")] {
+        let app = service.team().project();
+        app.deploy_in(
+            image,
+            &[
+                "wget -q -O /dev/null $OKTETO_CONTEXT/healthz && echo service",
+                "wget -O /dev/null http://$OKTETO_REGISTRY_URL/v2/ 2>&1 | grep -c '401 Unauthorized'",
+                &format!("wget -T 3 -O - http://127.0.0.1:{port}/ 2>&1 || echo out of reach"),
+            ],
+        );
+        let said = app.events(&["deploy"]).ok().said();
+        assert!(said.starts_with("service\n1\n") && said.ends_with("out of reach\n"), "{image:?}: {said}");
+        assert!(!said.contains("hello"), "{image:?}: {said}");
+    }
 }
 
 #[test]
@@ -158,12 +178,12 @@ fn restricted_commands_of_any_image_and_user_have_the_proxy() {
     let open = greeter("127.0.0.1:0");
     let settings = format!("\n[runner.network]\nmode = \"restricted\"\nallow = \"{open}\"\n");
     let service = Service::with(Options { registry: settings, ..Options::default() });
-    let app = service.team().project();
-    crate::test_section::busybox(&app, "1000:1000");
-    app.manifest(&format!(
-        "build:\n  tools: tools\ntest:\n  unit:\n    image: ${{OKTETO_BUILD_TOOLS_IMAGE}}\n    commands:\n    - id -u; wget -qO- http://{open}/; \
-         echo; wget -qO- http://b.example/ 2>&1 || true\n"
-    ));
-    let said = app.events(&["test"]).ok().said();
-    assert!(said.starts_with("1000\nhello\n") && said.contains("403"), "{said}");
+    for image in SectionImage::EACH {
+        let app = service.team().project();
+        let get = if image == SectionImage::Runner { "curl -sSf --noproxy ''" } else { "wget -qO-" };
+        app.deploy_in(image, &["id -u", &format!("{get} http://{open}/; echo; {get} http://b.example/ 2>&1 || true")]);
+        let said = app.events(&["deploy"]).ok().said();
+        let expected = format!("{}\nhello\n", image.uid());
+        assert!(said.starts_with(&expected) && said.contains("403"), "{image:?}: {said}");
+    }
 }

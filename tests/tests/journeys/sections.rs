@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Project, Run, Service, process};
+use slipway_journeys::{Project, Run, SectionImage, Service, process};
 
 /// What was told of commands, without times: sections, tests, names, output and how they ended.
 fn told(run: &Run) -> Vec<String> {
@@ -47,8 +47,14 @@ fn destroy_runs_in_the_runner_with_the_environments_variables() {
 #[test]
 fn a_failure_ends_destroy_unless_it_is_forced() {
     let service = Service::shared();
+    for image in SectionImage::EACH {
+        a_failure_ends(&service, image);
+    }
+}
+
+fn a_failure_ends(service: &Service, image: SectionImage) {
     let app = service.team().project();
-    app.manifest("destroy:\n  remote: true\n  commands:\n  - exit 3\n  - echo said; exit 4\n  - echo third\n");
+    app.manifest_in(image, "destroy", &["exit 3", "echo said; exit 4", "echo third"]);
     let run = app.events(&["destroy"]).expect(1);
     assert_eq!((run.said().as_str(), run.all("command.started").len()), ("", 1));
     assert_eq!(

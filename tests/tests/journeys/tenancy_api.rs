@@ -37,7 +37,8 @@ fn another_namespaces_job_does_not_exist_for_us() {
         let get = api.wait(async { api.jobs().get(GetJobRequest { job: id() }).await }).map(drop);
         let watch =
             api.wait(async { api.jobs().watch(WatchRequest { job: id(), ..Default::default() }).await }).map(drop);
-        let cancel = api.wait(async { api.jobs().cancel(CancelJobRequest { job: id() }).await }).map(drop);
+        let cancel =
+            api.wait(async { api.jobs().cancel(CancelJobRequest { job: id(), grace_ms: None }).await }).map(drop);
         let (check, send) = (api.check(job).map(drop), api.send(job, &[(Digest::of(b"x"), b"x")]));
         let all = [get, watch, cancel, check, send];
         all.map(|answer| answer.unwrap_err()).map(|status| (status.code(), status.message().replace(job, "JOB")))

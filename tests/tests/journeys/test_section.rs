@@ -2,17 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
-use slipway_journeys::{Project, Run, Service};
-
-/// A minimal image that isn't ours, as `tools` of the `build` section: a shell, and the commands of a static busybox.
-pub(crate) fn busybox(app: &Project, user: &str) {
-    let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
-    let busybox = fs::read(busybox.expect("busybox, which `make setup` installs")).unwrap();
-    app.file("tools/busybox", busybox)
-        .file("tools/Dockerfile", format!("FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nUSER {user}\n"));
-}
+use slipway_journeys::{Run, SectionImage, Service};
 
 const TOOLS: &str = "build:\n  tools: tools\n";
 const IN_TOOLS: &str = "image: ${OKTETO_BUILD_TOOLS_IMAGE}";
@@ -28,7 +19,7 @@ fn saved(run: &Run) -> Vec<String> {
 fn artifacts_come_to_the_caller_also_after_a_failure() {
     let service = Service::shared();
     let app = service.team().project();
-    busybox(&app, "0");
+    app.section_image(SectionImage::Busybox("0"));
     app.manifest(&format!(
         "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    context: web\n    artifacts:\n    - reports/**/*.xml\n    - path: cover\n      \
          destination: out/cover\n    - nothing-*\n    - escape/passwd\n    commands:\n    - |\n      mkdir -p reports/a cover; \
@@ -117,7 +108,7 @@ fn caches_are_found_again_and_are_each_tests_own() {
     let own = "caches: [store, /root/kept]\n    commands: [sh count.sh]\n";
     let project = || {
         let app = service.team().project();
-        busybox(&app, "1000");
+        app.section_image(SectionImage::Busybox("1000"));
         app.manifest(&format!(
             "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    {own}  other:\n    depends_on: [unit]\n    {own}"
         ));
@@ -135,7 +126,7 @@ fn caches_are_found_again_and_are_each_tests_own() {
     assert!(listed.contains("/okteto/src/store") && listed.contains("/root/kept"), "{listed}");
     // Of the same name elsewhere.
     let elsewhere = service.team().named_project(&app.name);
-    busybox(&elsewhere, "1000");
+    elsewhere.section_image(SectionImage::Busybox("1000"));
     elsewhere.manifest(&format!("{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    {own}")).file("count.sh", COUNT);
     assert_eq!(elsewhere.events(&["test", "unit"]).ok().said(), ". . 777\n1\n");
 }
@@ -144,7 +135,7 @@ fn caches_are_found_again_and_are_each_tests_own() {
 fn hosts_are_known_to_the_commands() {
     let service = Service::shared();
     let app = service.team().project();
-    busybox(&app, "0");
+    app.section_image(SectionImage::Busybox("0"));
     let hosts = "hosts: ['db:10.11.12.13', {hostname: six.example, ip: '${SIX}'}]";
     app.manifest(&format!(
         "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    {hosts}\n    commands: [\"grep -E 'db|six' /etc/hosts | tr '\\t' ' '\"]\n  runner:\n    \
@@ -167,7 +158,7 @@ fn a_test_is_skipped_while_nothing_that_goes_into_it_changes() {
     let service = Service::shared();
     let team = service.team();
     let app = team.project();
-    busybox(&app, "0");
+    app.section_image(SectionImage::Busybox("0"));
     let manifest = |first: &str| {
         format!(
             "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    context: src\n    skipIfNoFileChanges: true\n    commands: [\"{first}\"]\n  \
@@ -218,7 +209,7 @@ fn a_test_is_skipped_while_nothing_that_goes_into_it_changes() {
 fn a_skipped_test_brings_what_it_left_or_runs_again() {
     let service = Service::shared();
     let app = service.team().project();
-    busybox(&app, "0");
+    app.section_image(SectionImage::Busybox("0"));
     app.manifest(&format!(
         "{TOOLS}test:\n  unit:\n    {IN_TOOLS}\n    context: src\n    skipIfNoFileChanges: true\n    artifacts: [out/]\n    commands:\n    \
          - mkdir out; echo report >out/a.txt\n"

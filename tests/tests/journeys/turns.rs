@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use slipway_journeys::{Service, process};
+use slipway_journeys::{SectionImage, Service, process};
 
 #[test]
 fn who_waits_says_behind_what() {
@@ -47,26 +47,50 @@ fn who_does_not_want_to_wait_is_refused_and_told_by_what() {
     app.events(&["destroy", "--wait"]).ok();
 }
 
+/// What a deploy with a grace period of its own has said when it was cancelled, once for each of these arguments, and how long that
+/// took.
+fn cancelled(service: &Service, image: SectionImage, grace: &str, asked: &[&str], trap: &str) -> (String, Duration) {
+    let (app, seconds) = (service.team().project(), process::unique_seconds());
+    let command = format!("trap '{trap}' TERM; echo ready; sleep {seconds} & wait; wait; sleep {seconds}");
+    let running = app.deploy_in(image, &[&command]).start_events(&["deploy", "--grace", grace]);
+    running.says("ready");
+    let began = Instant::now();
+    for more in asked {
+        let args = ["job", "cancel", &running.job(), more];
+        app.team.slipway(args.into_iter().filter(|arg| !arg.is_empty())).ok();
+    }
+    let run = running.finish().expect(1);
+    assert_eq!(run.last("job.done")["status"], "cancelled");
+    assert!(process::running(&["sleep", &seconds]).is_empty(), "nothing runs when the job has ended");
+    (run.said(), began.elapsed())
+}
+
 #[test]
 fn the_grace_period_is_the_callers() {
     let service = Service::shared();
-    let app = service.team().project();
-    let cancelled = |grace: &str, trap: &str| {
-        let seconds = process::unique_seconds();
-        app.deploy(&[&format!("trap '{trap}' TERM; echo ready; sleep {seconds} & wait; wait; sleep {seconds}")]);
-        let running = app.start_events(&["deploy", "--grace", grace]);
-        running.says("ready");
-        let asked = Instant::now();
-        app.team.slipway(["job", "cancel", &running.job()]).ok();
-        let run = running.finish().expect(1);
-        assert_eq!(run.last("job.done")["status"], "cancelled");
-        assert!(process::running(&["sleep", &seconds]).is_empty(), "nothing runs when the job has ended");
-        (run.said(), asked.elapsed())
-    };
-    let (_, took) = cancelled("500ms", "true");
-    assert!(took < Duration::from_secs(6), "it took {took:?}");
-    let (said, took) = cancelled("30s", "sleep 11; echo cleaned up; exit 0");
+    for image in SectionImage::EACH {
+        let (_, took) = cancelled(&service, image, "500ms", &[""], "true");
+        assert!(took < Duration::from_secs(6), "it took {took:?} in {image:?}");
+    }
+    let somebody = SectionImage::Busybox("1000:1000");
+    let (said, took) = cancelled(&service, somebody, "30s", &[""], "sleep 11; echo cleaned up; exit 0");
     assert!(said.ends_with("cleaned up\n") && took > Duration::from_secs(11), "{said} {took:?}");
-    let refused = app.events(&["deploy", "--grace", "1h"]).expect(2);
+    let refused = service.team().project().deploy(&["true"]).events(&["deploy", "--grace", "1h"]).expect(2);
+    assert!(refused.stderr.contains("at most 10m"), "{}", refused.stderr);
+}
+
+#[test]
+fn whoever_cancels_may_give_another_grace_period_and_shorten_it() {
+    let service = Service::shared();
+    for (grace, asked) in
+        [("10m", vec!["--grace=500ms"]), ("10m", vec!["", "--grace=500ms"]), ("1s", vec!["--grace=9m", "--grace=0s"])]
+    {
+        let (_, took) = cancelled(&service, SectionImage::Runner, grace, &asked, "true");
+        assert!(took < Duration::from_secs(6), "it took {took:?} with {asked:?}");
+    }
+    let (said, _) =
+        cancelled(&service, SectionImage::Runner, "0s", &["--grace=30s"], "sleep 1; echo cleaned up; exit 0");
+    assert!(said.ends_with("cleaned up\n"), "{said}");
+    let refused = service.admin().slipway(["job", "cancel", "x", "--grace", "1h"]).expect(2);
     assert!(refused.stderr.contains("at most 10m"), "{}", refused.stderr);
 }

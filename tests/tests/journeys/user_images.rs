@@ -1,8 +1,6 @@
 //! Commands in images that aren't ours: their users, their working directories, their shells.
 
-use std::process::Command;
-
-use slipway_journeys::{Project, Service};
+use slipway_journeys::{Project, SectionImage, Service};
 
 /// A section in an image that the manifest builds from this.
 fn deploy_in(app: &Project, dockerfile: &str, commands: &[&str]) {
@@ -13,15 +11,6 @@ fn deploy_in(app: &Project, dockerfile: &str, commands: &[&str]) {
         "build:\n  tools:\n    context: tools\ndeploy:\n  image: ${{OKTETO_BUILD_TOOLS_IMAGE}}\n  commands:\n{commands}"
     );
     app.manifest(&manifest).file("tools/Dockerfile", dockerfile);
-}
-
-/// An image with nothing but a static busybox, and no user known by name.
-fn busybox(app: &Project, more: &str) -> String {
-    let found = Command::new("sh").args(["-c", "command -v busybox"]).output().unwrap();
-    let path = String::from_utf8(found.stdout).unwrap();
-    assert!(!path.is_empty(), "there is no busybox; run `make setup`");
-    app.file("tools/busybox", std::fs::read(path.trim()).unwrap()).mode("tools/busybox", 0o755);
-    format!("FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n{more}")
 }
 
 #[test]
@@ -59,9 +48,8 @@ fn an_image_of_busybox_alone_is_enough() {
     for (user, home) in [("0", "/"), ("7", "/"), ("7:7", "/")] {
         // A deploy takes an image that is there.
         let app = service.team().project();
-        let dockerfile = busybox(&app, &format!("USER {user}\n"));
         let first = "id -u; echo $HOME; pwd; echo x >made; echo A=1 >>$OKTETO_ENV; (sleep 0.1; echo late) & wait";
-        deploy_in(&app, &dockerfile, &[first, "echo $A; cat made; exit 3"]);
+        app.deploy_in(SectionImage::Busybox(user), &[first, "echo $A; cat made; exit 3"]);
         let run = app.events(&["deploy"]).expect(1);
         let uid = user.split(':').next().unwrap();
         assert_eq!(run.said(), format!("{uid}\n{home}\n/okteto/src\nlate\n1\nx\n"), "{}", run.story());

@@ -229,7 +229,7 @@ async fn what_belongs_to_no_complete_tree_is_bounded() {
     assert!(matches!(scene.call(&other, stray(9..10)).await.1, Err(JobsError::TooMuchPending { .. })));
 
     // What is given up makes room; what is under way stays, cut or not, and comes to its end.
-    scene.jobs.cancel(&scene.caller, &job.id.to_string()).await.unwrap();
+    scene.jobs.cancel(&scene.caller, &job.id.to_string(), None).await.unwrap();
     let first = vec![zstd(&record(&wanted.node)), zstd(&record(&large))];
     scene.call(&other, first).await.1.unwrap();
     assert!(!blobs().has(&Digest::of(&vec![0; 300_000])), "the stray bytes are gone");
@@ -237,7 +237,7 @@ async fn what_belongs_to_no_complete_tree_is_bounded() {
     let (told, _) = scene.call(&again, vec![Message::Check, zstd(&record(b"small")), Message::Check]).await;
     assert_eq!(told, [missing(&[Digest::of(b"small")]), Answer::Stored(5), Answer::Committed]);
     // A complete tree is not pending: there is room for all of the limit again.
-    scene.jobs.cancel(&scene.caller, &other.id.to_string()).await.unwrap();
+    scene.jobs.cancel(&scene.caller, &other.id.to_string(), None).await.unwrap();
     let next = scene.submit(&tree(&[("y", b"yy")])).await;
     scene.call(&next, stray(20..23)).await.1.unwrap();
     assert!(blobs().has(&Digest::of(&large)));
@@ -327,7 +327,7 @@ async fn a_job_that_ends_ends_its_call() {
     let (answers, _heard) = mpsc::channel(4);
     let running = tokio::spawn(async move { call.run(queue, &answers).await });
     tokio::task::yield_now().await;
-    assert_eq!(scene.jobs.cancel(&scene.caller, &id).await.unwrap().state, JobState::Cancelled);
+    assert_eq!(scene.jobs.cancel(&scene.caller, &id, None).await.unwrap().state, JobState::Cancelled);
     let ended = tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
     assert!(matches!(ended, Err(JobsError::NotSyncing { state: "cancelled", .. })), "{ended:?}");
     let late = scene.jobs.open_sync(&scene.caller, &id, 0).await;
@@ -340,7 +340,7 @@ async fn whoever_cancels_while_progress_is_told_is_heard() {
     let job = scene.submit(&tree(&[("a", b"aa")])).await;
     // The lock is held while an event is written: the request to cancel finds it taken and leaves.
     let lock = JobLock::try_take(&scene.jobs.dir(job.id)).unwrap().unwrap();
-    process::cancel(&scene.jobs.dir(job.id)).unwrap();
+    process::cancel(&scene.jobs.dir(job.id), None).unwrap();
     drop(lock);
     scene.jobs.tell(&job, Kind::SyncProgress(api::SyncProgress::default())).await.unwrap();
     let row = scene.jobs.get(&scene.caller, &job.id.to_string()).await.unwrap();

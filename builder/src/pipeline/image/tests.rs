@@ -74,6 +74,7 @@ fn pipeline(dir: &Path, server: &Server) -> (Pipeline, UnixListener) {
         exports: dir.join("exports"),
         max_export_bytes: 1 << 20,
         max_artifact_bytes: 1 << 20,
+        asked_grace: tokio::sync::watch::channel(None).1,
         max_tests: 1,
         clipped: AtomicBool::default(),
         events: Events::open(&dir.join("events"), spec.job, cancel.clone()).unwrap(),

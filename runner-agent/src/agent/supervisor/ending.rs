@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::FromAgent;
 use rustix::process::Signal;
 
-use super::{LAST_WORDS, Supervisor};
+use super::{LAST_WORDS, LONGEST_GRACE, Supervisor};
 use crate::agent::{diagnose, output::Drain, tree};
 
 /// How often KILL is sent to what is left, or has been started since.
@@ -57,15 +57,11 @@ impl Ending {
 }
 
 impl Supervisor {
-    /// The job's process wants an end, or has waited long enough for it.
-    pub(super) fn stop(&mut self) {
-        if let Some(ending) = &mut self.ending {
-            ending.answer = true;
-            ending.kill_at = Instant::now();
-        } else {
-            let grace = self.grace();
-            self.end(grace).answer = true;
-        }
+    /// The job's process wants an end, or has waited long enough for it; whoever names another grace period may shorten it.
+    pub(super) fn stop(&mut self, grace_ms: Option<u64>) {
+        let named = grace_ms.map(|ms| Duration::from_millis(ms).min(LONGEST_GRACE));
+        let own = if self.ending.is_some() { Duration::ZERO } else { self.grace() };
+        self.end(named.unwrap_or(own)).answer = true;
     }
 
     /// Our own end: the first reason decides the status, except that nothing is finished well that is cut off.
