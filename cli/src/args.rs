@@ -50,11 +50,18 @@ impl Cli {
         if let Command::Build(build) = &self.command {
             global.output = global.output.or(build.okteto.progress);
         }
-        if let Command::Context(ContextArgs { url, command }) = &mut self.command
+        if let Command::Context(ContextArgs { short_token, command, .. }) = &mut self.command {
+            let of_use = match command {
+                Some(ContextCommand::Use { short_token, .. }) => short_token.take(),
+                _ => None,
+            };
+            global.token = global.token.take().or(short_token.take()).or(of_use);
+        }
+        if let Command::Context(ContextArgs { url, command, .. }) = &mut self.command
             && global.token.is_some()
         {
             let used = match command.take() {
-                Some(ContextCommand::Use { url }) => Some(url),
+                Some(ContextCommand::Use { url, .. }) => Some(url),
                 other => {
                     *command = other;
                     url.take()
@@ -196,6 +203,9 @@ pub(crate) struct ContextArgs {
     /// The same as `use` with it, as Okteto has it
     #[arg(hide = true, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// `--token`
+    #[arg(short = 't', hide = true, value_name = "TOKEN")]
+    pub(crate) short_token: Option<String>,
     /// What to do; Okteto shows the one in use where nothing is said.
     #[command(subcommand)]
     pub(crate) command: Option<ContextCommand>,
@@ -211,6 +221,9 @@ pub(crate) enum ContextCommand {
     Use {
         /// The service's URL, or its host
         url: String,
+        /// `--token`
+        #[arg(short = 't', hide = true, value_name = "TOKEN")]
+        short_token: Option<String>,
     },
     /// The service, user and namespace that commands would use now
     Show,

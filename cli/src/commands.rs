@@ -32,7 +32,7 @@ mod version;
 pub(crate) async fn run(command: Command, settings: &Settings, interrupt: &Interrupt) -> Result<ExitStatus> {
     match command {
         Command::Login(args) => login::run(&args, settings).await,
-        Command::Context(args) => context::run(args, settings),
+        Command::Context(args) => context::run(args, settings).await,
         Command::Build(args) => build::run(&args, settings, interrupt).await,
         Command::Deploy(args) => deploy::run(&args, settings, interrupt).await,
         Command::DeployDependency(args) => Box::pin(dependency::run(&args, settings, interrupt)).await,

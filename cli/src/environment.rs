@@ -42,7 +42,7 @@ pub(crate) const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
 /// The folder of Docker's configuration, which holds what the caller is logged in to.
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 /// Where kubectl looks for clusters.
-const KUBECONFIG: &str = "KUBECONFIG";
+pub(crate) const KUBECONFIG: &str = "KUBECONFIG";
 /// Where programs are.
 pub(crate) const PATH: &str = "PATH";
 /// What kind of terminal it is.

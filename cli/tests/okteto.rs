@@ -65,6 +65,9 @@ fn what_is_not_here_names_what_to_use() {
         (&["destroy", "--dependencies", "--wait"], "`slipway destroy` with the manifest of each"),
         (&["build", "-f", "api/Dockerfile", "api"], "`slipway build -t okteto.dev/NAME:TAG"),
         (&["kubeconfig"], "set KUBECONFIG"),
+        // Okteto's would build the service.
+        (&["build", "-t", "okteto.dev/app:1", "app"], "give it the name with `image`"),
+        (&["build", "-t", "okteto.dev/app:1"], "a folder is `./`"),
         (&["registrytoken", "install", "--force"], "`docker login -u okteto REGISTRY`"),
     ] {
         let (status, out, err) = okteto(dir.path(), args, &[]);
@@ -127,9 +130,14 @@ fn kubeconfig_is_there_or_has_to_be_given() {
     let (status, out, err) = okteto(dir.path(), &["kubeconfig", "-n", "team"], &env);
     assert_eq!((status, out.as_str()), (0, ""));
     assert!(err.contains("/kube already: there is nothing to get") && err.lines().count() == 1, "{err}");
+    let (status, _, err) = okteto(dir.path(), &["kubeconfig", "-n", "other"], &env);
+    assert!(status == 2 && err.contains("other can't be used"), "{err}");
+    // Elsewhere it is somebody's own, of which nobody knows where it leads.
     fs::create_dir(dir.path().join(".kube")).unwrap();
     fs::write(dir.path().join(".kube/config"), "").unwrap();
-    assert_eq!(okteto(dir.path(), &["kubeconfig"], &[]).0, 0);
+    assert_eq!(okteto(dir.path(), &["kubeconfig"], &[]).0, 2);
+    let (status, _, err) = okteto(dir.path(), &["kubeconfig"], &[("KUBECONFIG", there.to_str().unwrap())]);
+    assert!(status == 0 && err.starts_with("warning: slipway hands out no kubeconfig"), "{err}");
 }
 
 #[test]
@@ -185,10 +193,37 @@ fn a_job_stays_in_its_namespace_and_context() {
         let (status, _, err) = okteto(dir.path(), args, &RUNNER);
         assert!(status == 0 && err.contains("is in use already"), "{args:?} {err}");
     }
+    let (status, _, err) = okteto(dir.path(), &["context", "use", "http://127.0.0.1:1", "-n", "other"], &RUNNER);
+    assert!(status == 2 && err.contains("other can't be used"), "{err}");
     let (status, out, _) = okteto(dir.path(), &["context"], &RUNNER);
     assert!(status == 0 && out.contains("namespace  team"), "{out}");
     assert_eq!(okteto(dir.path(), &["context", "use", "https://other.example"], &RUNNER).0, 2);
     assert_eq!(okteto(dir.path(), &["analytics", "--disable"], &RUNNER).0, 0);
     // Logging in to it asks the service, which is not there.
-    assert_eq!(okteto(dir.path(), &["context", "use", "http://127.0.0.1:1", "--token", "t"], &[]).0, 3);
+    for (args, env) in [
+        (&["context", "use", "http://127.0.0.1:1", "--token", "t"][..], &[][..]),
+        (&["context", "use", "http://127.0.0.1:1", "-t", "t"], &[]),
+        (&["ctx", "http://127.0.0.1:1", "-t", "t"], &[]),
+        (&["context", "use", "http://127.0.0.1:1"], &[("OKTETO_TOKEN", "t")]),
+    ] {
+        let (status, _, err) = okteto(dir.path(), args, env);
+        assert!(status == 3 && err.contains("can't reach the service at http://127.0.0.1:1"), "{args:?} {err}");
+    }
+    // A token that is for another server is not sent anywhere.
+    let env = [("OKTETO_TOKEN", "t"), ("OKTETO_CONTEXT", "http://127.0.0.1:2")];
+    let (status, _, err) = okteto(dir.path(), &["context", "use", "http://127.0.0.1:1"], &env);
+    assert!(status == 2 && err.contains("not logged in"), "{err}");
+}
+
+#[test]
+fn a_variable_of_anybodys_gets_no_token() {
+    let dir = project();
+    let env =
+        [("OKTETO_TOKEN", "sesame"), ("OKTETO_CONTEXT", "http://127.0.0.1:1"), ("OKTETO_REGISTRY_URL", "evil.example")];
+    let mut command = command(dir.path(), &["registrytoken", "get"]);
+    command.envs(env).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(b"evil.example");
+    let (status, out, _) = told(child.wait_with_output().unwrap());
+    assert!(status == 1 && out.contains("can't reach the service"), "{out}");
 }

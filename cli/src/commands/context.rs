@@ -4,8 +4,9 @@ use anyhow::Result;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
-use crate::args::{ContextArgs, ContextCommand};
+use crate::args::{ContextArgs, ContextCommand, LoginArgs};
 use crate::contexts::Contexts;
+use crate::environment;
 use crate::error::{ExitStatus, Usage};
 use crate::output::{self, Table};
 use crate::settings::{Output, ServerUrl, Settings};
@@ -21,23 +22,34 @@ struct View<'a> {
 }
 
 /// Lists, chooses or shows contexts.
-pub(crate) fn run(args: ContextArgs, settings: &Settings) -> Result<ExitStatus> {
+pub(crate) async fn run(args: ContextArgs, settings: &Settings) -> Result<ExitStatus> {
     let command = match (args.command, args.url) {
         (Some(command), _) => command,
-        (None, Some(url)) => ContextCommand::Use { url },
+        (None, Some(url)) => ContextCommand::Use { url, short_token: None },
         (None, None) => ContextCommand::Show,
     };
     let path = settings.environment.contexts_file();
     let mut contexts = Contexts::load(path.as_deref())?;
     match command {
         ContextCommand::List => list(&contexts, settings)?,
-        ContextCommand::Use { url } => {
+        ContextCommand::Use { url, .. } => {
             let Some(index) = position(&contexts, &url) else {
-                // As in commands on the service, where nobody has logged in.
                 let parsed = ServerUrl::parse(&url)?;
-                if settings.server.as_ref() == Some(&parsed) && settings.token.is_some() {
-                    output::note(format_args!("{parsed} is in use already"));
-                    return Ok(ExitStatus::Done);
+                let environment = &settings.environment;
+                let mut tokens = [environment::SLIPWAY_TOKEN, environment::OKTETO_TOKEN].iter();
+                let has_token = tokens.any(|name| environment.get(name).is_some());
+                // A token is for the server that is named with it. In a job both are the job's.
+                if has_token && settings.server.as_ref().is_none_or(|server| *server == parsed) {
+                    let is_named = match settings.namespaces.last() {
+                        Some(name) => super::namespace::is_named(name, settings)?,
+                        None => true,
+                    };
+                    if is_named && settings.server.is_some() {
+                        output::note(format_args!("{parsed} is in use already"));
+                        return Ok(ExitStatus::Done);
+                    }
+                    let settings = Settings { server: Some(parsed), ..settings.clone() };
+                    return super::login::run(&LoginArgs { url }, &settings).await;
                 }
                 let message = format!("you are not logged in to {url}");
                 return Err(Usage::new(message)

@@ -6,6 +6,7 @@ use slipway_proto::v1::{CreateNamespaceRequest, ListNamespacesRequest, Namespace
 
 use crate::args::{NamespaceArgs, NamespaceCommand};
 use crate::client::{Client, SHORT_CALL, timed};
+use crate::commands::okteto::called_okteto;
 use crate::contexts::Contexts;
 use crate::environment;
 use crate::error::{ExitStatus, Usage};
@@ -31,7 +32,8 @@ pub(crate) async fn run(args: NamespaceArgs, settings: &Settings) -> Result<Exit
     match command {
         NamespaceCommand::Create { name, then_use } => {
             create(name.clone(), settings).await?;
-            if then_use == Some(true) {
+            // As Okteto's does, unless it is told not to.
+            if then_use.unwrap_or_else(called_okteto) {
                 choose(&name, settings).await?;
             }
         }
@@ -82,32 +84,32 @@ async fn list(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// Whether the environment names this namespace already, which counts more than what is remembered; that it names another is an
+/// error.
+pub(super) fn is_named(name: &str, settings: &Settings) -> Result<bool, Usage> {
+    let environment = &settings.environment;
+    let mut named = [environment::SLIPWAY_NAMESPACE, environment::OKTETO_NAMESPACE].into_iter();
+    let Some((variable, set)) = named.find_map(|variable| Some((variable, environment.get(variable)?))) else {
+        return Ok(false);
+    };
+    if set == name {
+        return Ok(true);
+    }
+    if environment.is_true(environment::OKTETO_DEPLOY_REMOTE) {
+        let message = format!("a job works in its own namespace, which is {set}: {name} can't be used");
+        return Err(
+            Usage::new(message).hint(format!("`slipway -n {name} deploy` makes a job there, by somebody who may"))
+        );
+    }
+    let message = format!("{variable}={set} counts more than what would be remembered");
+    Err(Usage::new(message).hint(format!("unset it, or name the namespace with each command: `slipway -n {name} …`")))
+}
+
 /// Remembers a namespace with the context in use, unless something that counts more names one.
 async fn choose(name: &str, settings: &Settings) -> Result<()> {
-    let named = [environment::SLIPWAY_NAMESPACE, environment::OKTETO_NAMESPACE]
-        .into_iter()
-        .find_map(|variable| Some((variable, settings.environment.get(variable)?)));
-    match named {
-        Some((_, set)) if set == name => {
-            output::note(format_args!("namespace {name} is in use already"));
-            return Ok(());
-        }
-        Some((variable, set)) => {
-            let in_job = settings.environment.is_true(environment::OKTETO_DEPLOY_REMOTE);
-            let (message, hint) = if in_job {
-                (
-                    format!("a job works in its own namespace, which is {set}: {name} can't be used"),
-                    format!("`slipway -n {name} deploy` makes a job there, by somebody who may"),
-                )
-            } else {
-                (
-                    format!("{variable}={set} counts more than what would be remembered"),
-                    format!("unset it, or name the namespace with each command: `slipway -n {name} …`"),
-                )
-            };
-            return Err(Usage::new(message).hint(hint).into());
-        }
-        None => {}
+    if is_named(name, settings)? {
+        output::note(format_args!("namespace {name} is in use already"));
+        return Ok(());
     }
     let path = settings.environment.contexts_file();
     let mut contexts = Contexts::load(path.as_deref())?;

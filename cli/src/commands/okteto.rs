@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::args::{OktetoCommand, OktetoDeployArgs, OktetoDestroyArgs, OktetoTestArgs};
-use crate::environment::{self, Environment};
+use crate::environment;
 use crate::error::{ExitStatus, Usage};
 use crate::output;
 use crate::settings::Settings;
@@ -16,7 +16,7 @@ mod registrytoken;
 /// Does what there is to do.
 pub(crate) async fn run(command: OktetoCommand, settings: &Settings) -> Result<ExitStatus> {
     let (name, instead) = match command {
-        OktetoCommand::Kubeconfig => return Ok(kubeconfig(&settings.environment)?),
+        OktetoCommand::Kubeconfig => return Ok(kubeconfig(settings)?),
         OktetoCommand::Registrytoken(command) => return registrytoken::run(command, settings).await,
         OktetoCommand::Analytics(_) => {
             output::note("there are no analytics");
@@ -52,27 +52,39 @@ pub(crate) async fn run(command: OktetoCommand, settings: &Settings) -> Result<E
 
 const DEVELOPMENT: &str = "development containers need Okteto's own command, and a cluster of Okteto's";
 
-/// Okteto's command writes a kubeconfig. Here there is one, or somebody has to give it.
-fn kubeconfig(environment: &Environment) -> Result<ExitStatus, Usage> {
-    let named: Vec<PathBuf> = environment.kubeconfigs().into_iter().filter(|path| path.exists()).collect();
-    if let Some(path) = named.first() {
+/// Okteto's command writes a kubeconfig for its own cluster. Here a job has the one that an admin gives its namespace, and what else
+/// there is may lead anywhere.
+fn kubeconfig(settings: &Settings) -> Result<ExitStatus, Usage> {
+    let environment = &settings.environment;
+    let there = environment.kubeconfigs().into_iter().find(|path| path.exists());
+    if !environment.is_true(environment::OKTETO_DEPLOY_REMOTE) {
+        let named = environment.get(environment::KUBECONFIG).and(there);
+        let Some(path) = named else {
+            let hint = "set KUBECONFIG to a file of your own; commands on the service get the one that an admin gives their \
+                        namespace (`[runner.access] kubeconfigs`)";
+            return Err(Usage::new("slipway hands out no kubeconfig").hint(hint));
+        };
+        output::warn(format_args!(
+            "slipway hands out no kubeconfig: kubectl and helm go where {} says",
+            path.display()
+        ));
+        return Ok(ExitStatus::Done);
+    }
+    if let Some(name) = settings.namespaces.last() {
+        super::namespace::is_named(name, settings)?;
+    }
+    if let Some(path) = there {
         output::note(format_args!("kubectl and helm use {} already: there is nothing to get", path.display()));
         return Ok(ExitStatus::Done);
     }
-    if environment.is_true(environment::OKTETO_DEPLOY_REMOTE) {
-        let namespace = environment.get(environment::OKTETO_NAMESPACE).unwrap_or("NAMESPACE");
-        let message = format!("there is no kubeconfig for namespace {namespace}");
-        return Err(Usage::new(message).hint(format!(
-            "an admin gives it one: `{namespace} = \"FILE\"` under `[runner.access.kubeconfigs]` in slipwayd's configuration"
-        )));
-    }
-    let hint = "set KUBECONFIG to a file of your own; commands on the service get the one that an admin gives their namespace \
-                (`[runner.access] kubeconfigs`)";
-    Err(Usage::new("slipway hands out no kubeconfig").hint(hint))
+    let namespace = environment.get(environment::OKTETO_NAMESPACE).unwrap_or("NAMESPACE");
+    Err(Usage::new(format!("there is no kubeconfig for namespace {namespace}")).hint(format!(
+        "an admin gives it one: `{namespace} = \"FILE\"` under `[runner.access.kubeconfigs]` in slipwayd's configuration"
+    )))
 }
 
 /// Whether this program was called by Okteto's name, and its flags mean what they mean there.
-fn called_okteto() -> bool {
+pub(super) fn called_okteto() -> bool {
     let name = std::env::args_os().next().map(PathBuf::from);
     name.is_some_and(|path| path.file_name().is_some_and(|name| name == "okteto"))
 }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use slipway_manifest::manifest::{Build, Text};
+use slipway_manifest::plan::JobKind;
 use slipway_manifest::print::PrintedPlan;
 use slipway_manifest::{Manifest, Place, ServiceName};
 
 use crate::args::BuildArgs;
+use crate::commands::okteto::called_okteto;
 use crate::error::Usage;
-use crate::project::{Project, directory_name};
+use crate::project::{self, Project, directory_name};
 use crate::settings::Settings;
 
 /// How messages name the manifest that there is none of.
@@ -23,6 +25,7 @@ const MAX_DOCKERFILE: u64 = 16 << 20;
 
 /// The project of this one image.
 pub(super) fn project(args: &BuildArgs, settings: &Settings) -> Result<Project> {
+    check_services(args, settings)?;
     let folder = match args.services.as_slice() {
         [] => ".",
         [folder] => folder,
@@ -66,6 +69,26 @@ pub(super) fn project(args: &BuildArgs, settings: &Settings) -> Result<Project> 
     let manifest = Manifest { file: FILE.to_owned(), build: vec![build], ..Manifest::default() };
     let project = Project::with(manifest, PathBuf::new(), application, settings, &args.vars.vars)?;
     Ok(project.keeping(stdin))
+}
+
+/// Okteto's command takes what is named for a service of the manifest, where there is one: that would be another image.
+fn check_services(args: &BuildArgs, settings: &Settings) -> Result<(), Usage> {
+    if settings.file_flag || args.dockerfile.is_some() || !called_okteto() {
+        return Ok(());
+    }
+    let Ok((manifest, _)) = project::read(settings, &[JobKind::Build]) else { return Ok(()) };
+    let service = match (args.services.as_slice(), manifest.build.as_slice()) {
+        ([name], services) => services.iter().find(|build| build.service.as_str() == name),
+        ([], [only]) => Some(only),
+        _ => None,
+    };
+    let Some(Build { service, .. }) = service else { return Ok(()) };
+    let message = format!("-t builds a folder without the manifest, and `{service}` is a service of {}", manifest.file);
+    let hint = format!(
+        "give it the name with `image` in the manifest and leave -t out; a folder is `./{}`",
+        args.services.first().map_or("", String::as_str)
+    );
+    Err(Usage::new(message).hint(hint))
 }
 
 /// The Dockerfile that was named: with `-f`, too, as docker's and Okteto's command have it where there is no manifest.

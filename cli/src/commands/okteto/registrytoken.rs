@@ -30,22 +30,10 @@ pub(crate) async fn run(command: RegistryTokenCommand, settings: &Settings) -> R
         RegistryTokenCommand::Install { .. } => return Ok(install(settings)?),
         RegistryTokenCommand::Uninstall { .. } => return Ok(uninstall(settings)),
     };
-    let mut question = String::new();
-    // What is no text is nobody's registry.
-    let _ = io::stdin().take(login::MAX_QUESTION).read_to_string(&mut question);
-    let registry = match settings.environment.get(environment::OKTETO_REGISTRY_URL) {
-        Some(registry) => Ok(Some(registry.to_owned())),
-        None if verb == "get" => Client::connect(settings).await.map(|client| Some(client.registry().to_owned())),
-        None => Ok(None),
+    let answer = match verb {
+        "get" => get(settings).await,
+        verb => login::answer(Some(verb), "", &|_| None),
     };
-    let answer = registry.map_err(|error| format!("{error:#}")).and_then(|registry| {
-        let variable = |name: &str| match name {
-            environment::OKTETO_REGISTRY_URL => registry.clone(),
-            environment::OKTETO_TOKEN => settings.token.as_ref().map(|token| token.expose_secret().to_owned()),
-            _ => None,
-        };
-        login::answer(Some(verb), question.trim(), &variable)
-    });
     // The protocol has its errors on standard output, where tools look for them.
     let (answer, status) = match answer {
         Ok(answer) => (answer, ExitStatus::Done),
@@ -53,6 +41,26 @@ pub(crate) async fn run(command: RegistryTokenCommand, settings: &Settings) -> R
     };
     output::print(format_args!("{answer}\n"))?;
     Ok(status)
+}
+
+/// The login for the registry that is asked for on standard input.
+async fn get(settings: &Settings) -> Result<String, String> {
+    let mut question = String::new();
+    // What is no text is nobody's registry.
+    let _ = io::stdin().take(login::MAX_QUESTION).read_to_string(&mut question);
+    let environment = &settings.environment;
+    // Only a job's variable is the service's word: elsewhere anybody may have set it, and would get the token.
+    let told = environment.get(environment::OKTETO_REGISTRY_URL);
+    let registry = match told.filter(|_| environment.is_true(environment::OKTETO_DEPLOY_REMOTE)) {
+        Some(registry) => registry.to_owned(),
+        None => Client::connect(settings).await.map_err(|error| format!("{error:#}"))?.registry().to_owned(),
+    };
+    let variable = |name: &str| match name {
+        environment::OKTETO_REGISTRY_URL => Some(registry.clone()),
+        environment::OKTETO_TOKEN => settings.token.as_ref().map(|token| token.expose_secret().to_owned()),
+        _ => None,
+    };
+    login::answer(Some("get"), question.trim(), &variable)
 }
 
 fn install(settings: &Settings) -> Result<ExitStatus, Usage> {
