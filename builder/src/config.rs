@@ -146,7 +146,7 @@ impl Config {
             }
         }
         problems.extend(self.limits.problems());
-        problems.extend(self.runner.network.problems());
+        problems.extend(self.runner.network.problems(&self.public_url()));
         if self.jobs.max_running == 0 {
             problems.push("jobs.max_running: 0 would run nothing".to_owned());
         }

@@ -146,15 +146,21 @@ pub async fn run(config: &Config, dir: JobDir, log: &ProcessLog) -> anyhow::Resu
 
 /// Where the job's commands may connect to; the service and its registry always are.
 fn network(config: &Config, registry: &Registry, spec: &JobSpec) -> network::Rules {
-    let (url, host) = (config.public_url(), registry.host());
+    let host = registry.host();
+    let own = own_places(&config.public_url(), host.api_host(), registry.plain_http().contains(host));
+    config.runner.network.of(&spec.namespace, own)
+}
+
+/// Hosts and ports of the service and of its registry.
+fn own_places(url: &str, registry: &str, plain: bool) -> impl Iterator<Item = (String, u16)> {
     let service = url.parse::<Uri>().ok().and_then(|uri| {
         let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
     });
-    let port = if registry.plain_http().contains(host) { 80 } else { 443 };
-    let registry = host.as_str().parse::<Authority>().ok();
+    let port = if plain { 80 } else { 443 };
+    let registry = registry.parse::<Authority>().ok();
     let registry = registry.map(|host| (host.host().to_owned(), host.port_u16().unwrap_or(port)));
-    config.runner.network.of(&spec.namespace, service.into_iter().chain(registry))
+    service.into_iter().chain(registry)
 }
 
 /// The loopback addresses among these (URLs or `host:port`), by port: inside the runner they lead nowhere by themselves.
@@ -177,7 +183,20 @@ pub fn job_dir(path: &Path) -> anyhow::Result<JobDir> {
 
 #[cfg(test)]
 mod tests {
-    use super::forwards;
+    use super::{forwards, own_places};
+
+    #[test]
+    fn the_service_and_its_registry_have_the_ports_of_their_schemes() {
+        for (url, registry, plain, expected) in [
+            ("https://a.example", "r.example", false, [("a.example", 443), ("r.example", 443)]),
+            ("http://a.example", "r.example", true, [("a.example", 80), ("r.example", 80)]),
+            ("https://a.example:7700/", "r.example:5000", true, [("a.example", 7700), ("r.example", 5000)]),
+            ("http://[::1]:7700", "[::1]:7701", false, [("[::1]", 7700), ("[::1]", 7701)]),
+        ] {
+            let found: Vec<_> = own_places(url, registry, plain).collect();
+            assert_eq!(found, expected.map(|(host, port)| (host.to_owned(), port)), "{url}");
+        }
+    }
 
     #[test]
     fn only_loopback_is_forwarded() {

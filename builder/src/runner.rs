@@ -216,7 +216,8 @@ impl Place {
         let Some(proxy) = &self.proxy else { return (self.access.clone(), leads) };
         let port = network::proxy_port(&self.forwards);
         leads.insert(port, Lead::Proxy(proxy.clone()));
-        (self.access.clone().with_proxy(&format!("{AGENT_DIR}/{AGENT}"), port), leads)
+        let here = self.hosts.iter().filter(|host| host.address.is_loopback()).map(|host| host.name.clone());
+        (self.access.clone().with_proxy(&format!("{AGENT_DIR}/{AGENT}"), port, here.collect()), leads)
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | [`archive`] | archives of that, read within limits |
 //! | [`collect`](mod@collect) | what they leave for the caller of a test |
 //! | [`environment`](mod@environment) | the variables of commands |
 //! | [`dependency`] | what the service and `slipway deploy-dependency` say to each other |
@@ -17,6 +18,7 @@
 //! | [`story`] | what they do, as events |
 //! | [`text`] | output in pieces that cut no character apart, and its end |
 
+pub mod archive;
 pub mod collect;
 pub mod dependency;
 pub mod environment;
@@ -27,6 +29,7 @@ pub mod run;
 pub mod story;
 pub mod text;
 
+pub use archive::{MAX_FILES, each_file};
 pub use collect::collect;
 pub use environment::{Service, environment};
 pub use grace::Grace;

@@ -24,6 +24,7 @@ mod transport;
 
 pub use import::Imported;
 pub use inspect::{Inspected, InspectedManifest};
+pub use reach::is_public;
 pub use retry::Patience;
 
 use transport::{Call, Transport};

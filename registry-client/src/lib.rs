@@ -23,7 +23,7 @@ pub mod reference;
 
 pub use auth::Auth;
 pub use ca::{CaFile, InvalidCaFile};
-pub use client::{Imported, Patience, Platform, RegistryClient, RegistryClientBuilder};
+pub use client::{Imported, Patience, Platform, RegistryClient, RegistryClientBuilder, is_public};
 pub use digest::Digest;
 pub use error::{ArchiveError, RegistryError};
 pub use okteto::Hosts;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
-use slipway_commands::Story;
+use slipway_commands::{MAX_FILES, Story, each_file};
 use slipway_context::Digest;
 use slipway_manifest::plan::CommandsPlan;
 use slipway_proto::v1::event::Kind;
@@ -21,8 +21,6 @@ use crate::names::JobId;
 use crate::private_file::create_private_dir;
 use crate::runner::{Runner, RunnerError, WORKDIR};
 
-/// Files of one test.
-const MAX_FILES: usize = 10_000;
 /// What the archive needs besides the files' bytes, for each of them, and for each byte of their names.
 const OVERHEAD: u64 = 4096;
 
@@ -43,15 +41,15 @@ struct Archive {
 }
 
 impl Pipeline {
-    /// Saves the artifacts of a test, whose commands have ended somehow. What can't be saved is told, and changes nothing else;
-    /// an error means that the runner is lost.
+    /// Saves the artifacts of a test, whose commands have ended somehow; `false` where not all that is there could be saved, which
+    /// is told and changes nothing else. An error means that the runner is lost.
     pub(super) async fn save_artifacts(
         &self,
         plan: &CommandsPlan,
         runner: &mut Runner,
         story: &mut Story<'_, Events>,
-    ) -> Result<(), RunnerError> {
-        let (Some(test), false) = (&plan.test, plan.testing.artifacts.is_empty()) else { return Ok(()) };
+    ) -> Result<bool, RunnerError> {
+        let (Some(test), false) = (&plan.test, plan.testing.artifacts.is_empty()) else { return Ok(true) };
         let failed =
             |error: io::Error| self.events.warn(format!("the artifacts of test `{test}` are not saved: {error}"));
         let path = exports::artifacts(&self.exports, test);
@@ -59,7 +57,7 @@ impl Pipeline {
             Ok(archive) => archive,
             Err(error) => {
                 failed(error);
-                return Ok(());
+                return Ok(false);
             }
         };
         let collected = runner.collect(self.wanted(plan), story, &self.cancel, async |bytes| archive.add(&bytes).await);
@@ -78,10 +76,16 @@ impl Pipeline {
             }
         };
         match saved {
-            Ok((collected, archive)) => self.tell_artifacts(plan, test, collected, archive),
-            Err(error) => failed(error),
+            Ok((collected, archive)) => {
+                let all = collected.problems.is_empty();
+                self.tell_artifacts(plan, test, collected, archive);
+                Ok(all)
+            }
+            Err(error) => {
+                failed(error);
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     fn wanted(&self, plan: &CommandsPlan) -> Collect {
@@ -118,7 +122,14 @@ impl Pipeline {
     pub(super) async fn kept_artifacts(&self, test: &str, job: JobId) -> io::Result<Kept> {
         let from = exports::artifacts(&exports::dir(&self.data_dir, job), test);
         let to = exports::artifacts(&self.exports, test);
-        let kept = tokio::task::spawn_blocking(move || keep(&from, &to));
+        let kept = tokio::task::spawn_blocking(move || {
+            let kept = keep(&from, &to);
+            if kept.is_err() {
+                // Or it would be taken for what this job's own test left.
+                let _ = std::fs::remove_file(&to);
+            }
+            kept
+        });
         kept.await.map_err(io::Error::other)?
     }
 }
@@ -133,10 +144,10 @@ fn keep(from: &Path, to: &Path) -> io::Result<Kept> {
     file.set_modified(SystemTime::now())?;
     let bytes = file.metadata()?.len();
     let mut files = Vec::new();
-    for entry in tar::Archive::new(BufReader::new(&file)).entries()? {
-        let entry = entry?;
-        files.push((entry.path()?.to_string_lossy().into_owned(), entry.size()));
-    }
+    each_file(BufReader::new(&file), |path, entry| {
+        files.push((path.to_string_lossy().into_owned(), entry.size()));
+        Ok(())
+    })?;
     let mut whole = &file;
     whole.rewind()?;
     let (digest, _) = Digest::of_reader(&mut whole)?;

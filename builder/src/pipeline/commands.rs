@@ -61,8 +61,11 @@ impl Pipeline {
             left: self.keeping.left(),
         };
         // Before the first command: from then on the environment is what they make of it.
-        self.in_runner(run, |image| self.keeping.begin(images, Some((plan, image, root)))).await?;
-        Box::pin(self.remember_test(plan, digest, images, dependencies)).await;
+        let begin = |image: &str| self.keeping.begin(images, Some((plan, image, root)));
+        // What could not be saved is to be made again.
+        if self.in_runner(run, begin).await? {
+            Box::pin(self.remember_test(plan, digest, images, dependencies)).await;
+        }
         Ok(())
     }
 
@@ -75,12 +78,12 @@ impl Pipeline {
     }
 
     /// Brings a runner up, as often as that takes, then runs the commands once. Just before the first one, `begin` is told the
-    /// image.
+    /// image. Gives whether all that a test leaves is saved.
     pub(super) async fn in_runner(
         &self,
         run: InRunner<'_>,
         begin: impl FnOnce(&str) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let InRunner { plan, image, root, env, defaults, left } = run;
         let (access, _held) = self.access(plan).await?;
         self.events.hide(&access.hidden.iter().map(String::as_str).collect::<Vec<_>>());
@@ -100,7 +103,7 @@ impl Pipeline {
             hosts: plan.testing.hosts.clone(),
             limits: self.limits.of_section(plan.section),
             access,
-            proxy: self.proxy(),
+            proxy: self.proxy(plan),
         };
         let start = || async {
             let engine = self.engine_for_commands().await?;
@@ -119,13 +122,13 @@ impl Pipeline {
         let mut story = Story::new(&self.events, plan).leaving(left);
         let mut result = runner.run(plan, env, &mut story, &self.cancel).await;
         // After a failure just as well, and after a limit.
-        if matches!(result, Ok(_) | Err(RunnerError::Exceeded(_)))
-            && let Err(error) = Box::pin(self.save_artifacts(plan, &mut runner, &mut story)).await
-        {
-            match error {
-                RunnerError::Cancelled => result = Err(error),
+        let mut all_saved = false;
+        if matches!(result, Ok(_) | Err(RunnerError::Exceeded(_))) {
+            match Box::pin(self.save_artifacts(plan, &mut runner, &mut story)).await {
+                Ok(all) => all_saved = all,
+                Err(error @ RunnerError::Cancelled) => result = Err(error),
                 // How its commands ended is known all the same.
-                error => story.warn(format!("the artifacts of {label} are not saved: {error}")),
+                Err(error) => story.warn(format!("the artifacts of {label} are not saved: {error}")),
             }
         }
         // A command that was cut off has not been heard to end.
@@ -149,7 +152,7 @@ impl Pipeline {
             tokio::time::sleep(abandoned(place.grace.own())).await;
         }
         match result {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(all_saved),
             Ok(Some(failed)) => Err(Failure::Command { label, failed: Box::new(failed) }),
             Err(RunnerError::Cancelled) => Err(Failure::Cancelled),
             Err(RunnerError::Exceeded(exceeded)) => {
@@ -183,14 +186,11 @@ impl Pipeline {
     }
 
     /// The way of commands that may not connect to everything.
-    fn proxy(&self) -> Option<Proxy> {
+    fn proxy(&self, plan: &CommandsPlan) -> Option<Proxy> {
         let Rules::Restricted(allowed) = &self.network else { return None };
         let events = self.events.clone();
-        Some(Proxy::new(allowed.clone(), move |refused| {
-            events.warn_once(format!(
-                "commands may not connect to {refused}; an admin can add it to `runner.network.allow` of the service's configuration"
-            ));
-        }))
+        let told = move |why: &str| events.warn_once(format!("the network of commands is restricted: {why}"));
+        Some(Proxy::new(allowed.clone(), &plan.testing.hosts, told))
     }
 
     /// An image's, as the engine takes it.

@@ -20,7 +20,7 @@ use crate::registry::bases::DEADLINE;
 use crate::store::db::now_ms;
 
 /// Changes when the same inputs mean something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All that goes into a test.
 #[derive(Serialize)]

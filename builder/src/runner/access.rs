@@ -61,8 +61,8 @@ pub struct Access {
     /// By where they are.
     files: BTreeMap<&'static str, SecretSlice<u8>>,
     agent: Option<(String, Agents)>,
-    /// The port of a proxy.
-    proxy: Option<u16>,
+    /// The port of a proxy, and names of the container itself.
+    proxy: Option<(u16, Vec<String>)>,
     /// Values that nobody is to see.
     pub hidden: Vec<String>,
 }
@@ -134,17 +134,17 @@ impl Access {
         self
     }
 
-    /// With a proxy at this port of the container's loopback; `agent` is the agent's program.
+    /// With a proxy at this port of the container's loopback, which has the names `here`; `agent` is the agent's program.
     #[must_use]
-    pub(super) fn with_proxy(mut self, agent: &str, port: u16) -> Self {
-        self.proxy = Some(port);
+    pub(super) fn with_proxy(mut self, agent: &str, port: u16, here: Vec<String>) -> Self {
+        self.proxy = Some((port, here));
         self.files.insert(network::SSH_CONFIG, network::ssh_config(agent, port).into_bytes().into());
         self
     }
 
     /// The variables that say where it is.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let mut env = self.proxy.map(network::variables).unwrap_or_default();
+        let mut env = self.proxy.as_ref().map(|(port, here)| network::variables(*port, here)).unwrap_or_default();
         let mut set = |name: &str, value: &str| drop(env.insert(name.to_owned(), value.to_owned()));
         if self.files.contains_key(CA_BUNDLE) {
             for name in CA_VARIABLES {

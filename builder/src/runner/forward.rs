@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway_runner_agent::{BLOCK, StreamFrame, ToAgent, WINDOW};
+use slipway_runner_agent::{BLOCK, MAX_STREAMS, StreamFrame, ToAgent, WINDOW};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::network::Proxy;
+use super::network::{Connection, Proxy};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,6 +58,12 @@ impl Forwarder {
     /// A process inside has connected to a port.
     pub fn open(&mut self, id: u32, port: u16) {
         self.streams.retain(|_, stream| !stream.closed.is_cancelled());
+        // The agent has the same bound, but who has the container may have the agent.
+        if self.streams.len() >= MAX_STREAMS {
+            let frames = self.frames.clone();
+            tokio::spawn(async move { frames.send(ToAgent::Stream(StreamFrame::Reset { id })).await });
+            return;
+        }
         let closed = self.ended.child_token();
         let (incoming, queue) = mpsc::unbounded_channel();
         let window = || Arc::new(Semaphore::new(WINDOW as usize));
@@ -69,11 +75,16 @@ impl Forwarder {
         tokio::spawn(async move {
             let serve = async {
                 let Some(target) = target else { return false };
-                let Ok((read, write)) = target.connect(&closed).await else { return false };
+                let Ok(Ends { read, write, broken, mut rest }) = target.connect(&closed).await else { return false };
                 // One broken direction ends both.
-                let inward = async { inward(id, read, &frames, &credit).await.then_some(()).ok_or(()) };
+                let inward = async { inward(id, read, &broken, &frames, &credit).await.then_some(()).ok_or(()) };
                 let outward = async { outward(id, write, queue, &frames, &unread).await.then_some(()).ok_or(()) };
-                tokio::try_join!(inward, outward).is_ok()
+                let both = tokio::try_join!(inward, outward).is_ok();
+                if both {
+                    // What was written is on its way until nobody is left.
+                    let _ = rest.recv().await;
+                }
+                both
             };
             // Also when the stream was ended from our side; a stream that the agent reset ignores it.
             if closed.run_until_cancelled(serve).await != Some(true) {
@@ -117,32 +128,52 @@ impl Drop for Forwarder {
     }
 }
 
-type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+/// A connection to where it leads.
+struct Ends {
+    read: Box<dyn AsyncRead + Send + Unpin>,
+    write: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Cancelled where the end of what is read is none.
+    broken: CancellationToken,
+    /// Ends when nobody in between has anything left.
+    rest: mpsc::Receiver<()>,
+}
 
 impl Lead {
-    async fn connect(self, closed: &CancellationToken) -> io::Result<Halves> {
-        match self {
+    async fn connect(self, closed: &CancellationToken) -> io::Result<Ends> {
+        let (broken, (alive, rest)) = (CancellationToken::new(), mpsc::channel(1));
+        let (read, write): (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>) = match self {
             Self::Address(address) => {
                 let socket = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
                 let _ = socket.set_nodelay(true);
                 let (read, write) = socket.into_split();
-                Ok((Box::new(read), Box::new(write)))
+                (Box::new(read), Box::new(write))
             }
             Self::Proxy(proxy) => {
                 let (ours, its) = tokio::io::duplex(BLOCK);
-                tokio::spawn(proxy.serve(its, closed.clone()));
+                let connection = Connection { closed: closed.clone(), broken: broken.clone(), alive };
+                tokio::spawn(proxy.serve(its, connection));
                 let (read, write) = tokio::io::split(ours);
-                Ok((Box::new(read), Box::new(write)))
+                (Box::new(read), Box::new(write))
             }
-        }
+        };
+        Ok(Ends { read, write, broken, rest })
     }
 }
 
 /// From the target to the inside; `false` when the connection broke.
-async fn inward(id: u32, mut read: impl AsyncRead + Unpin, frames: &Frames, credit: &Semaphore) -> bool {
+async fn inward(
+    id: u32,
+    mut read: impl AsyncRead + Unpin,
+    broken: &CancellationToken,
+    frames: &Frames,
+    credit: &Semaphore,
+) -> bool {
     let mut buffer = vec![0; BLOCK];
     loop {
         let Ok(n) = read.read(&mut buffer).await else { return false };
+        if n == 0 && broken.is_cancelled() {
+            return false;
+        }
         let frame = if n == 0 {
             StreamFrame::End { id }
         } else {

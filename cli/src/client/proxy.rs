@@ -19,7 +19,8 @@ pub(super) fn on_the_way_to(server: &Uri, matcher: &Matcher) -> Option<Intercept
     if here || server.scheme_str() != Some("https") {
         return None;
     }
-    matcher.intercept(server)
+    // Of other kinds (SOCKS, TLS to the proxy itself) there is none here.
+    matcher.intercept(server).filter(|proxy| proxy.uri().scheme_str() == Some("http"))
 }
 
 /// Connects through it.
@@ -62,6 +63,10 @@ mod tests {
             let proxy = on_the_way_to(&server.parse().unwrap(), &matcher);
             assert_eq!(proxy.is_some(), expected, "{server}");
             assert!(proxy.is_none_or(|proxy| shown(&proxy) == "http://proxy.example:3128"));
+        }
+        for other in ["socks5h://proxy.example:1080", "https://proxy.example"] {
+            let matcher = Matcher::builder().all(other).build();
+            assert!(on_the_way_to(&Uri::from_static("https://slipway.example"), &matcher).is_none(), "{other}");
         }
         let none = Matcher::builder().build();
         assert!(on_the_way_to(&Uri::from_static("https://slipway.example"), &none).is_none());

@@ -74,7 +74,7 @@ impl Resolve for Reach {
 }
 
 /// Whether an address is one of the Internet's: of no registry of special-purpose addresses (IANA, RFC 6890).
-fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

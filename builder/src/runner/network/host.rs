@@ -1,8 +1,10 @@
 //! A host of the admin's list.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use super::Reason;
 
 /// `HOST` or `HOST:PORT`: a name, `*.` and a name (whatever is under it), or an IP address. Without a port: any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +41,13 @@ impl Host {
         name && self.port.is_none_or(|only| only == port)
     }
 
-    /// Whether it is an address.
-    pub(super) fn is_address(&self) -> bool {
-        matches!(self.name, Name::Address(_))
+    /// What it lets a name lead to.
+    pub(super) fn reason(&self) -> Reason {
+        match self.name {
+            Name::Exactly(_) => Reason::ByName,
+            Name::Under(_) => Reason::ByPattern,
+            Name::Address(_) => Reason::Wherever,
+        }
     }
 }
 
@@ -51,32 +57,47 @@ pub(super) fn address_of(host: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// Whether a name that anybody may have chosen the address of may lead there: not to this machine, not to its link, not to many.
-pub(super) fn is_public_enough(address: IpAddr) -> bool {
-    match address.to_canonical() {
+/// Whether a name may lead there that an admin has written down: not to this machine, not to its link, not to many, and not to
+/// what tells a machine's credentials to whoever asks on it.
+pub(super) fn is_elsewhere(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_special = match address {
         IpAddr::V4(address) => {
-            !(address.is_loopback()
+            address.is_loopback()
                 || address.octets()[0] == 0
                 || address.is_link_local()
                 || address.is_multicast()
-                || address.is_broadcast())
+                || address.is_broadcast()
         }
         IpAddr::V6(address) => {
-            !(address.is_loopback()
+            address.is_loopback()
                 || address.is_unspecified()
                 || address.is_unicast_link_local()
-                || address.is_multicast())
+                || address.is_multicast()
+                // NAT64 (RFC 6052) leads to any IPv4 address.
+                || address.segments()[..2] == [0x64, 0xff9b]
         }
-    }
+    };
+    !is_special && !METADATA.contains(&address)
 }
+
+/// Where clouds have their metadata besides link-local addresses: Alibaba's, Azure's, Amazon's.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
 
 impl FromStr for Host {
     type Err = HostError;
 
     fn from_str(text: &str) -> Result<Self, HostError> {
         let wrong = |why| HostError { text: text.to_owned(), why };
-        if let Ok(address) = text.parse() {
+        if let Some(address) = address_of(text) {
             return Ok(Self { name: Name::Address(address), port: None });
+        }
+        if text.split_once('/').is_some_and(|(address, _)| address_of(address).is_some()) {
+            return Err(wrong("networks are not taken, addresses are"));
         }
         if text.contains('/') {
             return Err(wrong("a name or an address is wanted, without a scheme and a path"));
@@ -140,6 +161,7 @@ mod tests {
             ("10.0.0.1", "10.0.0.1", 1, true),
             ("10.0.0.1:6443", "10.0.0.1", 1, false),
             ("fd00::1", "[fd00::1]", 1, true),
+            ("[fd00::1]", "fd00::1", 1, true),
             ("[fd00::1]:6443", "fd00:0::1", 6443, true),
         ] {
             let rule: Host = text.parse().unwrap();
@@ -152,6 +174,7 @@ mod tests {
         }
         for (text, why) in [
             ("https://github.com", "without a scheme"),
+            ("10.0.0.0/8", "networks"),
             ("a.example:0", "port"),
             ("a.example:http", "port"),
             ("*", "open"),

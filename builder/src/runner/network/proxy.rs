@@ -3,31 +3,32 @@
 //!
 //! It is in the job's process, where no command has a hand: the agent only carries bytes.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::{client, server};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use slipway_manifest::options::ExtraHost;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Allowed;
+use super::{Allowed, Reason, spelled};
 
 /// For one address; a name may have several.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// From a request's first byte to the end of its headers.
+/// Until the end of a request's headers, from the connection's beginning or the end of the request before.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A container's refusals that its job is told of, so that no command fills the log with them.
 const MAX_TOLD: usize = 100;
@@ -38,16 +39,29 @@ const HOP_BY_HOP: [&str; 7] =
     ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "upgrade"];
 
 type Body = BoxBody<Bytes, hyper::Error>;
-/// Who is to know which host was refused.
+/// Who is to know why a host was not reached.
 type Refused = dyn Fn(&str) + Send + Sync;
 
 /// The proxy of one container.
 #[derive(Clone)]
 pub struct Proxy {
     allowed: Arc<Allowed>,
+    /// Names with an address of their own in the container.
+    hosts: Arc<BTreeMap<String, IpAddr>>,
     refused: Arc<Refused>,
-    /// Those that it was told of.
-    told: Arc<AtomicUsize>,
+    /// What it was told of.
+    told: Arc<Mutex<HashSet<String>>>,
+}
+
+/// One connection to the proxy.
+#[derive(Debug, Clone)]
+pub(in crate::runner) struct Connection {
+    /// Ends it.
+    pub(in crate::runner) closed: CancellationToken,
+    /// Cancelled before its bytes end where they end too early.
+    pub(in crate::runner) broken: CancellationToken,
+    /// Dropped when all of it is over.
+    pub(in crate::runner) alive: mpsc::Sender<()>,
 }
 
 impl fmt::Debug for Proxy {
@@ -57,32 +71,38 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// Lets through what is allowed, and tells `refused` of everything else.
-    pub fn new(allowed: Allowed, refused: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { allowed: Arc::new(allowed), refused: Arc::new(refused), told: Arc::default() }
+    /// Lets through what is allowed, and tells `refused` why everything else is not, once for each host and port. What the
+    /// container's `hosts` name is found as there.
+    pub fn new(allowed: Allowed, hosts: &[ExtraHost], refused: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let hosts = hosts.iter().map(|host| (host.name.clone(), host.address)).collect();
+        Self { allowed: Arc::new(allowed), hosts: Arc::new(hosts), refused: Arc::new(refused), told: Arc::default() }
     }
 
-    /// Serves one connection, until that or `closed`.
+    /// Serves one connection.
     pub(in crate::runner) async fn serve(
         self,
-        connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        closed: CancellationToken,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        connection: Connection,
     ) {
-        let tunnels = closed.clone();
+        let Connection { closed, broken, alive: _alive } = connection.clone();
         let service = hyper::service::service_fn(move |request| {
-            let (proxy, closed) = (self.clone(), tunnels.clone());
-            async move { Ok::<_, std::convert::Infallible>(proxy.answer(request, closed).await) }
+            let (proxy, connection) = (self.clone(), connection.clone());
+            async move { Ok::<_, std::convert::Infallible>(proxy.answer(request, connection).await) }
         });
         let mut http = server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).preserve_header_case(true).half_close(true);
-        let serve = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
-        let _ = closed.run_until_cancelled(serve).await;
+        let serve = http.serve_connection(TokioIo::new(io), service).with_upgrades();
+        // It holds the other end's bytes, which must not end before that is said.
+        let mut serve = std::pin::pin!(serve);
+        if !matches!(closed.run_until_cancelled(serve.as_mut()).await, Some(Ok(()))) {
+            broken.cancel();
+        }
     }
 
-    async fn answer(&self, request: Request<Incoming>, closed: CancellationToken) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, connection: Connection) -> Response<Body> {
         let passed = match target(&request) {
-            Ok(target) if request.method() == Method::CONNECT => self.tunnel(&target, request, closed).await,
-            Ok(target) => self.pass_on(&target, request, closed).await,
+            Ok(target) if request.method() == Method::CONNECT => self.tunnel(&target, request, connection).await,
+            Ok(target) => self.pass_on(&target, request, connection).await,
             Err(error) => Err(error),
         };
         passed.unwrap_or_else(|error| said(error.status(), &error.to_string()))
@@ -92,16 +112,17 @@ impl Proxy {
         &self,
         target: &Target,
         request: Request<Incoming>,
-        closed: CancellationToken,
+        connection: Connection,
     ) -> Result<Response<Body>, ProxyError> {
         let mut there = self.connect(target).await?;
         tokio::spawn(async move {
-            let copy = async {
-                let mut here = TokioIo::new(hyper::upgrade::on(request).await.map_err(io::Error::other)?);
-                tokio::io::copy_bidirectional(&mut here, &mut there).await
-            };
-            // That a connection breaks is for its two ends to know.
-            let _ = closed.run_until_cancelled(copy).await;
+            let Connection { closed, broken, alive: _alive } = connection;
+            let Some(Ok(here)) = closed.run_until_cancelled(hyper::upgrade::on(request)).await else { return };
+            let mut here = TokioIo::new(here);
+            let copy = tokio::io::copy_bidirectional(&mut here, &mut there);
+            if !matches!(closed.run_until_cancelled(copy).await, Some(Ok(_))) {
+                broken.cancel();
+            }
         });
         Ok(Response::new(empty()))
     }
@@ -110,16 +131,19 @@ impl Proxy {
         &self,
         target: &Target,
         request: Request<Incoming>,
-        closed: CancellationToken,
+        connection: Connection,
     ) -> Result<Response<Body>, ProxyError> {
+        if request.headers().contains_key(UPGRADE) {
+            return Err(ProxyError::Upgrade);
+        }
         let there = self.connect(target).await?;
         let failed = |error: hyper::Error| ProxyError::Failed(target.to_string(), error.to_string());
-        let (mut sender, connection) = client::conn::http1::Builder::new()
+        let (mut sender, driver) = client::conn::http1::Builder::new()
             .preserve_header_case(true)
             .handshake(TokioIo::new(there))
             .await
             .map_err(failed)?;
-        tokio::spawn(async move { closed.run_until_cancelled(connection).await });
+        tokio::spawn(async move { connection.closed.run_until_cancelled(driver).await });
         let (mut parts, body) = request.into_parts();
         parts.uri = origin_form(&parts.uri);
         parts.version = http::Version::HTTP_11;
@@ -133,25 +157,37 @@ impl Proxy {
         Ok(Response::from_parts(parts, body.boxed()))
     }
 
+    /// Connects, or says why not, also to whoever reads the job: many tools show nothing of a proxy's answer but its number.
     async fn connect(&self, target: &Target) -> Result<TcpStream, ProxyError> {
-        let Target { host, port } = target;
-        let Some(reason) = self.allowed.reason(host, *port) else {
-            if self.told.fetch_add(1, Ordering::Relaxed) < MAX_TOLD && target.host.len() <= MAX_NAME {
-                (self.refused)(&target.to_string());
+        let connected = self.try_connect(target).await;
+        if let Err(error) = &connected {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < MAX_TOLD && target.host.len() <= MAX_NAME && told.insert(target.to_string()) {
+                (self.refused)(&error.to_string());
             }
-            return Err(ProxyError::Refused(target.to_string()));
+        }
+        connected
+    }
+
+    async fn try_connect(&self, target: &Target) -> Result<TcpStream, ProxyError> {
+        let own = self.hosts.get(&spelled(&target.host));
+        // As a client in the container would find it; a rule for an address is for that, too.
+        let host = own.map_or_else(|| target.host.trim_matches(['[', ']']).to_owned(), ToString::to_string);
+        let reason = self.allowed.reason(&target.host, target.port).filter(|_| own.is_none());
+        let Some(reason) = reason.or_else(|| self.allowed.reason(&host, target.port)) else {
+            return Err(ProxyError::Refused { target: target.to_string(), key: self.allowed.key.clone() });
         };
         let failed = |error: &dyn fmt::Display| ProxyError::Failed(target.to_string(), error.to_string());
-        let bare = host.trim_matches(['[', ']']);
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((bare, *port))).await;
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host.as_str(), target.port))).await;
         let found = found.map_err(|_| failed(&"its address was not found in time"))?.map_err(|error| failed(&error))?;
-        let (may, may_not): (Vec<SocketAddr>, Vec<_>) = found.partition(|address| Allowed::reaches(reason, *address));
-        if may.is_empty() && !may_not.is_empty() {
-            return Err(ProxyError::Address(target.to_string()));
-        }
-        let mut last = failed(&"it has no address");
+        let (may, may_not): (Vec<SocketAddr>, Vec<_>) =
+            found.partition(|address| self.allowed.reaches(reason, *address));
+        let elsewhere = || ProxyError::Address { target: target.to_string(), key: self.allowed.key.clone() };
+        let mut last = if may_not.is_empty() { failed(&"it has no address") } else { elsewhere() };
         for address in may {
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                // Any of this machine's addresses.
+                Ok(Ok(stream)) if reason != Reason::Wherever && is_own(&stream) => last = elsewhere(),
                 Ok(Ok(stream)) => {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
@@ -164,21 +200,43 @@ impl Proxy {
     }
 }
 
+/// Whether both ends of a connection have the same address.
+fn is_own(stream: &TcpStream) -> bool {
+    let ends = (stream.local_addr(), stream.peer_addr());
+    matches!(ends, (Ok(here), Ok(there)) if here.ip().to_canonical() == there.ip().to_canonical())
+}
+
 /// Why a request is not passed on.
 #[derive(Debug, thiserror::Error)]
 enum ProxyError {
     /// It is for us, or for nobody.
     #[error("this is a proxy: {0}")]
     Request(&'static str),
+    /// One that a connection is to be upgraded to.
+    #[error("this is a proxy: for another protocol it takes CONNECT")]
+    Upgrade,
     /// Not on the list.
     #[error(
-        "{0} is not among the hosts that commands of this namespace may reach; an admin can add it to `runner.network.allow` of \
-         the service's configuration"
+        "{target} is not among the hosts that commands of this namespace may connect to; an admin can add it to `{key}` in the \
+         service's configuration"
     )]
-    Refused(String),
+    Refused {
+        /// What was asked for.
+        target: String,
+        /// Where the list is.
+        key: String,
+    },
     /// The name is on the list, but not where it leads.
-    #[error("{0} leads to an address that is the service's own, or its link's")]
-    Address(String),
+    #[error(
+        "{target} leads to an address that is the service's own, or not public; an admin can add that to `{key}` in the service's \
+         configuration"
+    )]
+    Address {
+        /// What was asked for.
+        target: String,
+        /// Where the list is.
+        key: String,
+    },
     /// The way there.
     #[error("connect to {0}: {1}")]
     Failed(String, String),
@@ -188,7 +246,8 @@ impl ProxyError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Refused(_) | Self::Address(_) => StatusCode::FORBIDDEN,
+            Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
+            Self::Refused { .. } | Self::Address { .. } => StatusCode::FORBIDDEN,
             Self::Failed(..) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -236,6 +295,8 @@ fn target(request: &Request<Incoming>) -> Result<Target, ProxyError> {
 
 fn origin_form(uri: &Uri) -> Uri {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // `http://host?query` has no path.
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     path.parse().unwrap_or_else(|_| Uri::from_static("/"))
 }
 
