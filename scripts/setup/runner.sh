@@ -15,7 +15,7 @@ runner_setup() {
     runner_told
     return
   fi
-  if [[ ! -e $cached ]]; then
+  if [[ ! -e $cached || ! -e $cached.packages ]]; then
     mkdir -p "$RUNNER_CACHE"
     runner_build "$slipway" "$cached.tmp" "$cached.packages"
     chmod 644 "$cached.tmp" && mv "$cached.tmp" "$cached" # buildctl leaves it writable by all
