@@ -10,21 +10,32 @@ runner_setup() {
   [[ -x $slipway ]] || die "runner: target/release/slipway isn't there: run \`make build\`, then this again"
   inputs=$(runner_inputs "$slipway" | sha256sum | cut -c1-20)
   cached=$RUNNER_CACHE/$inputs.oci.tar
-  if [[ -e $RUNNER_ARCHIVE && $(cat "$RUNNER_ARCHIVE.stamp" 2>/dev/null) == "$inputs" ]]; then
+  if [[ -e $RUNNER_ARCHIVE && $(head -n 1 "$RUNNER_ARCHIVE.stamp" 2>/dev/null) == "$inputs" ]]; then
     say "runner: target/release/runner-image.oci.tar is up to date"
+    runner_told
     return
   fi
-  if [[ ! -e $cached ]]; then
+  if [[ ! -e $cached || ! -e $cached.packages ]]; then
     mkdir -p "$RUNNER_CACHE"
-    runner_build "$slipway" "$cached.tmp"
+    runner_build "$slipway" "$cached.tmp" "$cached.packages"
     chmod 644 "$cached.tmp" && mv "$cached.tmp" "$cached" # buildctl leaves it writable by all
     # A few, so that going back and forth between branches is quick.
-    find "$RUNNER_CACHE" -name '*.tar' -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- | xargs -r rm -f
+    find "$RUNNER_CACHE" -name '*.tar' -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- | sed 'p; s/$/.packages/' | xargs -r rm -f
   fi
+  rm -f "$RUNNER_ARCHIVE.stamp"
   cp --reflink=auto "$cached" "$RUNNER_ARCHIVE.tmp" && mv "$RUNNER_ARCHIVE.tmp" "$RUNNER_ARCHIVE"
-  echo "$inputs" >"$RUNNER_ARCHIVE.stamp"
+  { echo "$inputs" && cat "$cached.packages"; } >"$RUNNER_ARCHIVE.stamp"
   say "runner: target/release/runner-image.oci.tar is there ($(($(stat -c %s "$RUNNER_ARCHIVE") / 1000000)) MB;" \
     "the image has $(runner_unpacked "$RUNNER_ARCHIVE") MB)"
+  runner_told
+}
+
+# What the archive's stamp says after the inputs: which packages, of which day, and why not the list's.
+runner_told() {
+  local mode day
+  read -r mode day < <(sed -n 2p "$RUNNER_ARCHIVE.stamp") && [[ $mode == newest ]] || return 0
+  warn "runner: the image has the newest packages of $day, not those of runner-image/packages.txt (docs/operations.md says how to renew it):"
+  tail -n +3 "$RUNNER_ARCHIVE.stamp" | sed 's/^/  /' >&2
 }
 
 # What all layers hold, in MB.
@@ -43,9 +54,9 @@ runner_inputs() {
   sha256sum <"$1"
 }
 
-# runner_build SLIPWAY ARCHIVE
+# runner_build SLIPWAY ARCHIVE PACKAGES: the last is a file, for what runner_told tells.
 runner_build() {
-  local tmp image tools=download arch log=$RUN_DIR/runner.log
+  local tmp image tools=download arch mode=pinned log=$RUN_DIR/runner.log
   arch=$(uname -m) && arch=${arch/x86_64/amd64} && arch=${arch/aarch64/arm64}
   image=$(sed -n 's/^ *image: *//p' "$RUNNER_SRC/okteto.yaml")
   tmp=$(mktemp -d)
@@ -57,29 +68,32 @@ runner_build() {
     runner_compile "$tmp/tools/$arch" || die "runner: the image can't be built without helm and cue"
   fi
   say "runner: building $image"
-  if ! runner_solve "$tmp" "$2" pinned >"$log" 2>&1; then
-    # Debian keeps no version that has had an update, and setup has to work on any day.
-    grep -q 'package .*: packages.txt has' "$log" || runner_failed "$tmp" "$2"
-    warn "runner: the image gets the newest packages, since those of runner-image/packages.txt can't be had:"
-    sed -n 's/^#[0-9]* [0-9.]* \(package .*: packages.txt has.*\)/  \1/p' "$log" >&2
-    runner_solve "$tmp" "$2" newest >"$log" 2>&1 || runner_failed "$tmp" "$2"
+  : >"$3.tmp"
+  if ! runner_solve "$tmp" "$2" "$image" "$tools" "$mode" >"$log" 2>&1; then
+    # Debian has moved on from the list, or so has the base image, and setup has to work on any day.
+    grep -q 'hint: renew packages.txt' "$log" || runner_failed "$tmp" "$2"
+    # The step's last words: package lines, or apt's own where the list contradicts itself.
+    sed -n 's/^#[0-9]* [0-9.]* \(package .*: .*pinned.*\|E: .*\)/\1/p' "$log" >"$3.tmp"
+    mode=newest
+    runner_solve "$tmp" "$2" "$image" "$tools" "$mode" >"$log" 2>&1 || runner_failed "$tmp" "$2"
   fi
+  { echo "$mode $(date -u +%F)" && cat "$3.tmp"; } >"$3" && rm -f "$3.tmp"
   rm -rf "$tmp"
 }
 
-# runner_solve CONTEXTS ARCHIVE PACKAGES
+# runner_solve CONTEXTS ARCHIVE IMAGE TOOLS PACKAGES
 runner_solve() {
+  local args=(TOOLS="$4" PACKAGES="$5" DAY="$(date -u +%F)")
   if buildkitd_answers; then
-    buildctl_cli build --progress plain --frontend dockerfile.v0 \
-      --opt build-arg:TOOLS="$tools" --opt build-arg:PACKAGES="$3" \
+    buildctl_cli build --progress plain --frontend dockerfile.v0 "${args[@]/#/--opt=build-arg:}" \
       --local context="$RUNNER_SRC" --local dockerfile="$RUNNER_SRC" \
       --local slipway="$1/slipway" --opt context:slipway=local:slipway \
       --local tools="$1/tools" --opt context:tools=local:tools \
-      --output "type=oci,name=$image,dest=$2"
+      --output "type=oci,name=$3,dest=$2"
   elif docker_usable; then
-    docker_cli buildx build --progress plain --provenance=false --build-arg TOOLS="$tools" --build-arg PACKAGES="$3" \
+    docker_cli buildx build --progress plain --provenance=false "${args[@]/#/--build-arg=}" \
       --build-context slipway="$1/slipway" --build-context tools="$1/tools" \
-      --output "type=oci,name=$image,dest=$2" "$RUNNER_SRC"
+      --output "type=oci,name=$3,dest=$2" "$RUNNER_SRC"
   else
     die "runner: no engine runs to build the image: run \`make setup\`"
   fi

@@ -2,6 +2,7 @@
 //! what commands written for Okteto call.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use slipway_journeys::{Project, Run, Service, image, target_dir};
 
@@ -15,11 +16,13 @@ const TOOLS: [(&str, Option<&str>, &str); 17] = [
     ("git init -q /tmp/r && cd /tmp/r && git submodule status && git stash list && echo works", None, "works"),
     ("helm version", Some("helm"), "v3."),
     ("kubectl version --client", Some("kubectl"), "Client Version"),
+    // Debian's says `(devel)` when it is asked for its version.
     ("kustomize create --help", None, "kustomization"),
     ("make --version", Some("make"), "GNU Make"),
     ("okteto version", Some("slipway"), "slipway"),
     ("slipway version", Some("slipway"), "slipwayd"),
     ("ssh -V 2>&1", Some("openssh-client"), "OpenSSH"),
+    // It knows no version.
     ("wait-for-it -t 5 ${OKTETO_CONTEXT#http://} -- echo waited", None, "waited"),
     ("test -s /etc/ssl/certs/ca-certificates.crt && echo certificates", None, "certificates"),
     ("(ssh-keygen -q -t ed25519 -N '' -f /tmp/k && ssh-agent sh -c 'ssh-add /tmp/k') 2>&1", None, "Identity added"),
@@ -74,19 +77,22 @@ fn every_tool_has_the_version_that_the_image_says() {
     let run = app.events(&["deploy"]).ok();
     every_tool_runs(&run);
 
-    // The list that is pinned, as far as it could be had.
+    // The list that is pinned, unless setup had to take the newest.
     let said = said(&run);
     let list = &said[TOOLS.len() - 1];
+    if !list.starts_with("# packages: pinned\n") {
+        let skipped =
+            "not compared with runner-image/packages.txt: setup built the runner image with the newest packages";
+        let _ = writeln!(std::io::stderr(), "{skipped}");
+        return;
+    }
     let found = versions(list);
     let pinned = std::fs::read_to_string(target_dir().parent().unwrap().join("runner-image/packages.txt")).unwrap();
     let architecture = if std::env::consts::ARCH == "x86_64" { "amd64" } else { "arm64" };
     for (name, version) in versions(&pinned) {
         let (name, of) = name.split_once(':').unwrap_or((name, architecture));
-        if of != architecture {
-            continue;
-        }
         let found = found.get(name).unwrap_or_else(|| panic!("{name} is not in the image"));
-        assert!(!list.starts_with("# packages: pinned\n") || *found == version, "{name}: {found}, and not {version}");
+        assert!(of != architecture || *found == version, "{name}: {found}, and not {version}");
     }
 }
 
