@@ -90,7 +90,8 @@ newest() {
   mapfile -t names < <(cut -d= -f1 <<<"$found")
   found=$(candidates "${options[@]}" "${names[@]}")
   mapfile -t names < <(cut -d= -f1 <<<"$found")
-  found=$(apt-get "${options[@]}" -o APT::Immediate-Configure=false -s --no-install-recommends install "${names[@]}" "${WANTED[@]}")
+  options+=(-o APT::Immediate-Configure=false) # no order suits apt where nothing is there yet
+  found=$(apt-get "${options[@]}" -s --no-install-recommends install "${names[@]}" "${WANTED[@]}")
   sed -n 's/^Inst \([^ :]*\)[^ ]* (\([^ ]*\) .*/\1=\2/p' <<<"$found"
   rm -rf "$state"
 }

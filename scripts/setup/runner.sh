@@ -20,7 +20,8 @@ runner_setup() {
     runner_build "$slipway" "$cached.tmp" "$cached.packages"
     chmod 644 "$cached.tmp" && mv "$cached.tmp" "$cached" # buildctl leaves it writable by all
     # A few, so that going back and forth between branches is quick.
-    find "$RUNNER_CACHE" -name '*.tar' -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- | sed 'p; s/$/.packages/' | xargs -r rm -f
+    find "$RUNNER_CACHE" -name '*.tar' -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- |
+      sed 'p; s/$/.packages/' | xargs -r rm -f
   fi
   rm -f "$RUNNER_ARCHIVE.stamp"
   cp --reflink=auto "$cached" "$RUNNER_ARCHIVE.tmp" && mv "$RUNNER_ARCHIVE.tmp" "$RUNNER_ARCHIVE"
@@ -34,7 +35,8 @@ runner_setup() {
 runner_told() {
   local mode day
   read -r mode day < <(sed -n 2p "$RUNNER_ARCHIVE.stamp") && [[ $mode == newest ]] || return 0
-  warn "runner: the image has the newest packages of $day, not those of runner-image/packages.txt (docs/operations.md says how to renew it):"
+  warn "runner: the image has the newest packages of $day, not those of runner-image/packages.txt" \
+    "(docs/operations.md says how to renew it):"
   tail -n +3 "$RUNNER_ARCHIVE.stamp" | sed 's/^/  /' >&2
 }
 
