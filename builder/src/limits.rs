@@ -131,6 +131,8 @@ mod tests {
         let of = |name: &str| config.of(&name.parse().unwrap()).of_section(Section::Deploy);
         let dev = Limits { time_ms: 60_000, output_bytes_per_s: 32 << 20, memory_bytes: 1000, cpu_ms: 0, pids: 0 };
         assert_eq!(of("dev"), dev);
+        let unset = Config::default().of(&"dev".parse().unwrap()).of_section(Section::Test);
+        assert_eq!(unset, Limits { time_ms: 3_600_000, memory_bytes: 0, ..dev }, "an hour, where nothing is said");
         assert_eq!(of("team"), Limits { time_ms: 0, pids: 9, ..dev });
         let dependencies = config.of(&"dev".parse().unwrap()).of_section(Section::Dependencies);
         assert_eq!(dependencies, Limits { time_ms: 0, ..dev }, "they have timeouts");

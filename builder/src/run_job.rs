@@ -152,7 +152,7 @@ fn network(config: &Config, registry: &Registry, spec: &JobSpec) -> network::Rul
 }
 
 /// Hosts and ports of the service and of its registry.
-fn own_places(url: &str, registry: &str, plain: bool) -> impl Iterator<Item = (String, u16)> {
+fn own_places(url: &str, registry: &str, plain: bool) -> Vec<(String, u16)> {
     let service = url.parse::<Uri>().ok().and_then(|uri| {
         let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
@@ -160,7 +160,7 @@ fn own_places(url: &str, registry: &str, plain: bool) -> impl Iterator<Item = (S
     let port = if plain { 80 } else { 443 };
     let registry = registry.parse::<Authority>().ok();
     let registry = registry.map(|host| (host.host().to_owned(), host.port_u16().unwrap_or(port)));
-    service.into_iter().chain(registry)
+    service.into_iter().chain(registry).collect()
 }
 
 /// The loopback addresses among these (URLs or `host:port`), by port: inside the runner they lead nowhere by themselves.
@@ -193,7 +193,7 @@ mod tests {
             ("https://a.example:7700/", "r.example:5000", true, [("a.example", 7700), ("r.example", 5000)]),
             ("http://[::1]:7700", "[::1]:7701", false, [("[::1]", 7700), ("[::1]", 7701)]),
         ] {
-            let found: Vec<_> = own_places(url, registry, plain).collect();
+            let found = own_places(url, registry, plain);
             assert_eq!(found, expected.map(|(host, port)| (host.to_owned(), port)), "{url}");
         }
     }

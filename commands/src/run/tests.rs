@@ -98,17 +98,76 @@ async fn ran_leaving(
     plan: &CommandsPlan,
 ) -> (Result<Option<Failed>, RunError<io::Error>>, Agent, Vec<String>) {
     let (mut agent, events) = (Agent { leaves, ..Agent::default() }, Events::default());
-    let place = Place {
+    let mut story = Story::new(&events, plan);
+    let failed = run(&mut agent, plan, place(), &mut story, &CancellationToken::new()).await;
+    drop(story);
+    (failed, agent, events.0.into_inner().unwrap())
+}
+
+/// An agent that looks at what is written down when it is told to run something.
+struct Looking<'e> {
+    events: &'e Events,
+    agent: Agent,
+    seen: Vec<Vec<String>>,
+}
+
+impl Channel for Looking<'_> {
+    type Error = io::Error;
+
+    async fn send(&mut self, frame: ToAgent) -> io::Result<()> {
+        if matches!(frame, ToAgent::Run(_)) {
+            self.seen.push(self.events.0.lock().unwrap().clone());
+        }
+        self.agent.send(frame).await
+    }
+
+    async fn next(&mut self) -> io::Result<Option<FromAgent>> {
+        self.agent.next().await
+    }
+
+    fn connection(&mut self, _: FromAgent) {}
+}
+
+/// Events that can't be written down.
+struct Full;
+
+impl Sink for Full {
+    fn emit(&self, _: Kind) {}
+
+    fn try_emit(&self, _: Kind) -> io::Result<()> {
+        Err(io::Error::other("the disk is full"))
+    }
+
+    fn masks(&self) -> Masks {
+        Masks::default()
+    }
+
+    fn hide(&self, _: &[&str]) {}
+}
+
+fn place() -> Place {
+    Place {
         shell: ["sh", "-c"].map(str::to_owned).to_vec(),
         cwd: "/w".into(),
         env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
         grace: GRACE.into(),
         limits: Limits::default(),
-    };
-    let mut story = Story::new(&events, plan);
-    let failed = run(&mut agent, plan, place, &mut story, &CancellationToken::new()).await;
-    drop(story);
-    (failed, agent, events.0.into_inner().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_start_is_written_down_before_anybody_is_told_to_run_it() {
+    let (plan, events, cancel) = (plan(&["0", "0"], false), Events::default(), CancellationToken::new());
+    let mut agent = Looking { events: &events, agent: Agent::default(), seen: Vec::new() };
+    let mut story = Story::new(&events, &plan);
+    assert!(run(&mut agent, &plan, place(), &mut story, &cancel).await.unwrap().is_none());
+    let last: Vec<_> = agent.seen.iter().map(|seen| seen.last().unwrap().as_str()).collect();
+    assert_eq!(last, ["None 0 started", "None 1 started"]);
+    // What can't be written down is not run.
+    let mut agent = Agent::default();
+    let ended = run(&mut agent, &plan, place(), &mut Story::new(&Full, &plan), &cancel).await;
+    assert!(matches!(ended, Err(RunError::NotStarted(message)) if message.contains("the disk is full")));
+    assert!(agent.runs.is_empty());
 }
 
 #[tokio::test]
