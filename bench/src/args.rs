@@ -10,7 +10,8 @@ use crate::cases::CASES;
 /// What `--only` calls the part that is no case.
 const MEMORY: &str = "memory";
 
-/// Slipway beside its peers, and the memory it takes. Ends with status 1 if that is above the limit or a build failed.
+/// Slipway beside its peers, and the memory it takes. Ends with status 1 if that is above the limit or a build failed,
+/// and with `--strict` if a goal is missed.
 #[derive(Debug, Parser)]
 #[command(name = "slipway-bench", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Where the files' bytes come from; otherwise new ones, so that no engine knows them
     #[arg(long)]
     seed: Option<u64>,
+    /// A goal that the median misses is a failure too: exit status 1
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 fn parts() -> Vec<&'static str> {

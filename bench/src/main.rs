@@ -68,13 +68,16 @@ async fn run(args: &Args) -> Result<()> {
     let scene = Scene::new(args.seed())?;
     say(&format!("seed {} (--seed repeats the same bytes, which the engines may then know)", scene.seed));
     scene.check_disk(args)?;
-    let built = speed::run(&scene, args).await?;
+    let (built, missed) = speed::run(&scene, args).await?;
     let kept_limit = if args.runs_memory() { memory::run(&scene, args).await? } else { true };
     if !kept_limit {
         bail!("more memory than the limit of {} MB", memory::LIMIT_MB);
     }
     if !built {
         bail!("a build failed");
+    }
+    if args.strict && !missed.is_empty() {
+        bail!("missed by the median (--strict): {}", missed.join("; "));
     }
     Ok(())
 }

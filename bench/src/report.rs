@@ -78,6 +78,12 @@ impl Report {
         fs::write(&self.path, text).with_context(|| format!("write {}", self.path.display()))
     }
 
+    /// The goals that the medians miss, in words.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        let missed = self.rows.iter().filter(|row| !row.met);
+        missed.map(|row| format!("{} beside {} on {} (goal {})", row.id, row.peer, row.engine, row.goal)).collect()
+    }
+
     /// The rows of an engine.
     pub(crate) fn table(&self, engine: &str) -> String {
         let heading = [
@@ -230,6 +236,20 @@ mod tests {
         let row = row("exec", "buildctl", &rounds(0.35));
         assert!(row.met && row.goal == "0.25 s more" && row.ours_lines_s.is_none(), "{row:?}");
         assert!(!self::row("exec", "buildctl", &rounds(0.36)).met);
+    }
+
+    #[test]
+    fn only_goals_that_are_missed_are_named() {
+        let mut report = Report::new(PathBuf::new());
+        let case = CASES.iter().find(|case| case.id == "nochange").unwrap();
+        // One slow round of three misses nothing.
+        let rounds = |slow: usize| -> Vec<_> {
+            (0..3).map(|round| vec![took(if round < slow { 9.0 } else { 1.0 }, None), took(10.0, None)]).collect()
+        };
+        report.add(case, "near", &["buildctl"], &rounds(1));
+        assert!(report.missed().is_empty());
+        report.add(case, "far", &["buildctl"], &rounds(2));
+        assert_eq!(report.missed(), ["nochange beside buildctl on far (goal 0.25)"]);
     }
 
     #[test]

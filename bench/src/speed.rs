@@ -18,8 +18,8 @@ use crate::scene::Scene;
 use crate::service::Service;
 use crate::stock::Stock;
 
-/// Measures on each engine that is there. False if a build failed.
-pub(crate) async fn run(scene: &Scene, args: &Args) -> Result<bool> {
+/// Measures on each engine that is there. False if a build failed; and the goals that were missed.
+pub(crate) async fn run(scene: &Scene, args: &Args) -> Result<(bool, Vec<String>)> {
     let stock = Stock::new(scene.stock().to_owned());
     let mut report = Report::new(scene.report());
     let (mut succeeded, mut engines) = (true, 0);
@@ -60,7 +60,7 @@ pub(crate) async fn run(scene: &Scene, args: &Args) -> Result<bool> {
     if engines == 0 && CASES.iter().any(|case| args.runs(case.id)) {
         bail!("no engine to measure on: run `make setup`");
     }
-    Ok(succeeded)
+    Ok((succeeded, report.missed()))
 }
 
 /// Slipway's service and its peer on one engine.

@@ -1,10 +1,15 @@
 //! What commands may reach: registries, hosts over SSH, a cluster, certificates of the admin's. And jobs in jobs.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
 
+use aho_corasick::{AhoCorasick, PatternID};
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Project, SectionImage, Service, Team, process, unique};
+use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, process, unique};
 
 use crate::ssh::key;
 use crate::variables::{holds, set};
@@ -156,4 +161,62 @@ fn a_job_in_a_job_ends_with_it() {
     let child = told.split_whitespace().find(|word| word.len() == 36).unwrap_or_else(|| panic!("{}", run.story()));
     until("the child is cancelled", SOON, || (team.show(child)["state"] == "cancelled").then_some(()));
     assert_eq!(team.show(child)["parent"], run.job());
+}
+
+/// Which of these texts an engine's files hold, links not followed.
+fn found_in(dir: &Path, texts: &AhoCorasick, found: &mut BTreeSet<PatternID>) {
+    // What goes away meanwhile is looked for afterwards.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found_in(&entry.path(), texts, found),
+            Ok(kind) if kind.is_file() => {
+                let content = fs::read(entry.path()).unwrap_or_default();
+                found.extend(texts.find_iter(&content).map(|found| found.pattern()));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_commands_get_is_nowhere_on_the_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_engine, address) = Buildkitd::with_mirrors(dir.path());
+    let (kube, value) = (unique("sesame-of-the-cluster"), unique("sesame-of-the-caller"));
+    let config = dir.path().join("kube");
+    fs::write(&config, format!("apiVersion: v1\nkind: Config\nusers:\n- name: u\n  user:\n    token: {kube}\n"))
+        .unwrap();
+    let settings = format!("\n[runner.access.kubeconfigs]\ndev = \"{}\"\n", config.display());
+    let service = Service::with(Options { registry: settings, engines: vec![address], ..Options::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for image in SectionImage::EACH {
+        let (app, mark) = (service.admin().project(), unique("m"));
+        let ask = if image == SectionImage::Runner { "curl -sS" } else { "wget -q -O -" };
+        // Backwards it is no secret's text, which would be masked.
+        let look = "echo $(grep -c sesame-of-the-cluster $KUBECONFIG) ${#VALUE} $(echo $OKTETO_TOKEN | rev) end";
+        // What a command writes is there: that shows where to look.
+        let write = format!("echo written-$((40 + 2))-{mark} >written");
+        app.deploy_in(image, &[&format!("{look}; {write}; {ask} http://127.0.0.1:{port}/"), "true"]);
+        let deploying = app.start_events(&["deploy", "--var", &format!("VALUE={value}")]);
+        deploying.says("end");
+        let (mut waits, _) = listener.accept().unwrap();
+        let said = deploying.says("end")["text"].as_str().unwrap().to_owned();
+        let words: Vec<_> = said.split_whitespace().collect();
+        assert_eq!((words.len(), words[0], words[1]), (4, "1", &*value.len().to_string()), "{said}");
+        let token: String = words[2].chars().rev().collect();
+        assert!(token.len() >= 20, "{said}");
+        let texts = [format!("written-42-{mark}"), kube.clone(), value.clone(), token];
+        let root = dir.path().join("root");
+        let look = || {
+            let mut found = BTreeSet::new();
+            found_in(&root, &AhoCorasick::new(&texts).unwrap(), &mut found);
+            found.into_iter().map(|found| texts[found].as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(look(), [texts[0].as_str()], "{image:?}, while the command runs");
+        waits.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        drop(waits);
+        deploying.finish().ok();
+        assert!(look().iter().all(|found| *found == texts[0]), "{image:?}, afterwards: {:?}", look());
+    }
 }

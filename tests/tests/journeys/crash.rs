@@ -110,6 +110,8 @@ fn a_command_whose_process_died_is_never_run_twice() {
     let run = watching.finish().expect(1);
     let error = &run.last("job.done")["error"];
     assert_eq!(error["code"], "outcome_unknown", "{error}");
+    let started = run.last("command.started")["name"].as_str().unwrap();
+    assert!(started.contains(&seconds) && error["message"].as_str().unwrap().contains(started), "{error}");
     assert_eq!(run.all("command.started").len(), 1);
     assert_eq!(run.said(), "begun\n");
     until("the command is gone", SOON, || process::running(&["sleep", &seconds]).is_empty().then_some(()));

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use slipway_journeys::command::Running;
 use slipway_journeys::service::Options;
-use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, unique};
+use slipway_journeys::wait::{SOON, until};
+use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, process, random, unique};
 use tempfile::TempDir;
 
 /// How often something is killed.
 const TIMES: usize = 10;
-/// About how long a deploy takes, from the command line to its last command.
-const DEPLOY: Duration = Duration::from_millis(3500);
 /// When a job whose engine was killed has to have ended.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -51,6 +50,18 @@ impl Counter {
         [0, 1, 2].map(|index| asked.iter().filter(|page| **page == format!("/{mark}/{index}")).count())
     }
 
+    /// How long a deploy takes that nothing happens to, once the engine knows the images.
+    fn time_of_a_deploy(&self, team: &Team) -> Duration {
+        let took = [(); 2].map(|()| {
+            let (app, mark, begin) = (team.project(), unique("m"), Instant::now());
+            self.deploy(&app, SectionImage::Runner, &mark);
+            app.events(&["deploy"]).ok();
+            assert_eq!(self.ran(&mark), [1, 1, 1]);
+            begin.elapsed()
+        });
+        took[1]
+    }
+
     /// A deploy of an image and three commands.
     fn deploy(&self, app: &Project, image: SectionImage, mark: &str) {
         let ask = if image == SectionImage::Runner { "curl -sS" } else { "wget -q -O -" };
@@ -61,20 +72,23 @@ impl Counter {
     }
 }
 
-/// Moments of a deploy, each time others; a failure names its own.
-struct Moments(u64);
+/// Moments of a deploy that takes this long, each time others; a failure names its own.
+struct Moments {
+    state: u64,
+    deploy: Duration,
+}
 
 impl Moments {
-    fn new() -> Self {
-        Self(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1)
+    fn of(deploy: Duration) -> Self {
+        Self { state: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1, deploy }
     }
 
-    /// xorshift64 (Marsaglia, 2003).
+    /// xorshift64 (Marsaglia, 2003). Not near its end, which may come sooner this time.
     fn next(&mut self) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        DEPLOY.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.deploy.mul_f64(0.8 * (self.state >> 11) as f64 / (1u64 << 53) as f64)
     }
 }
 
@@ -134,8 +148,18 @@ fn interrupt(
     moment: impl FnOnce(&Running),
     kill: impl FnOnce(),
 ) -> Interrupted {
-    let (app, mark) = (team.project(), unique("m"));
-    counter.deploy(&app, image, &mark);
+    interrupt_in((counter, &team.project()), image, moment, kill)
+}
+
+/// The same in a folder that has more in it.
+fn interrupt_in(
+    (counter, app): (&Counter, &Project),
+    image: SectionImage,
+    moment: impl FnOnce(&Running),
+    kill: impl FnOnce(),
+) -> Interrupted {
+    let mark = unique("m");
+    counter.deploy(app, image, &mark);
     let running = app.start_events(&["deploy"]);
     moment(&running);
     let (landed, killed) = (running.is_running(), Instant::now());
@@ -149,7 +173,8 @@ fn interrupt(
 
 /// The same at random moments.
 fn at_random_moments(team: &Team, mut kill: impl FnMut(), judge: impl Fn(&Interrupted)) {
-    let (counter, mut moments, mut landed) = (Counter::start(), Moments::new(), 0);
+    let counter = Counter::start();
+    let (mut moments, mut landed) = (Moments::of(counter.time_of_a_deploy(team)), 0);
     for time in 0..TIMES {
         let moment = moments.next();
         let wait = |_: &Running| thread::sleep(moment);
@@ -158,7 +183,7 @@ fn at_random_moments(team: &Team, mut kill: impl FnMut(), judge: impl Fn(&Interr
         landed += usize::from(deploy.landed);
         judge(&deploy);
     }
-    assert!(landed >= TIMES / 3, "only {landed} times was there something to interrupt");
+    assert!(landed >= TIMES / 2, "only {landed} times was there something to interrupt");
 }
 
 fn service_on(address: String) -> Service {
@@ -198,5 +223,51 @@ fn the_same_is_so_in_images_that_are_not_ours() {
         let deploy = interrupt((&counter, &team), image, begun, || restart(&mut engine, dir.path()));
         deploy.is_told();
         assert_eq!(deploy.done["status"], "failed", "{}", deploy.what);
+    }
+}
+
+#[test]
+fn commands_end_with_their_engine() {
+    let (mut engine, address, dir) = engine();
+    let service = service_on(address);
+    for image in SectionImage::EACH {
+        let (app, seconds) = (service.team().project(), process::unique_seconds());
+        let command = format!("sleep {seconds}");
+        app.deploy_in(image, &["echo first", &command, "echo third"]);
+        let deploying = app.start_events(&["deploy"]);
+        deploying.event("the second command begins", |event| event["type"] == "command.started" && event["index"] == 1);
+        let sleeping = || process::running(&["sleep", &seconds]);
+        until("the command runs", SOON, || (sleeping().len() == 1).then_some(()));
+        // It stays away: nobody but the agent is there to end the command.
+        engine.kill();
+        let killed = Instant::now();
+        until("the command is gone", LIMIT, || sleeping().is_empty().then_some(()));
+        let run = deploying.finish().expect(1);
+        assert!(killed.elapsed() < LIMIT, "{image:?}: after {:?}: {}", killed.elapsed(), run.story());
+        let error = &run.last("job.done")["error"];
+        assert_eq!(error["code"], "outcome_unknown", "{image:?}: {error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(&format!("deploy command 2 ran ({command})")), "{image:?}: {message}");
+        assert_eq!((run.all("command.started").len(), &*run.said()), (2, "first\n"), "{image:?}: {}", run.story());
+        restart(&mut engine, dir.path());
+    }
+}
+
+#[test]
+fn an_engine_lost_before_the_first_command_is_tried_again() {
+    let (mut engine, address, dir) = engine();
+    let service = service_on(address);
+    let (counter, team) = (Counter::start(), service.team());
+    // What makes the way long from the image to the first command: the engine has to get the tree before.
+    let noise = random(64 << 20);
+    for event in ["build.started", "build.done"] {
+        let app = team.project();
+        app.file("noise", &noise);
+        let moment = |running: &Running| drop(running.event(event, |seen| seen["type"] == event));
+        let mut deploy =
+            interrupt_in((&counter, &app), SectionImage::Runner, moment, || restart(&mut engine, dir.path()));
+        deploy.what = format!("at {event}: {}", deploy.what);
+        assert!(deploy.landed, "{}", deploy.what);
+        deploy.succeeded_once();
     }
 }

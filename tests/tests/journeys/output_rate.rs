@@ -27,6 +27,7 @@ fn gets_every_line(app: &Project, image: SectionImage) {
     let expected = (1..=LINES).fold(String::new(), |text, n| text + &n.to_string() + "\n");
     for watching in [deploying, attached] {
         let run = watching.finish().ok();
+        assert_eq!(run.last("job.done")["status"], "succeeded", "{}", run.story());
         let said = run.said();
         assert!(said == expected, "{} bytes came, {} were written\n{}", said.len(), expected.len(), run.story());
         let sequence: Vec<_> = run.events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();

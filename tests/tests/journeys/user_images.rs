@@ -30,6 +30,33 @@ fn the_images_user_runs_the_commands_and_owns_the_tree() {
     assert_eq!(String::from_utf8(again.output("stdout")).unwrap(), said);
 }
 
+/// As docker has them: with a group there is that one alone, without one there are all that the user is in.
+#[test]
+fn groups_and_the_path_are_those_of_the_image() {
+    let service = Service::shared();
+    for (user, groups) in
+        [("app:crew", "crew"), ("app:1600", "deckhands"), ("app", "app crew deckhands"), ("1234", "app crew deckhands")]
+    {
+        let app = service.team().project();
+        let dockerfile = format!(
+            "FROM debian:trixie-slim\nCOPY passwd group /etc/\nCOPY --chmod=755 greet /opt/tools/\n\
+             ENV PATH=/opt/tools:/usr/bin\nUSER {user}\n"
+        );
+        app.file("tools/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1234:1234::/:/bin/sh\n")
+            .file(
+                "tools/group",
+                "root:x:0:\napp:x:1234:\ncrew:x:1500:app\ndeckhands:x:1600:other,app\nothers:x:1700:other\n",
+            )
+            .file("tools/greet", "#!/bin/sh\necho greetings\n");
+        // After the image's own folders there may be the one of the helper that logs tools in.
+        let look = "id -un; id -gn; id -Gn; greet; echo ${PATH%:/tmp/.okteto-login*}; touch made; stat -c %U:%G made";
+        deploy_in(&app, &dockerfile, &[look]);
+        let group = groups.split(' ').next().unwrap();
+        let expected = format!("app\n{group}\n{groups}\ngreetings\n/opt/tools:/usr/bin\napp:{group}\n");
+        assert_eq!(app.events(&["deploy"]).ok().said(), expected, "{user}");
+    }
+}
+
 #[test]
 fn a_user_may_be_a_number_that_nobody_knows() {
     let service = Service::shared();
