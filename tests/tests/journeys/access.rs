@@ -174,7 +174,9 @@ fn ends_with_its_parent(team: &Team, cancelled: bool) {
     if cancelled {
         team.slipway(["job", "cancel", &parent.job()]).ok();
     } else {
-        waiting.iter().for_each(|process| process::kill(process.pid));
+        for process in waiting {
+            process::kill(process.pid);
+        }
     }
     let run = parent.finish().expect(i32::from(cancelled));
     assert_eq!(run.last("job.done")["status"], if cancelled { "cancelled" } else { "succeeded" }, "{}", run.story());
