@@ -9,7 +9,7 @@ use std::path::Path;
 use aho_corasick::{AhoCorasick, PatternID};
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, process, unique};
+use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, process, random, unique};
 
 use crate::ssh::key;
 use crate::variables::{holds, set};
@@ -109,6 +109,10 @@ fn tokens_agents_and_known_hosts_are_there_in_any_image() {
     }
 }
 
+/// Where openssl, git, curl, requests and node look for certificates.
+const CA_VARIABLES: [&str; 5] =
+    ["SSL_CERT_FILE", "GIT_SSL_CAINFO", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+
 #[test]
 fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
     let dir = tempfile::tempdir().unwrap();
@@ -133,30 +137,55 @@ fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
             SectionImage::Busybox(_) => "sed -n 's/^current-context: //p' $KUBECONFIG; cat $KUBECONFIG",
         };
         let look = format!("test -z \"$KUBECONFIG\" || {{ {look}; stat -f -c %T $KUBECONFIG; }}");
-        let bundle = "cat $SSL_CERT_FILE; test \"$GIT_SSL_CAINFO\" = \"$SSL_CERT_FILE\"";
-        app.deploy_in(image, &[bundle, "echo ${KUBECONFIG:-none}", &look]);
+        let bundle = CA_VARIABLES.map(|name| format!("echo {name} $(cat \"${name}\")")).join("; ");
+        app.deploy_in(image, &[&bundle, "echo ${KUBECONFIG:-none}", &look]);
         app.events(&["deploy"]).ok().said()
     };
+    let bundle = CA_VARIABLES.map(|name| format!("{name} of the admin\n")).concat();
     for image in SectionImage::EACH {
         let told = deploy(&service.admin(), image);
-        assert!(told.starts_with("of the admin\n/okteto/access/kubeconfig\nhere\n"), "{image:?}: {told}");
+        let expected = format!("{bundle}/okteto/access/kubeconfig\nhere\n");
+        assert!(told.starts_with(&expected), "{image:?}: {told}");
         assert!(told.contains("token: '***'") || told.contains("token: ***"), "{image:?}: {told}");
         assert!(!told.contains(&token) && told.ends_with("tmpfs\n"), "{image:?}: {told}");
-        assert_eq!(deploy(&service.team(), image), "of the admin\nnone\n", "{image:?}");
+        assert_eq!(deploy(&service.team(), image), format!("{bundle}none\n"), "{image:?}");
     }
     assert!(!holds(&service.data_dir(), &token));
+}
+
+fn runs(argv: &[&str]) -> Vec<process::Process> {
+    until(&format!("{argv:?} runs"), SOON, || Some(process::running(argv)).filter(|found| !found.is_empty()))
 }
 
 #[test]
 fn a_job_in_a_job_ends_with_it() {
     let service = Service::shared();
-    let team = service.team();
+    for cancelled in [false, true] {
+        ends_with_its_parent(&service.team(), cancelled);
+    }
+}
+
+/// The parent's command waits in a `sleep` of its own, so that the child's step runs for sure when the parent ends.
+fn ends_with_its_parent(team: &Team, cancelled: bool) {
     let app = team.project();
-    let seconds = process::unique_seconds();
-    let image = format!("FROM debian:trixie-slim\nRUN : {}; sleep {seconds}\n", unique("m"));
+    let [step, held] = [(); 2].map(|()| process::unique_seconds());
+    // Not the step's last command, which the shell would become.
+    let image = format!("FROM debian:trixie-slim\nRUN sleep {step}; : {}\n", unique("m"));
     app.file("inner/okteto.yaml", "build:\n  app: .\n").file("inner/Dockerfile", image);
-    remote(&app, &["cd inner && slipway build --detach"]);
-    let run = app.events(&["deploy"]).ok();
+    remote(&app, &[&format!("cd inner && slipway build --detach && sleep {held}; true")]);
+    let parent = app.start_events(&["deploy"]);
+    runs(&["sleep", &step]);
+    let waiting = runs(&["sleep", &held]);
+    if cancelled {
+        team.slipway(["job", "cancel", &parent.job()]).ok();
+    } else {
+        for process in waiting {
+            process::kill(process.pid);
+        }
+    }
+    let run = parent.finish().expect(i32::from(cancelled));
+    assert_eq!(run.last("job.done")["status"], if cancelled { "cancelled" } else { "succeeded" }, "{}", run.story());
+    until("the child's step has ended", SOON, || process::running(&["sleep", &step]).is_empty().then_some(()));
     let told = run.said();
     let child = told.split_whitespace().find(|word| word.len() == 36).unwrap_or_else(|| panic!("{}", run.story()));
     until("the child is cancelled", SOON, || (team.show(child)["state"] == "cancelled").then_some(()));
@@ -219,4 +248,20 @@ fn what_commands_get_is_nowhere_on_the_engine() {
         deploying.finish().ok();
         assert!(look().iter().all(|found| *found == texts[0]), "{image:?}, afterwards: {:?}", look());
     }
+}
+
+#[test]
+fn a_build_in_a_job_sends_nothing_of_the_jobs_own_tree() {
+    let service = Service::shared();
+    let app = service.team().project();
+    let build = "slipway build -t okteto.dev/nested . --output json";
+    let grow = format!("head -c 777 /dev/urandom >new && {build}");
+    app.file("Dockerfile", "FROM scratch\nCOPY . /\n").file("blob", random(50_000)).deploy(&[build, &grow]);
+    let run = app.events(&["deploy"]).ok();
+    assert!(run.last("sync.done")["sent_bytes"].as_u64().unwrap() > 50_000, "{}", run.story());
+    let nested = run.said();
+    let nested = nested.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let sent = nested.filter(|event| event["type"] == "sync.done").map(|event| event["sent_bytes"].as_u64());
+    // The second shows that its builds do send what the job has not.
+    assert_eq!(sent.collect::<Vec<_>>(), [Some(0), Some(777)], "{}", run.story());
 }

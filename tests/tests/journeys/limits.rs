@@ -50,6 +50,33 @@ fn time_is_up(app: &Project, image: SectionImage) {
 }
 
 #[test]
+fn a_namespace_has_limits_of_its_own() {
+    let settings = "\n[limits.namespaces.dev]\ntime_s = 2\n".to_owned();
+    let service = Service::with(Options { registry: settings, ..Options::default() });
+    let command = "sleep 4; echo over";
+    for image in SectionImage::EACH {
+        let app = service.admin().project();
+        app.deploy_in(image, &[command]);
+        let run = app.events(&["deploy"]).expect(1);
+        let (message, _) = exceeded(&run);
+        assert!(message.contains("its limit of time, 2 s") && run.said().is_empty(), "{image:?}: {}", run.story());
+        let app = service.team().project();
+        app.deploy_in(image, &[command]);
+        assert_eq!(app.events(&["deploy"]).ok().said(), "over\n", "{image:?}: another namespace");
+    }
+}
+
+#[test]
+fn each_test_has_the_time_of_a_section() {
+    let service = Service::with(Options::default().set("SLIPWAYD_LIMITS__TIME_S", "3"));
+    let app = service.team().project();
+    app.manifest(
+        "test:\n  first:\n    commands: [sleep 2; echo one]\n  second:\n    depends_on: [first]\n    commands: [sleep 2; echo two]\n",
+    );
+    assert_eq!(app.events(&["test"]).ok().said(), "one\ntwo\n");
+}
+
+#[test]
 fn memory_processors_time_and_processes_have_limits() {
     let options = Options::default()
         .set("SLIPWAYD_LIMITS__MEMORY_BYTES", "60000000")

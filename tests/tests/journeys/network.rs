@@ -54,12 +54,16 @@ fn commands_do_not_reach_other_servers_on_the_hosts_loopback() {
     app.deploy(&[
         &format!("curl -s -m 3 http://127.0.0.1:{port}/ && echo REACHED; echo \"127.0.0.1: $?\""),
         &format!("curl -s -m 3 http://localhost:{port}/ && echo REACHED; echo over"),
-        &format!("gw=$(awk '$2==\"00000000\" {{print $3}}' /proc/net/route | sed 's/\\(..\\)\\(..\\)\\(..\\)\\(..\\)/0x\\4.0x\\3.0x\\2.0x\\1/'); curl -s -m 3 http://$gw:{port}/ && echo REACHED; echo over"),
+        &format!("gw=$(awk '$2==\"00000000\" {{print $3}}' /proc/net/route | sed 's/\\(..\\)\\(..\\)\\(..\\)\\(..\\)/0x\\4.0x\\3.0x\\2.0x\\1/'); curl -s -m 3 http://$gw:{port}/ && echo REACHED; echo \"gateway $gw: $?\""),
     ]);
     let said = app.events(&["deploy"]).ok().said();
     assert!(!said.contains("REACHED") && !said.contains("hello"), "{said}");
     // curl ran, and could not connect (7) or waited in vain (28).
     assert!(said.contains("127.0.0.1: 7\n") || said.contains("127.0.0.1: 28\n"), "{said}");
+    // There is a gateway, which is asked.
+    let (gateway, status) = said.lines().last().unwrap().strip_prefix("gateway ").unwrap().split_once(": ").unwrap();
+    assert!(gateway.split('.').filter(|part| part.starts_with("0x")).count() == 4, "{said}");
+    assert!(["7", "28"].contains(&status), "{said}");
 }
 
 #[test]
@@ -168,9 +172,11 @@ fn restricted_commands_reach_the_service_its_registry_and_what_an_admin_allows()
     }
 
     let app = service.admin().project();
-    app.deploy(&["ls /sys/class/net | grep -vc lo; echo ${HTTP_PROXY:-none}"]);
+    app.deploy(&["ls /sys/class/net | grep -vxc lo; echo ${HTTP_PROXY:-none}"]);
     let said = app.events(&["deploy"]).ok().said();
-    assert!(said.ends_with("none\n"), "another namespace's network is open: {said}");
+    let (interfaces, proxy) = said.trim_end().split_once('\n').unwrap();
+    assert!(interfaces.parse::<u32>().unwrap() > 0, "another namespace has more than its loopback: {said}");
+    assert_eq!(proxy, "none", "another namespace's network is open: {said}");
 }
 
 #[test]

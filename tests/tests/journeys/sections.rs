@@ -1,10 +1,12 @@
 //! destroy and test, and commands on the caller's own machine.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use slipway_journeys::git::{commit, git};
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Project, Run, SectionImage, Service, process};
 
@@ -210,6 +212,59 @@ fn ctrl_c_ends_local_commands_and_all_that_they_started() {
     for seconds in [&one, &two] {
         assert!(process::running(&["sleep", seconds]).is_empty());
     }
+}
+
+/// What the caller's environment says of where a deploy comes from, all of it.
+const FORWARDED: [(&str, &str); 9] = [
+    ("OKTETO_GIT_BRANCH", "a-branch"),
+    ("OKTETO_GIT_COMMIT", "a-commit"),
+    ("GITHUB_REPOSITORY", "an-owner/a-repository"),
+    ("OKTETO_IS_PREVIEW_ENVIRONMENT", "true"),
+    ("OKTETO_ORIGIN", "an-origin"),
+    ("OKTETO_DEPLOY_TYPE", "a-type"),
+    ("OKTETO_WORKFLOW_ID", "a-workflow"),
+    ("OKTETO_PARENT_WORKFLOW_ID", "its-parent"),
+    ("OKTETO_ACTION_NAME", "an-action"),
+];
+
+/// A deploy's variables, less those that are not the same in the runner and here.
+fn variables(app: &Project, place: &str, env: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let run = app.events_with(&["deploy", place], env).ok();
+    let said = run.said();
+    let all = said.lines().map(|line| line.split_once('=').unwrap_or_else(|| panic!("{line}: {}", run.story())));
+    let mut all: BTreeMap<_, _> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let remote = place == "--remote";
+    // It is how commands know where they are.
+    assert_eq!(all.remove("OKTETO_DEPLOY_REMOTE").is_some(), remote, "{all:?}");
+    // For Okteto's own CLI in the runner, as Okteto has it.
+    assert_eq!(all.remove("OKTETO_SMART_BUILDS_ENABLED").is_some(), remote, "{all:?}");
+    // A job's is the job's own; and the file is elsewhere in the runner.
+    for name in ["OKTETO_TOKEN", "OKTETO_ENV"] {
+        assert!(all.remove(name).is_some_and(|value| !value.is_empty()), "{name}");
+    }
+    all
+}
+
+#[test]
+fn a_local_command_has_the_variables_of_a_remote_one() {
+    assert_eq!(FORWARDED.map(|(name, _)| name), slipway_manifest::variables::FORWARDED, "these and no others");
+    let service = Service::shared();
+    let app = service.team().project();
+    app.manifest("deploy:\n- env | grep -E '^(OKTETO_|GITHUB_)' | sort\n");
+    git(&app.path(), &["init", "-q", "-b", "trunk"]);
+    git(&app.path(), &["remote", "add", "origin", "git@github.com:an-owner/its-repository.git"]);
+    commit(&app.path(), &[]);
+    let local = variables(&app, "--remote=false", &FORWARDED);
+    assert_eq!(local, variables(&app, "--remote", &FORWARDED));
+    for (name, value) in FORWARDED.into_iter().chain([("OKTETO_DOMAIN", app.team.registry.as_str())]) {
+        assert_eq!(local.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    // Where nothing is said, git is asked.
+    let local = variables(&app, "--remote=false", &[]);
+    assert_eq!(local, variables(&app, "--remote", &[]));
+    assert_eq!(local["OKTETO_GIT_BRANCH"], "trunk");
+    assert_eq!(local["OKTETO_GIT_COMMIT"].len(), 40, "of a clean tree: {local:?}");
+    assert!(local["GITHUB_REPOSITORY"].contains("an-owner/its-repository"), "{local:?}");
 }
 
 /// A manifest of plain local commands, and what they say in the runner and here.
