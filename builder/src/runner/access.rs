@@ -137,8 +137,9 @@ impl Access {
     /// With a proxy at this port of the container's loopback, which has the names `here`; `agent` is the agent's program.
     #[must_use]
     pub(super) fn with_proxy(mut self, agent: &str, port: u16, here: Vec<String>) -> Self {
+        let config = network::ssh_config(agent, port, &here);
+        self.files.insert(network::SSH_CONFIG, config.into_bytes().into());
         self.proxy = Some((port, here));
-        self.files.insert(network::SSH_CONFIG, network::ssh_config(agent, port).into_bytes().into());
         self
     }
 

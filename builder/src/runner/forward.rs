@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::network::{Connection, Proxy};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a target that reads no more may take for its answer.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// How long what both ends have done with may be on its way.
+const LAST_BYTES: Duration = Duration::from_mins(1);
 
 type Frames = mpsc::Sender<ToAgent>;
 
@@ -59,7 +64,8 @@ impl Forwarder {
     pub fn open(&mut self, id: u32, port: u16) {
         self.streams.retain(|_, stream| !stream.closed.is_cancelled());
         // The agent has the same bound, but who has the container may have the agent.
-        if self.streams.len() >= MAX_STREAMS {
+        // What it counts as ended may have something on its way here.
+        if self.streams.len() >= 2 * MAX_STREAMS {
             let frames = self.frames.clone();
             tokio::spawn(async move { frames.send(ToAgent::Stream(StreamFrame::Reset { id })).await });
             return;
@@ -76,15 +82,20 @@ impl Forwarder {
             let serve = async {
                 let Some(target) = target else { return false };
                 let Ok(Ends { read, write, broken, mut rest }) = target.connect(&closed).await else { return false };
-                // One broken direction ends both.
-                let inward = async { inward(id, read, &broken, &frames, &credit).await.then_some(()).ok_or(()) };
-                let outward = async { outward(id, write, queue, &frames, &unread).await.then_some(()).ok_or(()) };
-                let both = tokio::try_join!(inward, outward).is_ok();
-                if both {
+                let mut inward = pin!(inward(id, read, &broken, &frames, &credit));
+                let mut outward = pin!(outward(id, write, queue, &frames, &unread));
+                // One broken direction ends both; but who reads no more may have something to say.
+                let whole = tokio::select! {
+                    whole = &mut inward => whole && outward.await,
+                    whole = &mut outward => {
+                        if whole { inward.await } else { tokio::time::timeout(LAST_ANSWER, inward).await.unwrap_or_default() }
+                    }
+                };
+                if whole {
                     // What was written is on its way until nobody is left.
-                    let _ = rest.recv().await;
+                    let _ = tokio::time::timeout(LAST_BYTES, rest.recv()).await;
                 }
-                both
+                whole
             };
             // Also when the stream was ended from our side; a stream that the agent reset ignores it.
             if closed.run_until_cancelled(serve).await != Some(true) {

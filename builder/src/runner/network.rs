@@ -167,11 +167,12 @@ impl Allowed {
     /// Whether a name that is allowed for this reason may have led to an address.
     fn reaches(&self, reason: Reason, address: SocketAddr) -> bool {
         let (ip, port) = (address.ip(), address.port());
-        let by_address = || self.hosts.iter().any(|rule| rule.matches(&ip.to_string(), port));
+        let is_listed = || self.hosts.iter().any(|rule| rule.matches(&ip.to_string(), port));
+        let is_elsewhere = || host::is_elsewhere(ip) && !host::is_own(address);
         match reason {
             Reason::Wherever => true,
-            Reason::ByName => host::is_elsewhere(ip) || by_address(),
-            Reason::ByPattern => (host::is_elsewhere(ip) && is_public(ip)) || by_address(),
+            Reason::ByName => is_elsewhere() || is_listed(),
+            Reason::ByPattern => (is_public(ip) && is_elsewhere()) || is_listed(),
         }
     }
 }
@@ -194,9 +195,10 @@ pub(super) fn variables(port: u16, here: &[String]) -> BTreeMap<String, String> 
 }
 
 /// How `ssh` gets through it, by the agent (`ssh_config(5)`, `ProxyCommand`).
-pub(super) fn ssh_config(agent: &str, port: u16) -> String {
+pub(super) fn ssh_config(agent: &str, port: u16, here: &[String]) -> String {
+    let here = here.iter().fold(String::new(), |all, name| all + " " + name);
     format!(
-        "Host localhost 127.0.0.1 ::1\n  ProxyCommand none\nHost *\n  ProxyCommand {agent} {} 127.0.0.1:{port} %h %p\n",
+        "Host localhost 127.0.0.1 ::1{here}\n  ProxyCommand none\nHost *\n  ProxyCommand {agent} {} 127.0.0.1:{port} %h %p\n",
         slipway_runner_agent::connect::VERB
     )
 }

@@ -149,7 +149,11 @@ fn restricted_commands_reach_the_service_its_registry_and_what_an_admin_allows()
         format!("curl -s --noproxy '' http://{open}/; echo; curl -s --noproxy '' -p http://{open}/; echo"),
         format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | $(ssh -G git.example | sed -n 's/^proxycommand //p;' | sed 's/%h/127.0.0.1/; s/%p/{port}/') | tail -1; echo"),
         format!("curl -s --noproxy '' http://{closed}/; curl -s --noproxy '' -p http://{closed}/ || echo refused"),
-        format!("curl -s --noproxy '' http://localhost:{port}/; curl -s -m 3 http://{open}/ || echo \"not directly: $?\""),
+        // Where a name leads to an address that is on the list itself, it may.
+        format!(
+            "curl -s --noproxy '' http://localhost:{}/; curl -sf --noproxy '' http://localhost:{port}/ >/dev/null && curl -s -m 3 http://{open}/ || echo \"not directly: $?\"",
+            closed.port()
+        ),
         "ssh -o BatchMode=yes git.example true 2>&1; curl -s --noproxy '*' -m 3 http://192.0.2.1/ || echo \"nor elsewhere: $?\"".to_owned(),
     ];
     app.manifest(&deploy_section(&commands.each_ref().map(String::as_str)));

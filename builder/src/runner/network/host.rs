@@ -1,7 +1,7 @@
 //! A host of the admin's list.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
 use super::Reason;
@@ -81,11 +81,24 @@ pub(super) fn is_elsewhere(address: IpAddr) -> bool {
     !is_special && !METADATA.contains(&address)
 }
 
-/// Where clouds have their metadata besides link-local addresses: Alibaba's, Azure's, Amazon's.
-const METADATA: [IpAddr; 3] = [
+/// Whether an address is one of this machine's: what would be sent there comes from there. Nothing is sent.
+pub(super) fn is_own(address: SocketAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect(address)?;
+        socket.local_addr()
+    });
+    // Where there is no way to it nobody gets there.
+    from.is_ok_and(|from| from.ip().to_canonical() == address.ip().to_canonical())
+}
+
+/// Where clouds have their metadata besides link-local addresses: Alibaba's, Azure's, Amazon's (two), Google's.
+const METADATA: [IpAddr; 5] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
 impl FromStr for Host {
@@ -186,6 +199,21 @@ mod tests {
         ] {
             let error = text.parse::<Host>().unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn this_machines_addresses_are_known() {
+        let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            socket.connect("192.0.2.1:9")?;
+            socket.local_addr()
+        });
+        for (address, expected) in [("127.0.0.1:1", true), ("127.8.9.1:1", false), ("192.0.2.1:1", false)] {
+            assert_eq!(is_own(address.parse().unwrap()), expected, "{address}");
+        }
+        // Without a way to the outside it has none that could be asked for.
+        if let Ok(own) = own {
+            assert!(is_own(own), "{own}");
         }
     }
 

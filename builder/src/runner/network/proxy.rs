@@ -16,20 +16,18 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::{client, server};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use slipway_manifest::options::ExtraHost;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Allowed, Reason, spelled};
+use super::{Allowed, spelled};
 
 /// For one address; a name may have several.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Until the end of a request's headers, from the connection's beginning or the end of the request before.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A container's refusals that its job is told of, so that no command fills the log with them.
 const MAX_TOLD: usize = 100;
 /// The longest name that there is (RFC 1035, section 2.3.4).
@@ -74,7 +72,7 @@ impl Proxy {
     /// Lets through what is allowed, and tells `refused` why everything else is not, once for each host and port. What the
     /// container's `hosts` name is found as there.
     pub fn new(allowed: Allowed, hosts: &[ExtraHost], refused: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        let hosts = hosts.iter().map(|host| (host.name.clone(), host.address)).collect();
+        let hosts = hosts.iter().map(|host| (spelled(&host.name), host.address)).collect();
         Self { allowed: Arc::new(allowed), hosts: Arc::new(hosts), refused: Arc::new(refused), told: Arc::default() }
     }
 
@@ -90,7 +88,9 @@ impl Proxy {
             async move { Ok::<_, std::convert::Infallible>(proxy.answer(request, connection).await) }
         });
         let mut http = server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).preserve_header_case(true).half_close(true);
+        // No time for headers: it would begin before the answer of the request before has been read, and cut that off. There are at
+        // most so many connections.
+        http.header_read_timeout(None).preserve_header_case(true);
         let serve = http.serve_connection(TokioIo::new(io), service).with_upgrades();
         // It holds the other end's bytes, which must not end before that is said.
         let mut serve = std::pin::pin!(serve);
@@ -186,8 +186,6 @@ impl Proxy {
         let mut last = if may_not.is_empty() { failed(&"it has no address") } else { elsewhere() };
         for address in may {
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                // Any of this machine's addresses.
-                Ok(Ok(stream)) if reason != Reason::Wherever && is_own(&stream) => last = elsewhere(),
                 Ok(Ok(stream)) => {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
@@ -198,12 +196,6 @@ impl Proxy {
         }
         Err(last)
     }
-}
-
-/// Whether both ends of a connection have the same address.
-fn is_own(stream: &TcpStream) -> bool {
-    let ends = (stream.local_addr(), stream.peer_addr());
-    matches!(ends, (Ok(here), Ok(there)) if here.ip().to_canonical() == there.ip().to_canonical())
 }
 
 /// Why a request is not passed on.

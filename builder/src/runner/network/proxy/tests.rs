@@ -45,9 +45,11 @@ async fn asked(hosts: &[String], request: &str) -> (String, Vec<String>) {
     let (mut here, there) = tokio::io::duplex(4096);
     let served = tokio::spawn(proxy.serve(there, connection().0));
     here.write_all(request.as_bytes()).await.unwrap();
-    here.shutdown().await.unwrap();
-    let mut answer = String::new();
-    here.read_to_string(&mut answer).await.unwrap();
+    let mut answer = Vec::new();
+    // Kept open by who may ask for more.
+    while let Ok(Ok(1..)) = tokio::time::timeout(Duration::from_millis(300), here.read_buf(&mut answer)).await {}
+    drop(here);
+    let answer = String::from_utf8(answer).unwrap();
     served.await.unwrap();
     let refused = refused.lock().unwrap().clone();
     (answer, refused)
