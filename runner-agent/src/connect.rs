@@ -34,7 +34,8 @@ fn connect(proxy: &str, host: &str, port: &str) -> io::Result<BufReader<TcpStrea
     }
     let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let mut stream = TcpStream::connect(proxy)?;
-    write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
+    // At once: who answers the first piece may be gone at the second.
+    stream.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes())?;
     let mut reader = BufReader::new(stream);
     let (mut status, mut line) = (String::new(), String::new());
     let mut head = reader.by_ref().take(MAX_ANSWER);
