@@ -113,7 +113,9 @@ impl Forwarder {
             StreamFrame::Data { bytes, .. } => {
                 // More than the window: the agent never does that.
                 let fits = stream.unread.try_acquire_many(bytes.len() as u32).map(tokio::sync::SemaphorePermit::forget);
-                fits.is_ok() && stream.incoming.as_ref().is_some_and(|incoming| incoming.send(bytes).is_ok())
+                // Who reads no more may still answer: what comes for it is dropped, and no credit given for more.
+                let send = |incoming: &mpsc::UnboundedSender<_>| drop(incoming.send(bytes));
+                fits.is_ok() && stream.incoming.as_ref().map(send).is_some()
             }
             StreamFrame::End { .. } => {
                 stream.incoming = None;
@@ -220,4 +222,36 @@ async fn outward(
         }
     }
     write.shutdown().await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::network::Allowed;
+
+    #[tokio::test]
+    async fn an_answer_comes_although_nobody_reads_the_rest_of_the_question() {
+        let (frames, mut sent) = mpsc::channel(64);
+        let lead = Lead::Proxy(Proxy::new(Allowed::default(), &[], |_| ()));
+        let mut forwarder = Forwarder::new(BTreeMap::from([(1, lead)]), frames);
+        forwarder.open(7, 1);
+        let head = b"POST http://a.example/ HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+        forwarder.frame(StreamFrame::Data { id: 7, bytes: head });
+        let mut answer = Vec::new();
+        let ended = loop {
+            match tokio::time::timeout(Duration::from_secs(30), sent.recv()).await.unwrap().unwrap() {
+                ToAgent::Stream(StreamFrame::Data { bytes, .. }) => answer.extend(bytes),
+                ToAgent::Stream(StreamFrame::Window { .. }) => {
+                    // Its body, as much as may be under way.
+                    for _ in 0..6 {
+                        forwarder.frame(StreamFrame::Data { id: 7, bytes: vec![b'x'; BLOCK] });
+                        tokio::task::yield_now().await;
+                    }
+                }
+                other => break other,
+            }
+        };
+        assert!(matches!(ended, ToAgent::Stream(StreamFrame::End { id: 7 })), "{ended:?}");
+        assert!(answer.starts_with(b"HTTP/1.1 403 "), "{}", String::from_utf8_lossy(&answer));
+    }
 }
