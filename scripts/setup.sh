@@ -18,6 +18,7 @@ done
 
 engines() {
   local engine engines_started=()
+  room_check
   tools_setup
   registry_setup
   if docker_suffices; then

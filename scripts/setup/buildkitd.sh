@@ -67,6 +67,9 @@ root = "$STATE_DIR/buildkit"
 [worker.oci]
   networkMode = "bridge"
   cniBinaryPath = "/usr/lib/cni"
+  gc = true
+  reservedSpace = "1GB"
+  maxUsedSpace = "${ENGINE_CACHE_GB}GB"
 
 [worker.containerd]
   enabled = false

@@ -37,6 +37,7 @@ docker_setup() {
 
 docker_json() {
   printf '{"features":{"containerd-snapshotter":true},"insecure-registries":["127.0.0.0/8"]'
+  printf ',"builder":{"gc":{"enabled":true,"defaultKeepStorage":"%sGB"}}' "$ENGINE_CACHE_GB"
   [[ -z $use_mirror ]] || printf ',"registry-mirrors":["http://%s"]' "$MIRROR"
   printf '}\n'
 }

@@ -5,6 +5,8 @@ CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/slipway
 TOOLS_DIR=$CACHE_DIR/tools   # what was compiled here, by name and version, so that a second clone is quick
 RUN_DIR=$CACHE_DIR/run       # pid files and logs of the daemons started here
 STATE_DIR=/var/lib/slipway-setup
+ENGINE_CACHE_GB=8 # what an engine started here keeps of what it built; their own defaults are some share of the disk
+ROOM_GB=20        # what a first setup with all tests takes, engines and compiled code included
 
 # The suite that has a Docker Engine with the containerd image store, and the base image of our Dockerfiles.
 SUITE=trixie
@@ -26,6 +28,16 @@ lock() {
   mkdir -p "$TOOLS_DIR" "$RUN_DIR"
   exec 9>"$CACHE_DIR/setup.lock"
   flock -n 9 || { say "waiting for another setup to end" && flock 9; }
+}
+
+# A disk that fills up in the middle shows as failures of whatever comes then.
+room_check() {
+  local place free
+  [[ ! -d $ROOT/target/release ]] || return 0
+  for place in "$ROOT" "$(dirname "$STATE_DIR")" "${TMPDIR:-/tmp}"; do
+    free=$(df --output=avail -BG "$place" | tr -dc 0-9)
+    ((free >= ROOM_GB)) || warn "$place: its disk has $free GB left; setup with all tests takes up to $ROOM_GB GB"
+  done
 }
 
 # === root

@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::setup_tool;
 use crate::wait::{SOON, until};
+use crate::{files, setup_tool};
 
 /// What `make setup` gives the machine's buildkitd.
 const SETUP_CONFIG: &str = "/var/lib/slipway-setup/buildkitd.toml";
@@ -32,6 +32,8 @@ impl Buildkitd {
             .args(["--addr", address, "--oci-worker-net", "host", "--root"])
             .arg(dir.join("root"))
             .args(args)
+            // What it mounts while it copies, it mounts there.
+            .env("TMPDIR", dir)
             .stdout(Stdio::null())
             .stderr(File::create(dir.join("log")).expect("make a log"))
             .spawn()
@@ -108,11 +110,6 @@ fn program() -> PathBuf {
 impl Drop for Buildkitd {
     fn drop(&mut self) {
         self.kill();
-        // What it mounted for a step outlives it, and would be in the way of whoever removes the folder.
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-        for mount in ours.filter(|mount| Path::new(mount).starts_with(&self.dir)) {
-            let _ = Command::new("umount").args(["--lazy", mount]).status();
-        }
+        files::unmount_below(&self.dir);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 
 /// Paths without a slash in front, and what is there.
 pub type Tree = BTreeMap<String, Entry>;
@@ -156,5 +157,15 @@ pub fn each(dir: &Path, look: &mut impl FnMut(&Path)) {
             Ok(kind) if kind.is_file() => look(&entry.path()),
             _ => {}
         }
+    }
+}
+
+/// Ends the mounts below a folder: what a killed engine mounted for a step outlives it, and would be in the way of whoever
+/// removes the folder.
+pub fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for mount in ours.filter(|mount| Path::new(mount).starts_with(dir)) {
+        let _ = Command::new("umount").args(["--lazy", mount]).status();
     }
 }

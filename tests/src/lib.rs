@@ -11,6 +11,7 @@
 //! | [`git`] | git repositories, and a server of them |
 //! | [`s3`] | an S3 server |
 //! | [`azure`] | as much of Azure's blob storage as a cache needs |
+//! | [`own_engine`] | an engine that may be killed |
 //! | [`image`] | what a pushed image holds, by skopeo |
 //! | [`files`] | trees on disk, in archives and in images, to be compared |
 //! | [`link`] | a slow connection in between |
@@ -29,11 +30,13 @@ pub mod api;
 pub mod azure;
 pub mod buildkitd;
 pub mod command;
+pub mod dockerd;
 pub mod files;
 pub mod foreign;
 pub mod git;
 pub mod image;
 pub mod link;
+pub mod own_engine;
 pub mod peer;
 pub mod process;
 pub mod s3;
@@ -52,6 +55,8 @@ use rand::{RngCore as _, SeedableRng as _};
 
 pub use buildkitd::Buildkitd;
 pub use command::Run;
+pub use dockerd::Dockerd;
+pub use own_engine::OwnEngine;
 pub use section::SectionImage;
 pub use service::Service;
 pub use team::{Project, Team};

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,8 +10,7 @@ use serde_json::Value;
 use slipway_journeys::command::Running;
 use slipway_journeys::service::Options;
 use slipway_journeys::wait::{SOON, until};
-use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, process, random, unique};
-use tempfile::TempDir;
+use slipway_journeys::{OwnEngine, Project, SectionImage, Service, Team, process, random, unique};
 
 /// How often something is killed.
 const TIMES: usize = 10;
@@ -64,11 +62,11 @@ impl Counter {
 
     /// A deploy of an image and three commands.
     fn deploy(&self, app: &Project, image: SectionImage, mark: &str) {
-        let ask = if image == SectionImage::Runner { "curl -sS" } else { "wget -q -O -" };
+        let ask = if image == SectionImage::Runner { "curl -sS --noproxy ''" } else { "wget -q -O -" };
         let command = |index: usize| format!("{ask} http://127.0.0.1:{}/{mark}/{index}; sleep 0.3", self.port);
         let section = image.deploy_section(&[&command(0), &command(1), &command(2)]);
         app.manifest(&format!("build:\n  app: .\n{}{section}", image.service())).section_image(image);
-        app.file("Dockerfile", format!("FROM debian:trixie-slim\nRUN : {mark}; sleep 0.5\n"));
+        app.file("Dockerfile", format!("FROM debian:trixie-slim\nRUN --network=none : {mark}; sleep 0.5\n"));
     }
 }
 
@@ -90,17 +88,6 @@ impl Moments {
         self.state ^= self.state << 17;
         self.deploy.mul_f64(0.8 * (self.state >> 11) as f64 / (1u64 << 53) as f64)
     }
-}
-
-fn engine() -> (Buildkitd, String, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let (engine, address) = Buildkitd::with_mirrors(dir.path());
-    (engine, address, dir)
-}
-
-fn restart(engine: &mut Buildkitd, dir: &Path) {
-    engine.kill();
-    *engine = Buildkitd::with_mirrors(dir).0;
 }
 
 /// A deploy in the middle of which something was killed.
@@ -172,13 +159,12 @@ fn interrupt_in(
 }
 
 /// The same at random moments.
-fn at_random_moments(team: &Team, mut kill: impl FnMut(), judge: impl Fn(&Interrupted)) {
-    let counter = Counter::start();
+fn at_random_moments((counter, team): (&Counter, &Team), mut kill: impl FnMut(), judge: impl Fn(&Interrupted)) {
     let (mut moments, mut landed) = (Moments::of(counter.time_of_a_deploy(team)), 0);
     for time in 0..TIMES {
         let moment = moments.next();
         let wait = |_: &Running| thread::sleep(moment);
-        let mut deploy = interrupt((&counter, team), SectionImage::Runner, wait, &mut kill);
+        let mut deploy = interrupt((counter, team), SectionImage::Runner, wait, &mut kill);
         deploy.what = format!("time {time}, after {moment:?}: {}", deploy.what);
         landed += usize::from(deploy.landed);
         judge(&deploy);
@@ -186,33 +172,35 @@ fn at_random_moments(team: &Team, mut kill: impl FnMut(), judge: impl Fn(&Interr
     assert!(landed >= TIMES / 2, "only {landed} times was there something to interrupt");
 }
 
-fn service_on(address: String) -> Service {
-    Service::with(Options { engines: vec![address], ..Options::default() })
+/// A service with this engine, whose commands reach what counts them.
+fn service_on(engine: &OwnEngine, counter: &Counter) -> Service {
+    let registry = format!("\n[runner.network]\nmode = \"restricted\"\nallow = \"127.0.0.1:{}\"\n", counter.port);
+    Service::with(Options { engines: vec![engine.address()], registry, ..Options::default() })
 }
 
 #[test]
 fn commands_run_once_whenever_the_service_is_killed() {
-    let (_engine, address, _dir) = engine();
-    let service = service_on(address);
+    let (engine, counter) = (OwnEngine::start(), Counter::start());
+    let service = service_on(&engine, &counter);
     let kill = || {
         service.crash();
         service.start_again();
     };
-    at_random_moments(&service.team(), kill, Interrupted::succeeded_once);
+    at_random_moments((&counter, &service.team()), kill, Interrupted::succeeded_once);
 }
 
 #[test]
 fn what_ran_is_told_whenever_the_engine_is_killed() {
-    let (mut engine, address, dir) = engine();
-    let service = service_on(address);
-    at_random_moments(&service.team(), || restart(&mut engine, dir.path()), Interrupted::is_told);
+    let (mut engine, counter) = (OwnEngine::start(), Counter::start());
+    let service = service_on(&engine, &counter);
+    at_random_moments((&counter, &service.team()), || engine.restart(), Interrupted::is_told);
 }
 
 #[test]
 fn the_same_is_so_in_images_that_are_not_ours() {
-    let (mut engine, address, dir) = engine();
-    let service = service_on(address);
-    let (counter, team) = (Counter::start(), service.team());
+    let (mut engine, counter) = (OwnEngine::start(), Counter::start());
+    let service = service_on(&engine, &counter);
+    let team = service.team();
     let begun = |running: &Running| drop(running.event("a command begins", |event| event["type"] == "command.started"));
     for image in [SectionImage::Busybox("0"), SectionImage::Busybox("1000:1000")] {
         let kill = || {
@@ -220,7 +208,7 @@ fn the_same_is_so_in_images_that_are_not_ours() {
             service.start_again();
         };
         interrupt((&counter, &team), image, begun, kill).succeeded_once();
-        let deploy = interrupt((&counter, &team), image, begun, || restart(&mut engine, dir.path()));
+        let deploy = interrupt((&counter, &team), image, begun, || engine.restart());
         deploy.is_told();
         assert_eq!(deploy.done["status"], "failed", "{}", deploy.what);
     }
@@ -228,8 +216,8 @@ fn the_same_is_so_in_images_that_are_not_ours() {
 
 #[test]
 fn commands_end_with_their_engine() {
-    let (mut engine, address, dir) = engine();
-    let service = service_on(address);
+    let mut engine = OwnEngine::start();
+    let service = service_on(&engine, &Counter::start());
     for image in SectionImage::EACH {
         let (app, seconds) = (service.team().project(), process::unique_seconds());
         let command = format!("sleep {seconds}");
@@ -249,23 +237,22 @@ fn commands_end_with_their_engine() {
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(&format!("deploy command 2 ran ({command})")), "{image:?}: {message}");
         assert_eq!((run.all("command.started").len(), &*run.said()), (2, "first\n"), "{image:?}: {}", run.story());
-        restart(&mut engine, dir.path());
+        engine.restart();
     }
 }
 
 #[test]
 fn an_engine_lost_before_the_first_command_is_tried_again() {
-    let (mut engine, address, dir) = engine();
-    let service = service_on(address);
-    let (counter, team) = (Counter::start(), service.team());
+    let (mut engine, counter) = (OwnEngine::start(), Counter::start());
+    let service = service_on(&engine, &counter);
+    let team = service.team();
     // What makes the way long from the image to the first command: the engine has to get the tree before.
     let noise = random(64 << 20);
     for event in ["build.started", "build.done"] {
         let app = team.project();
         app.file("noise", &noise);
         let moment = |running: &Running| drop(running.event(event, |seen| seen["type"] == event));
-        let mut deploy =
-            interrupt_in((&counter, &app), SectionImage::Runner, moment, || restart(&mut engine, dir.path()));
+        let mut deploy = interrupt_in((&counter, &app), SectionImage::Runner, moment, || engine.restart());
         deploy.what = format!("at {event}: {}", deploy.what);
         assert!(deploy.landed, "{}", deploy.what);
         deploy.succeeded_once();

@@ -1,0 +1,66 @@
+//! An engine of a test's own, of the kind that is tested: one that may be killed.
+
+use tempfile::TempDir;
+
+use crate::{Buildkitd, Dockerd, on_docker};
+
+/// buildkitd or a Docker Engine, as [`crate::engine`]. Its steps may have no network: what is done in it has to be content with
+/// a restricted one, and with `RUN --network=none`.
+#[derive(Debug)]
+pub struct OwnEngine {
+    daemon: Daemon,
+    address: String,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+enum Daemon {
+    Buildkitd(Buildkitd),
+    Dockerd(Dockerd),
+}
+
+impl OwnEngine {
+    /// One that listens.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("make a folder");
+        let (daemon, address) = Daemon::start(&dir);
+        Self { daemon, address, dir }
+    }
+
+    /// As slipwayd takes it.
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        match &mut self.daemon {
+            Daemon::Buildkitd(buildkitd) => buildkitd.kill(),
+            Daemon::Dockerd(dockerd) => dockerd.kill(),
+        }
+    }
+
+    /// Kills it, if it isn't yet, and starts it over the data that are there. It listens.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.daemon = Daemon::start(&self.dir).0;
+    }
+}
+
+impl Daemon {
+    fn start(dir: &TempDir) -> (Self, String) {
+        if on_docker() {
+            let (dockerd, address) = Dockerd::start(dir.path());
+            (Self::Dockerd(dockerd), address)
+        } else {
+            let (buildkitd, address) = Buildkitd::with_mirrors(dir.path());
+            (Self::Buildkitd(buildkitd), address)
+        }
+    }
+}
