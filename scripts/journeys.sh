@@ -45,9 +45,9 @@ fi
 cargo test --locked --release -p slipway-journeys --no-run
 done=()
 for engine in $engines; do
-  echo "journeys: on $engine${done[*]:+, without exactly_once and dependencies: they have engines of their own}"
+  echo "journeys: on $engine${done[*]:+, without dependencies: they have engines of their own}"
   # More at a time than there are cores to do them: they wait for engines most of the time.
   SLIPWAY_TEST_ENGINE=$engine cargo test --locked --release -p slipway-journeys --test journeys -- --test-threads 4 "$@" "${done[@]}"
   # All of these start a buildkitd themselves, whatever the engine is: once is enough.
-  done=(--skip exactly_once:: --skip dependencies::)
+  done=(--skip dependencies::)
 done

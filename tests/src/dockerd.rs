@@ -55,19 +55,15 @@ impl Dockerd {
         until("dockerd listens", SOON, || UnixStream::connect(&socket).ok());
         (dockerd, format!("docker://{address}"))
     }
-
-    /// kill -9. Its containerd ends with it.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // The next one would take it for its own.
-        let _ = fs::remove_file(self.dir.join("socket"));
-    }
 }
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        self.kill();
+        // Its containerd ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Or the next one would be taken to listen already.
+        let _ = fs::remove_file(self.dir.join("socket"));
         files::unmount_below(&self.dir);
     }
 }

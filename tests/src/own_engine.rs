@@ -8,12 +8,15 @@ use crate::{Buildkitd, Dockerd, on_docker};
 /// a restricted one, and with `RUN --network=none`.
 #[derive(Debug)]
 pub struct OwnEngine {
-    daemon: Daemon,
+    /// None of one that was killed.
+    daemon: Option<Daemon>,
     address: String,
     dir: TempDir,
 }
 
+/// Held, and dropped to kill it.
 #[derive(Debug)]
+#[expect(dead_code, reason = "nothing else is asked of them")]
 enum Daemon {
     Buildkitd(Buildkitd),
     Dockerd(Dockerd),
@@ -27,7 +30,7 @@ impl OwnEngine {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().expect("make a folder");
         let (daemon, address) = Daemon::start(&dir);
-        Self { daemon, address, dir }
+        Self { daemon: Some(daemon), address, dir }
     }
 
     /// As slipwayd takes it.
@@ -37,10 +40,7 @@ impl OwnEngine {
 
     /// kill -9.
     pub fn kill(&mut self) {
-        match &mut self.daemon {
-            Daemon::Buildkitd(buildkitd) => buildkitd.kill(),
-            Daemon::Dockerd(dockerd) => dockerd.kill(),
-        }
+        self.daemon = None;
     }
 
     /// Kills it, if it isn't yet, and starts it over the data that are there. It listens.
@@ -48,8 +48,9 @@ impl OwnEngine {
     /// # Panics
     /// When it does not come up.
     pub fn restart(&mut self) {
+        // Before: it cleans up in the folder that the next one has.
         self.kill();
-        self.daemon = Daemon::start(&self.dir).0;
+        self.daemon = Some(Daemon::start(&self.dir).0);
     }
 }
 

@@ -58,7 +58,7 @@ impl Project {
         let found = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
         let busybox = fs::read(found.expect("busybox, which `make setup` installs")).expect("read busybox");
         let dockerfile = format!(
-            "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nUSER {user}\n"
+            "FROM scratch\nCOPY busybox /bin/busybox\nRUN --network=none [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nUSER {user}\n"
         );
         self.file("tools/busybox", busybox).mode("tools/busybox", 0o755).file("tools/Dockerfile", dockerfile)
     }
