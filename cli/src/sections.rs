@@ -232,7 +232,9 @@ fn check_service(session: &Session, plan: &Plan) -> Result<()> {
     // The order of tests is theirs as it always was.
     let is_new = |testing: &TestOptions| !TestOptions { depends_on: Vec::new(), ..testing.clone() }.is_empty();
     if plan.commands.iter().any(|commands| is_new(&commands.testing)) {
-        session.client.require("test-options", "`artifacts`, `caches`, `hosts` and `skipIfNoFileChanges`")?;
+        session
+            .client
+            .require("test-options", "`artifacts`, `caches`, `hosts`, `skipIfNoFileChanges` and --no-cache of tests")?;
     }
     Ok(())
 }

@@ -8,8 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-const MANIFEST: &str =
-    "name: ex\nbuild:\n  app: .\ndeploy: [echo]\ndestroy: [echo]\ntest:\n  unit: {commands: [echo]}\n";
+const MANIFEST: &str = "name: ex\nbuild:\n  app: .\ndeploy: [echo]\ndestroy: [echo]\ntest:\n  unit: {commands: [echo]}\n  whole: {commands: [echo]}\n";
 
 fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -76,28 +75,98 @@ fn what_is_not_here_names_what_to_use() {
     }
 }
 
+/// The plan that is printed, and what is said besides.
+fn printed(dir: &Path, args: &[&str]) -> (serde_json::Value, String) {
+    let (status, out, err) = okteto(dir, args, &[]);
+    assert_eq!(status, 0, "{args:?} {err}");
+    let printed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(printed["commands"].is_array() || printed["services"].is_array(), "{out}");
+    (printed, err)
+}
+
+fn flag_warnings(err: &str) -> Vec<&str> {
+    err.lines().filter(|line| line.starts_with("warning: --")).collect()
+}
+
+/// What a printed plan does not show is in `service/okteto.rs`: what the service is told.
 #[test]
 fn flags_of_okteto_are_taken() {
+    const SAID: &str = "A: '${A:-}', NS: '${OKTETO_NAMESPACE:-}', C: '${OKTETO_CONTEXT:-}'";
+    const CACHE: &str = "type=registry,ref=okteto.dev/app:cache,mode=max";
     let dir = project();
-    let warnings = |args: &[&str]| {
-        let (status, out, err) = okteto(dir.path(), args, &[]);
-        assert_eq!(status, 0, "{args:?} {err}");
-        let printed: serde_json::Value = serde_json::from_str(&out).unwrap();
-        assert!(printed["commands"].is_array() || printed["services"].is_array(), "{out}");
-        err.lines().filter(|line| line.starts_with("warning: --")).map(str::to_owned).collect::<Vec<_>>()
+    let root = fs::canonicalize(dir.path()).unwrap();
+    let (other, key) = (root.join("Other").display().to_string(), root.join("key").display().to_string());
+    let secret = format!("id=k,src={key}");
+    let with = |name: &str, manifest: &str| {
+        let manifest = manifest.replace("app: .", &format!("app: {{context: ., args: {{{SAID}}}}}\n  second: ."));
+        fs::write(dir.path().join(name), manifest).unwrap();
     };
-    for args in [
-        &["build", "-f", "okteto.yaml", "--no-cache", "app", "--print"][..],
-        &["build", "--progress", "plain", "--namespace", "ns", "-l", "debug", "--print"],
-        &["build", "--export-cache", "okteto.dev/app:cache", "--cache-from", "okteto.dev/app:cache", "--print"],
-        &["build", "-t", "okteto.dev/app:1", "-f", "Dockerfile", "--log-output", "plain", ".", "--print"],
-        &["deploy", "-v", "A=b", "-n", "ns", "-c", "https://ctx.example", "--no-build", "--print"],
-        &["deploy", "--dependencies", "--remote", "--log-output=json", "--name", "x", "--print"],
-        &["destroy", "--force-destroy", "-n", "ns", "--context", "https://ctx.example", "--print"],
-        &["test", "unit", "--no-cache", "-v", "A=b", "--name", "x", "--print"],
-    ] {
-        assert!(warnings(args).is_empty(), "{args:?} {:?}", warnings(args));
+    with("okteto.yaml", MANIFEST);
+    with("other.yml", &MANIFEST.replace("name: ex", "name: other"));
+    for name in ["Other", "key"] {
+        fs::write(dir.path().join(name), "FROM scratch\n").unwrap();
     }
+    let [image, second] = ["/services/0/image", "/services/1/name"];
+    let [a, namespace, context] = ["/services/0/args/A", "/services/0/args/NS", "/services/0/args/C"];
+    let [var, remote] = ["/commands/0/env/A", "/commands/0/remote"];
+    let nowhere = "http://127.0.0.1:1";
+    // Each with nothing of it said first, so that what is there is due to the flags.
+    let cases: [(&str, &[(&str, &str)]); 27] = [
+        ("build", &[(image, "okteto.dev/ex-app:okteto"), (second, "second"), (a, ""), (namespace, ""), (context, "")]),
+        ("build app", &[(second, "null")]),
+        ("build -f other.yml", &[(image, "okteto.dev/other-app:okteto")]),
+        ("build --file other.yml app", &[(image, "okteto.dev/other-app:okteto"), (second, "null")]),
+        ("build --namespace ns", &[(namespace, "ns")]),
+        ("build -n ns --var A=b", &[(namespace, "ns"), (a, "b")]),
+        ("build -c http://127.0.0.1:1", &[(context, nowhere)]),
+        ("build --build-arg A=b", &[(a, "b")]),
+        ("build --target st", &[("/services/0/target", "st")]),
+        ("build --platform linux/arm64", &[("/services/0/platforms/0", "linux/arm64")]),
+        ("build --secret id=k,src=key", &[("/services/0/options/secret/0", &secret)]),
+        ("build --export-cache okteto.dev/app:cache", &[("/services/0/options/cache-to/0", CACHE)]),
+        ("build --cache-from okteto.dev/app:cache", &[("/services/0/options/cache-from/0", CACHE)]),
+        (
+            "build -t okteto.dev/app:1 -f Other .",
+            &[(image, "okteto.dev/app:1"), ("/services/0/dockerfile", &other), (second, "null")],
+        ),
+        ("deploy", &[(image, "okteto.dev/ex-app:okteto"), (a, ""), (var, "null"), (remote, "false")]),
+        ("deploy -v A=b", &[(a, "b"), (var, "b")]),
+        ("deploy --var A=b --var B=c", &[(var, "b"), ("/commands/0/env/B", "c")]),
+        ("deploy -n ns -c http://127.0.0.1:1", &[(namespace, "ns"), (context, nowhere)]),
+        ("deploy --context http://127.0.0.1:1", &[(context, nowhere)]),
+        ("deploy --name x -f other.yml", &[(image, "okteto.dev/x-app:okteto")]),
+        ("deploy --remote", &[(remote, "true")]),
+        ("destroy", &[(var, "null"), (remote, "false")]),
+        ("destroy --var A=b --remote", &[(var, "b"), (remote, "true")]),
+        ("test", &[("/commands/0/test", "unit"), ("/commands/1/test", "whole"), (var, "null")]),
+        ("test whole", &[("/commands/0/test", "whole"), ("/commands/1/test", "null")]),
+        ("test unit -v A=b", &[(var, "b")]),
+        ("test unit --var A=b", &[(var, "b")]),
+    ];
+    for (args, places) in cases {
+        let (plan, err) = printed(dir.path(), &[&args.split(' ').collect::<Vec<_>>()[..], &["--print"]].concat());
+        assert!(flag_warnings(&err).is_empty(), "{args:?} {err}");
+        for (place, expected) in places {
+            let found = match plan.pointer(place) {
+                Some(serde_json::Value::String(text)) => text.clone(),
+                other => other.map_or_else(|| "null".to_owned(), ToString::to_string),
+            };
+            assert_eq!(found, *expected, "{args:?}: {place} in {plan:#}");
+        }
+    }
+    for level in ["-l", "--log-level"] {
+        assert!(!printed(dir.path(), &["build", level, "warn", "--print"]).1.contains("scanned"));
+        assert!(printed(dir.path(), &["build", level, "debug", "--print"]).1.contains("scanned"), "{level}");
+    }
+    for output in ["-o", "--output", "--log-output"] {
+        assert!(!okteto(dir.path(), &["version"], &[]).1.starts_with('{'));
+        assert!(okteto(dir.path(), &["version", output, "json"], &[]).1.starts_with('{'), "{output}");
+    }
+}
+
+#[test]
+fn flags_of_okteto_that_change_nothing_are_told() {
+    let dir = project();
     for (args, word) in [
         (&["deploy", "--wait", "--print"][..], "kubectl rollout status"),
         (&["deploy", "-w", "-t", "10m", "--print"], "kubectl rollout status"),
@@ -106,7 +175,8 @@ fn flags_of_okteto_are_taken() {
         (&["destroy", "--volumes", "--print"], "kubectl delete pvc"),
         (&["test", "--timeout", "5m", "--print"], "limits.time_s"),
     ] {
-        let warnings = warnings(args);
+        let (_, err) = printed(dir.path(), args);
+        let warnings = flag_warnings(&err);
         assert!(warnings.len() == 1 && warnings[0].contains(word), "{args:?} {warnings:?}");
     }
     // What has a meaning of its own here is no reason to warn.

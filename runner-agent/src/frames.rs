@@ -28,8 +28,6 @@ pub enum ToAgent {
     Hello(Hello),
     /// Start a command.
     Run(Run),
-    /// Send a signal to the running command's processes.
-    Signal(Signal),
     /// End everything that runs: TERM, the grace period, KILL. Answered with [`FromAgent::Stopped`].
     Stop {
         /// Another grace period than that of [`Hello`].
@@ -212,16 +210,6 @@ pub struct Collected {
     pub unmatched: Vec<String>,
     /// What was left out, and why.
     pub problems: Vec<String>,
-}
-
-/// A signal for the running command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signal {
-    /// The command.
-    pub index: u32,
-    /// The signal's number on Linux.
-    pub signal: i32,
 }
 
 /// The agent is there.

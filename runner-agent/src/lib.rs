@@ -26,10 +26,11 @@
 //! - All output that a command had written when it ended comes before its [`Exit`]. What a process that it left behind
 //!   writes later still comes, under the same index.
 //! - [`Collect`] only while no command runs, and no other one.
-//! - [`Signal`] for a command that has ended is ignored. A second [`ToAgent::Stop`] ends the grace period at once,
-//!   or shortens it to the one that it names.
+//! - A second [`ToAgent::Stop`] ends the grace period at once, or shortens it to the one that it names.
 //! - When stdin ends before [`ToAgent::Finish`], when stdout can't be written, or after a protocol error, the agent ends
-//!   everything (TERM, grace, KILL) and exits with a status other than 0.
+//!   everything (TERM, grace, KILL) and exits with a status other than 0. So it does when its own process gets TERM, INT
+//!   or HUP, after a [`FromAgent::Warning`] and the [`Exit`] of what ran; its status is 128 and the signal's number.
+//! - It reaps every process that loses its parent, whether it is the container's first process or not.
 //!
 //! # Streams
 //!
@@ -52,7 +53,7 @@ pub use decoder::Decoder;
 pub use error::FrameError;
 pub use frames::{
     Artifact, Collect, Collected, Exceeded, Exit, Frame, FromAgent, Hello, Limit, Limits, NotListening, Output,
-    OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    OutputStream, Ready, Run, StreamFrame, ToAgent,
 };
 
 /// The version of the frames. Both ends are shipped together, so another one is an error.

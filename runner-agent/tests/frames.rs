@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use proptest::{collection::vec, option, prelude::*};
 use slipway_runner_agent::{
     Artifact, Collect, Collected, Decoder, Exceeded, Exit, Frame, FrameError, FromAgent, HEADER, Hello, Limit, Limits,
-    MAX_CONTROL, MAX_DATA, NotListening, Output, OutputStream, Ready, Run, Signal, StreamFrame, ToAgent,
+    MAX_CONTROL, MAX_DATA, NotListening, Output, OutputStream, Ready, Run, StreamFrame, ToAgent,
 };
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -59,7 +59,6 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         hello.prop_map(ToAgent::Hello),
         collect.prop_map(ToAgent::Collect),
         run.prop_map(ToAgent::Run),
-        (any::<u32>(), any::<i32>()).prop_map(|(index, signal)| ToAgent::Signal(Signal { index, signal })),
         proptest::option::of(any::<u64>()).prop_map(|grace_ms| ToAgent::Stop { grace_ms }),
         Just(ToAgent::Finish),
         stream().prop_map(ToAgent::Stream),

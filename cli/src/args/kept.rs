@@ -252,7 +252,7 @@ pub(crate) enum JobCommand {
         job: String,
         /// How long the processes of its commands may take to end after TERM, before KILL (at most 10m) [default: what the job
         /// was submitted with; of one that is ending already it can only be shortened]
-        #[arg(long, value_name = "DURATION", value_parser = super::grace)]
+        #[arg(long, value_name = "DURATION", value_parser = super::job_options::grace)]
         grace: Option<Duration>,
     },
     /// Bring the artifacts of a job's tests, which are kept for a day

@@ -36,6 +36,8 @@ pub(crate) const JOB: &str = "01900000-0000-7000-8000-000000000001";
 pub(crate) const TOKEN: &str = "right-sesame";
 /// Where it pushes.
 pub(crate) const REGISTRY: &str = "registry.example";
+/// What it can, unless it is old.
+const FEATURES: [&str; 3] = ["sections", "dependencies", "test-options"];
 
 /// What the service does.
 #[derive(Debug, Clone, Default)]
@@ -217,7 +219,7 @@ impl ServerService for Fake {
         Ok(Response::new(ServerInfo {
             min_client: self.script.min_client.clone(),
             registry: REGISTRY.to_owned(),
-            features: if self.script.old { Vec::new() } else { vec!["sections".to_owned()] },
+            features: if self.script.old { Vec::new() } else { FEATURES.map(str::to_owned).to_vec() },
             ..ServerInfo::default()
         }))
     }

@@ -42,3 +42,65 @@ async fn registrytoken_knows_the_services_registry() {
     let (status, out) = ask("other.example").await;
     assert_eq!((status, out.as_str()), (Some(1), "credentials not found in native keychain\n"));
 }
+
+const SECTIONS: &str = "name: ex
+build:
+  app: .
+dependencies:
+  base: https://git.invalid/base.git
+deploy: {remote: true, commands: [echo]}
+destroy: {remote: true, commands: [echo]}
+test:
+  unit: {commands: [echo]}
+";
+
+/// The rest of what `cli/tests/okteto.rs` looks for in printed plans.
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_of_okteto_reach_the_service() {
+    let fake = Fake::start(Script { events: vec![done(JobStatus::Succeeded)], ..Script::default() }).await;
+    let dir = project();
+    fs::write(dir.path().join("okteto.yaml"), SECTIONS).unwrap();
+    let told = async |args: &[&str]| {
+        let output = run(&fake, dir.path(), args).await;
+        assert_eq!(output.status.code(), Some(0), "{args:?} {}", text(&output.stderr));
+        let request = fake.told().submits.pop().unwrap();
+        (request.plan.unwrap(), request.namespace, text(&output.stdout).starts_with('{'))
+    };
+    for (args, no_cache) in
+        [(&["build"][..], false), (&["build", "--no-cache"], true), (&["deploy", "--no-cache"], true)]
+    {
+        assert_eq!(told(args).await.0.builds[0].no_cache, no_cache, "{args:?}");
+    }
+    for (args, again) in [(&["deploy"][..], false), (&["deploy", "--dependencies"], true)] {
+        assert_eq!(told(args).await.0.dependencies[0].again, again, "{args:?}");
+    }
+    for (args, builds) in [(&["deploy"][..], 1), (&["deploy", "--no-build"], 0)] {
+        assert_eq!(told(args).await.0.builds.len(), builds, "{args:?}");
+    }
+    for (args, all) in [(&["destroy"][..], false), (&["destroy", "--force-destroy"], true)] {
+        assert_eq!(told(args).await.0.commands[0].keep_going, all, "{args:?}");
+    }
+    for (args, no_cache) in [(&["test"][..], false), (&["test", "--no-cache"], true)] {
+        assert_eq!(told(args).await.0.commands[0].testing.as_ref().unwrap().no_cache, no_cache, "{args:?}");
+    }
+    for command in ["deploy", "destroy", "test"] {
+        assert_eq!(told(&[command]).await.0.name, "ex", "{command}");
+        let (plan, namespace, _) = told(&[command, "--name", "x", "-n", "ns"]).await;
+        assert_eq!((plan.name.as_str(), namespace.as_str()), ("x", "ns"), "{command}");
+    }
+    for (args, json) in [
+        (&["build"][..], false),
+        (&["build", "--progress", "json"], true),
+        (&["build", "--progress", "plain"], false),
+        (&["build", "--log-output", "json"], true),
+        (&["test", "--log-output=json"], true),
+    ] {
+        assert_eq!(told(args).await.2, json, "{args:?}");
+    }
+    for flag in ["-c", "--context"] {
+        let mut command = slipway(&fake, dir.path(), &["deploy", flag, &fake.url]);
+        command.env("SLIPWAY_NAMESPACE", "dev").env("SLIPWAY_SERVER", "http://127.0.0.1:1");
+        let output = command.output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{flag} {}", text(&output.stderr));
+    }
+}

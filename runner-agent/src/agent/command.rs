@@ -25,7 +25,7 @@ use crate::agent::{
 
 /// A command that has been started and whose `Exit` has not been sent.
 pub(crate) struct Running {
-    pub(crate) index: u32,
+    index: u32,
     pub(crate) pid: Pid,
     pub(crate) pumps: [Arc<Pump>; 2],
     started: Instant,

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Collect, Collected, Exit, FromAgent, Hello, Limits, PROTOCOL, Ready, Run, Signal, ToAgent};
+use crate::{Collect, Collected, Exit, FromAgent, Hello, Limits, PROTOCOL, Ready, Run, ToAgent};
 use rustix::{
     io::Errno,
     process::{WaitOptions, getgid, getpid, getuid, wait},
@@ -21,7 +21,7 @@ use signal_hook::consts::SIGCHLD;
 use self::ending::Ending;
 use crate::agent::{
     collect, command::Running, diagnose, env_file::PLACES, forward::Forward, home::home, limits::Watch, login::Login,
-    outbox::Outbox, output::Pump, spawn, tree,
+    outbox::Outbox, output::Pump, spawn,
 };
 
 /// The channel has closed before its end.
@@ -131,7 +131,6 @@ impl Supervisor {
             Event::Frame(_) if self.grace.is_none() => self.misused("a frame before Hello"),
             Event::Frame(ToAgent::Hello(_)) => self.misused("a second Hello"),
             Event::Frame(ToAgent::Run(run)) => self.start(&run),
-            Event::Frame(ToAgent::Signal(signal)) => self.signal(signal),
             Event::Frame(ToAgent::Collect(collect)) => self.collect(collect),
             Event::Frame(ToAgent::Stop { grace_ms }) => self.stop(grace_ms),
             Event::Frame(ToAgent::Finish) => self.exit_with(0, GRACE_AT_FINISH.min(self.grace())),
@@ -220,17 +219,6 @@ impl Supervisor {
         };
         if let Some(problem) = refused {
             self.outbox.say(&FromAgent::Collected(Collected { problems: vec![problem], ..Collected::default() }));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let Some(running) = self.running.as_ref().filter(|running| running.index == signal.index && running.is_alive())
-        else {
-            return;
-        };
-        match rustix::process::Signal::from_named_raw(signal.signal) {
-            Some(signal) => tree::signal_child(running.pid, signal),
-            None => self.outbox.warn(format!("there is no signal {}", signal.signal)),
         }
     }
 

@@ -9,7 +9,6 @@ use crate::{FrameError, HEADER, MAX_CONTROL, MAX_DATA};
 mod kind {
     pub(super) const HELLO: u8 = 0x01;
     pub(super) const RUN: u8 = 0x02;
-    pub(super) const SIGNAL: u8 = 0x03;
     pub(super) const STOP: u8 = 0x04;
     pub(super) const FINISH: u8 = 0x05;
     pub(super) const COLLECT: u8 = 0x06;
@@ -31,7 +30,7 @@ mod kind {
 impl Frame for ToAgent {
     fn limit(kind: u8) -> Option<usize> {
         match kind {
-            kind::HELLO | kind::RUN | kind::SIGNAL | kind::COLLECT => Some(MAX_CONTROL),
+            kind::HELLO | kind::RUN | kind::COLLECT => Some(MAX_CONTROL),
             kind::STOP => Some(8),
             kind::FINISH => Some(0),
             _ => StreamFrame::limit(kind),
@@ -42,7 +41,6 @@ impl Frame for ToAgent {
         Ok(match kind {
             kind::HELLO => Self::Hello(from_json(kind, payload)?),
             kind::RUN => Self::Run(from_json(kind, payload)?),
-            kind::SIGNAL => Self::Signal(from_json(kind, payload)?),
             kind::STOP if payload.is_empty() => Self::Stop { grace_ms: None },
             kind::STOP => {
                 let grace = payload.try_into().map_err(|_| FrameError::Malformed(kind))?;
@@ -58,7 +56,6 @@ impl Frame for ToAgent {
         match self {
             Self::Hello(hello) => json_frame(out, kind::HELLO, hello),
             Self::Run(run) => json_frame(out, kind::RUN, run),
-            Self::Signal(signal) => json_frame(out, kind::SIGNAL, signal),
             Self::Stop { grace_ms: None } => frame(out, kind::STOP, 8, &[]),
             Self::Stop { grace_ms: Some(grace) } => frame(out, kind::STOP, 8, &[&grace.to_be_bytes()]),
             Self::Finish => frame(out, kind::FINISH, 0, &[]),

@@ -83,6 +83,11 @@ pub(crate) fn processes_with(marker: &str) -> usize {
     std::fs::read_dir("/proc").unwrap().flatten().filter(is_marked).count()
 }
 
+/// Sends a signal to a process from outside.
+pub(crate) fn kill(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args(["-s", signal, pid]).status().unwrap().success());
+}
+
 impl Agent {
     pub(crate) fn start() -> Self {
         Self::start_with(&hello())
@@ -168,8 +173,8 @@ impl Agent {
         }
     }
 
-    /// Starts a command and waits until it has written a line.
-    pub(crate) fn run_until_line(&mut self, run: Run) {
+    /// Starts a command and waits until it has written a line, which is given back.
+    pub(crate) fn run_until_line(&mut self, run: Run) -> String {
         self.send(&ToAgent::Run(run));
         let mut text = Vec::new();
         while !text.contains(&b'\n') {
@@ -177,6 +182,7 @@ impl Agent {
                 text.extend(output.bytes);
             }
         }
+        String::from_utf8(text).unwrap()
     }
 
     pub(crate) fn run(&mut self, run: Run) -> Outcome {

@@ -9,7 +9,7 @@ use std::{
 
 use slipway_runner_agent::{Frame, FromAgent, Hello, PROTOCOL, ToAgent};
 
-use crate::driver::{Agent, BINARY, Outcome, eventually, hello, processes_with, shell, spawn};
+use crate::driver::{Agent, BINARY, Outcome, eventually, hello, kill, processes_with, shell, spawn};
 
 /// A duration for `sleep` that no other test uses, to find its processes by.
 fn marker() -> String {
@@ -55,16 +55,22 @@ fn stop_ends_the_whole_tree() {
     agent.finish();
 }
 
-/// As in a container; where no namespace can be made there is nothing to test, but in CI there is.
-#[test]
-fn as_the_first_process() {
+/// As in a container: the agent as the first process of a namespace. Where none can be made there is nothing to test, but in CI
+/// there is.
+fn first_process() -> Option<Agent> {
     let arguments = ["--pid", "--fork", "--mount-proc"];
     if !process::Command::new("unshare").args(arguments).arg("true").status().is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "no namespace of processes can be made");
-        return;
+        return None;
     }
-    let mut agent = Agent::start_by(process::Command::new("unshare").args(arguments).arg(BINARY), &hello());
+    let agent = Agent::start_by(process::Command::new("unshare").args(arguments).arg(BINARY), &hello());
     assert_eq!(agent.ready.pid, 1);
+    Some(agent)
+}
+
+#[test]
+fn as_the_first_process() {
+    let Some(mut agent) = first_process() else { return };
     let marker = marker();
     agent.run_until_line(shell(1, &stubborn_tree(&marker)));
     eventually("the tree", || processes_with(&marker) >= 5);
@@ -72,6 +78,28 @@ fn as_the_first_process() {
     assert_eq!(until_stopped(&agent).exit.signal, Some(9));
     assert_eq!(processes_with(&marker), 0);
     assert_eq!(agent.run(shell(1, "exit 3")).exit.exit_code, Some(3));
+    agent.finish();
+}
+
+#[test]
+fn orphans_leave_no_zombies() {
+    const ORPHANS: usize = 200;
+    let Some(mut agent) = first_process() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("end").to_str().unwrap().to_owned();
+    // Each waits for somebody who writes, in a session of its own, and has lost its parent.
+    let script = format!(
+        "mkfifo {fifo}; i=0; while [ $i -lt {ORPHANS} ]; do (setsid cat {fifo} >/dev/null 2>&1 &); i=$((i + 1)); done"
+    );
+    assert_eq!(agent.run(shell(1, &script)).exit.exit_code, Some(0));
+    eventually("the orphans", || processes_with(&fifo) == ORPHANS);
+    // They end all at once, and their ends are no other command's.
+    eventually("their end", || {
+        assert_eq!(agent.run(shell(2, &format!(": <> {fifo}; exit 3"))).exit.exit_code, Some(3));
+        processes_with(&fifo) == 0
+    });
+    let zombies = "grep -lE '^State:[[:space:]]+Z' /proc/[0-9]*/status 2>/dev/null | wc -l";
+    eventually("no zombie", || agent.run(shell(3, zombies)).text().trim() == "0");
     agent.finish();
 }
 
@@ -248,15 +276,35 @@ fn all_output_comes_before_the_end_when_stdin_ends_after_finish() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// The signals that end the agent, and their numbers.
+const SIGNALS: [(&str, i32); 3] = [("TERM", 15), ("INT", 2), ("HUP", 1)];
+
 #[test]
-fn sigterm_ends_everything() {
-    let mut agent = Agent::start();
-    let marker = marker();
-    agent.run_until_line(shell(1, &stubborn_tree(&marker)));
-    let pid = agent.child.id().to_string();
-    assert!(process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(agent.wait(), Some(128 + 15));
-    assert_eq!(processes_with(&marker), 0);
+fn a_signal_to_the_agent_ends_everything() {
+    for (name, number) in SIGNALS {
+        let mut agent = Agent::start();
+        let marker = marker();
+        agent.run_until_line(shell(1, &stubborn_tree(&marker)));
+        eventually("the tree", || processes_with(&marker) >= 5);
+        kill(name, &agent.child.id().to_string());
+        assert_eq!(agent.wait(), Some(128 + number));
+        assert_eq!(processes_with(&marker), 0);
+    }
+}
+
+/// Also as the first process, whom the kernel spares the signals that it does not ask for.
+#[test]
+fn a_signal_to_the_agent_reaches_commands_as_term() {
+    for (name, number) in SIGNALS {
+        for agent in [Some(Agent::start()), first_process()] {
+            let Some(mut agent) = agent else { continue };
+            let script = "trap 'echo cleaning; sleep 0.1; echo done; exit 9' TERM; kill -s NAME $PPID; while :; do sleep 0.01; done";
+            let outcome = agent.run(shell(1, &script.replace("NAME", name)));
+            assert_eq!((outcome.text(), outcome.exit.exit_code), ("cleaning\ndone\n", Some(9)), "{name}");
+            assert_eq!(outcome.warnings, [format!("the runner's first process got signal {number}")]);
+            assert_eq!(agent.wait(), Some(128 + number), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use slipway_journeys::{Project, Run, Service, image, target_dir};
+use slipway_journeys::{Project, Run, Service, image, program, target_dir};
 
 /// What runs each tool and says its version; the package whose version that is, none where it says none; what else it says.
 const TOOLS: [(&str, Option<&str>, &str); 17] = [
@@ -125,6 +125,21 @@ fn nothing_is_in_it_that_nobody_reads() {
     ]);
     let run = app.events(&["deploy"]).ok();
     assert_eq!(run.said(), "the end\n");
+}
+
+/// Every service imports it, and every engine pulls it before its first command.
+#[test]
+fn its_archive_is_small() {
+    const MOST: u64 = 135_000_000;
+    let archive = program("runner-image.oci.tar");
+    let bytes = archive.metadata().unwrap().len();
+    assert!(
+        bytes <= MOST,
+        "{} has {bytes} bytes, more than {MOST}: see what grew with `tar -tvf` (its layers) and `find / -xdev -size +1M` in a \
+         deploy command; what may be left out is for runner-image/Dockerfile and runner-image/dpkg.cfg to say. Where it has to \
+         be larger, change this bound and the sizes in docs/operations.md",
+        archive.display(),
+    );
 }
 
 /// A project in a folder of the project, for nested jobs.
