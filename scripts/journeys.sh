@@ -18,6 +18,8 @@ clean_up() {
     if tr '\0' '\n' 2>/dev/null <"$line" | grep -qF -- "$SLIPWAY_JOURNEYS_DIR/"; then kill -9 "$pid" 2>/dev/null || true; fi
   done
   rm -rf "$SLIPWAY_JOURNEYS_DIR"
+  # Bridges of its Docker Engines.
+  for line in /sys/class/net/slw*; do [[ ! -e $line ]] || ip link delete "${line##*/}" || true; done
 }
 
 mkdir -p target

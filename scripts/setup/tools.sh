@@ -4,7 +4,7 @@
 VERSITYGW_VERSION=v1.8.0 # an S3 server that checks signatures
 
 tools_setup() {
-  need busybox=busybox-static c++=g++ curl git python3 skopeo ssh-agent=openssh-client
+  need busybox=busybox-static c++=g++ curl git ip=iproute2 python3 skopeo ssh-agent=openssh-client
   go_tool versitygw github.com/versity/versitygw "$VERSITYGW_VERSION" "" ./cmd/versitygw || true
   (emulator_setup) || warn "emulator: left out, the package qemu-user-static can't be had here"
 }

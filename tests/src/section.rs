@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::program;
 use crate::team::{Project, deploy_section};
 
 /// The image that the commands of a section run in.
@@ -12,6 +13,8 @@ pub enum SectionImage {
     Runner,
     /// A shell and the commands of a static busybox, as this user, and nothing else: no user is known by name.
     Busybox(&'static str),
+    /// Debian's, with `slipway` in it: our programs are not for busybox's.
+    Debian,
 }
 
 impl SectionImage {
@@ -21,7 +24,7 @@ impl SectionImage {
     /// The user's number.
     pub fn uid(self) -> &'static str {
         match self {
-            Self::Runner => "0",
+            Self::Runner | Self::Debian => "0",
             Self::Busybox(user) => user.split(':').next().unwrap_or(user),
         }
     }
@@ -30,7 +33,7 @@ impl SectionImage {
     pub fn service(self) -> &'static str {
         match self {
             Self::Runner => "",
-            Self::Busybox(_) => "  tools: tools\n",
+            Self::Busybox(_) | Self::Debian => "  tools: tools\n",
         }
     }
 
@@ -38,7 +41,7 @@ impl SectionImage {
     pub fn line(self) -> &'static str {
         match self {
             Self::Runner => "",
-            Self::Busybox(_) => "  image: ${OKTETO_BUILD_TOOLS_IMAGE}\n",
+            Self::Busybox(_) | Self::Debian => "  image: ${OKTETO_BUILD_TOOLS_IMAGE}\n",
         }
     }
 
@@ -54,7 +57,18 @@ impl Project {
     /// # Panics
     /// Where there is no busybox.
     pub fn section_image(&self, image: SectionImage) -> &Self {
-        let SectionImage::Busybox(user) = image else { return self };
+        let user = match image {
+            SectionImage::Runner => return self,
+            SectionImage::Debian => {
+                let slipway = fs::read(program("slipway")).expect("read slipway");
+                let dockerfile = "FROM debian:trixie-slim\nCOPY slipway /usr/local/bin/\n";
+                return self
+                    .file("tools/slipway", slipway)
+                    .mode("tools/slipway", 0o755)
+                    .file("tools/Dockerfile", dockerfile);
+            }
+            SectionImage::Busybox(user) => user,
+        };
         let found = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
         let busybox = fs::read(found.expect("busybox, which `make setup` installs")).expect("read busybox");
         let dockerfile = format!(

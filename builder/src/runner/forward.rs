@@ -40,6 +40,8 @@ pub struct Forwarder {
     targets: BTreeMap<u16, Lead>,
     frames: Frames,
     streams: HashMap<u32, Stream>,
+    /// For streams until they are over, also those that the agent has forgotten and that have something on its way here.
+    room: Arc<Semaphore>,
     ended: CancellationToken,
 }
 
@@ -57,19 +59,19 @@ struct Stream {
 impl Forwarder {
     /// To these targets by the port inside.
     pub fn new(targets: BTreeMap<u16, Lead>, frames: Frames) -> Self {
-        Self { targets, frames, streams: HashMap::new(), ended: CancellationToken::new() }
+        let room = Arc::new(Semaphore::new(2 * MAX_STREAMS));
+        Self { targets, frames, streams: HashMap::new(), room, ended: CancellationToken::new() }
     }
 
     /// A process inside has connected to a port.
     pub fn open(&mut self, id: u32, port: u16) {
         self.streams.retain(|_, stream| !stream.closed.is_cancelled());
-        // The agent has the same bound, but who has the container may have the agent.
-        // What it counts as ended may have something on its way here.
-        if self.streams.len() >= 2 * MAX_STREAMS {
-            let frames = self.frames.clone();
-            tokio::spawn(async move { frames.send(ToAgent::Stream(StreamFrame::Reset { id })).await });
+        // The agent has its own bound, and counts up; but who has the container may have the agent.
+        let Some(room) = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.streams.contains_key(&id))
+        else {
+            let _ = self.frames.try_send(ToAgent::Stream(StreamFrame::Reset { id }));
             return;
-        }
+        };
         let closed = self.ended.child_token();
         let (incoming, queue) = mpsc::unbounded_channel();
         let window = || Arc::new(Semaphore::new(WINDOW as usize));
@@ -79,25 +81,22 @@ impl Forwarder {
         self.streams.insert(id, stream);
         let (target, frames) = (self.targets.get(&port).cloned(), self.frames.clone());
         tokio::spawn(async move {
+            let _room = room;
             let serve = async {
                 let Some(target) = target else { return false };
                 let Ok(Ends { read, write, broken, mut rest }) = target.connect(&closed).await else { return false };
-                let mut inward = pin!(inward(id, read, &broken, &frames, &credit));
-                let mut outward = pin!(outward(id, write, queue, &frames, &unread));
-                // One broken direction ends both; but who reads no more may have something to say.
-                let whole = tokio::select! {
-                    whole = &mut inward => whole && outward.await,
-                    whole = &mut outward => {
-                        if whole { inward.await } else { tokio::time::timeout(LAST_ANSWER, inward).await.unwrap_or_default() }
-                    }
-                };
+                let inward = inward(id, read, &broken, &frames, &credit);
+                let outward = outward(id, write, queue, &frames, &unread);
+                let (answered, asked) = both(inward, outward).await;
+                let whole = answered && asked;
                 if whole {
                     // What was written is on its way until nobody is left.
                     let _ = tokio::time::timeout(LAST_BYTES, rest.recv()).await;
                 }
                 whole
             };
-            // Also when the stream was ended from our side; a stream that the agent reset ignores it.
+            // Also when the stream was ended from our side; a stream that the agent reset ignores it. After an end it means that
+            // nothing more is read.
             if closed.run_until_cancelled(serve).await != Some(true) {
                 let _ = frames.send(ToAgent::Stream(StreamFrame::Reset { id })).await;
             }
@@ -111,11 +110,12 @@ impl Forwarder {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let ok = match frame {
             StreamFrame::Data { bytes, .. } => {
-                // More than the window: the agent never does that.
+                // More than the window, or nothing, which costs none: the agent never does that.
                 let fits = stream.unread.try_acquire_many(bytes.len() as u32).map(tokio::sync::SemaphorePermit::forget);
+                let fits = fits.is_ok() && !bytes.is_empty();
                 // Who reads no more may still answer: what comes for it is dropped, and no credit given for more.
                 let send = |incoming: &mpsc::UnboundedSender<_>| drop(incoming.send(bytes));
-                fits.is_ok() && stream.incoming.as_ref().map(send).is_some()
+                fits && stream.incoming.as_ref().map(send).is_some()
             }
             StreamFrame::End { .. } => {
                 stream.incoming = None;
@@ -170,6 +170,20 @@ impl Lead {
             }
         };
         Ok(Ends { read, write, broken, rest })
+    }
+}
+
+/// Both directions of a connection, from there and to there; each says whether it came to its end. One that broke ends both, but who
+/// reads no more may have something to say.
+pub(super) async fn both(from: impl Future<Output = bool>, to: impl Future<Output = bool>) -> (bool, bool) {
+    let (mut from, mut to) = (pin!(from), pin!(to));
+    tokio::select! {
+        from = &mut from => (from, from && to.await),
+        to = &mut to => {
+            let answered =
+                if to { from.await } else { tokio::time::timeout(LAST_ANSWER, from).await.unwrap_or_default() };
+            (answered, to)
+        }
     }
 }
 
@@ -229,6 +243,35 @@ mod tests {
     use super::*;
     use crate::runner::network::Allowed;
 
+    /// The next frame that the agent gets.
+    async fn next(sent: &mut mpsc::Receiver<ToAgent>) -> ToAgent {
+        tokio::time::timeout(Duration::from_secs(30), sent.recv()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_keeps_to_no_bound_is_reset() {
+        let (frames, mut sent) = mpsc::channel(1);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let lead = Lead::Address(listener.local_addr().unwrap());
+        let mut forwarder = Forwarder::new(BTreeMap::from([(1, lead)]), frames);
+        // Nothing at all costs no window; a number that a stream has opens no second one.
+        forwarder.open(1, 1);
+        forwarder.open(1, 1);
+        assert!(matches!(next(&mut sent).await, ToAgent::Stream(StreamFrame::Reset { id: 1 })));
+        forwarder.frame(StreamFrame::Data { id: 1, bytes: Vec::new() });
+        assert!(matches!(next(&mut sent).await, ToAgent::Stream(StreamFrame::Reset { id: 1 })));
+        // Although it takes no word of all that: as many are under way as there is room for.
+        for id in 2..4 * MAX_STREAMS as u32 {
+            forwarder.open(id, 1);
+            forwarder.frame(StreamFrame::Reset { id });
+        }
+        assert_eq!(forwarder.room.available_permits(), 0);
+        drop(sent);
+        let room = Arc::clone(&forwarder.room);
+        let free = tokio::time::timeout(Duration::from_secs(30), room.acquire_many(2 * MAX_STREAMS as u32)).await;
+        assert!(free.unwrap().is_ok(), "when it is gone, they are");
+    }
+
     #[tokio::test]
     async fn an_answer_comes_although_nobody_reads_the_rest_of_the_question() {
         let (frames, mut sent) = mpsc::channel(64);
@@ -239,7 +282,7 @@ mod tests {
         forwarder.frame(StreamFrame::Data { id: 7, bytes: head });
         let mut answer = Vec::new();
         let ended = loop {
-            match tokio::time::timeout(Duration::from_secs(30), sent.recv()).await.unwrap().unwrap() {
+            match next(&mut sent).await {
                 ToAgent::Stream(StreamFrame::Data { bytes, .. }) => answer.extend(bytes),
                 ToAgent::Stream(StreamFrame::Window { .. }) => {
                     // Its body, as much as may be under way.
@@ -253,5 +296,8 @@ mod tests {
         };
         assert!(matches!(ended, ToAgent::Stream(StreamFrame::End { id: 7 })), "{ended:?}");
         assert!(answer.starts_with(b"HTTP/1.1 403 "), "{}", String::from_utf8_lossy(&answer));
+        // Or the agent would wait for room to send the rest.
+        let rest = next(&mut sent).await;
+        assert!(matches!(rest, ToAgent::Stream(StreamFrame::Reset { id: 7 })), "{rest:?}");
     }
 }

@@ -102,8 +102,10 @@ impl Forward {
             }
             StreamFrame::End { .. } => stream.ended(),
             StreamFrame::Reset { .. } => {
-                stream.abort();
-                self.remove(stream.id);
+                if !stream.not_read() {
+                    stream.abort();
+                    self.remove(stream.id);
+                }
             }
             StreamFrame::Window { credit, .. } => stream.credit(credit),
         }

@@ -268,6 +268,44 @@ fn the_server_may_end_first() {
 }
 
 #[test]
+fn who_reads_no_more_may_have_answered() {
+    let (mut agent, port) = forwarding();
+    let mut client = connect(port);
+    let id = opened(&agent, port);
+    // More than the window and what sockets take.
+    let mut write = client.try_clone().unwrap();
+    let writer = thread::spawn(move || write.write_all(&vec![9; 16 << 20]));
+    let mut seen = 0;
+    while seen < WINDOW as usize {
+        let FromAgent::Stream(StreamFrame::Data { bytes, .. }) = agent.next() else { panic!() };
+        seen += bytes.len();
+    }
+    let answer = WINDOW as usize / BLOCK * BLOCK;
+    for _ in 0..answer / BLOCK {
+        agent.send(&ToAgent::Stream(StreamFrame::Data { id, bytes: vec![1; BLOCK] }));
+    }
+    agent.send(&ToAgent::Stream(StreamFrame::End { id }));
+    agent.send(&ToAgent::Stream(StreamFrame::Reset { id }));
+    let mut text = Vec::new();
+    client.read_to_end(&mut text).unwrap();
+    assert_eq!(text.len(), answer);
+    writer.join().unwrap().unwrap();
+    drop(client);
+    // It is in nobody's way: as many streams as there may be have room.
+    let clients: Vec<_> = (0..MAX_STREAMS).map(|_| connect(port)).collect();
+    let mut opened = 0;
+    while opened < MAX_STREAMS {
+        match agent.next() {
+            FromAgent::StreamOpen { .. } => opened += 1,
+            FromAgent::Stream(StreamFrame::Window { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(clients);
+    agent.finish();
+}
+
+#[test]
 fn more_connections_than_streams_wait() {
     let (mut agent, port) = forwarding();
     let clients: Vec<_> = (0..MAX_STREAMS + 3).map(|_| connect(port)).collect();

@@ -134,7 +134,9 @@ fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
         let app = team.project();
         let look = match image {
             SectionImage::Runner => "kubectl config current-context; kubectl config view --raw; okteto kubeconfig",
-            SectionImage::Busybox(_) => "sed -n 's/^current-context: //p' $KUBECONFIG; cat $KUBECONFIG",
+            SectionImage::Busybox(_) | SectionImage::Debian => {
+                "sed -n 's/^current-context: //p' $KUBECONFIG; cat $KUBECONFIG"
+            }
         };
         let look = format!("test -z \"$KUBECONFIG\" || {{ {look}; stat -f -c %T $KUBECONFIG; }}");
         let bundle = CA_VARIABLES.map(|name| format!("echo {name} $(cat \"${name}\")")).join("; ");
@@ -160,19 +162,24 @@ fn runs(argv: &[&str]) -> Vec<process::Process> {
 #[test]
 fn a_job_in_a_job_ends_with_it() {
     let service = Service::shared();
-    for cancelled in [false, true] {
-        ends_with_its_parent(&service.team(), cancelled);
+    for (image, cancelled) in [
+        (SectionImage::Runner, false),
+        (SectionImage::Runner, true),
+        (SectionImage::Debian, false),
+        (SectionImage::Debian, true),
+    ] {
+        ends_with_its_parent(&service.team(), image, cancelled);
     }
 }
 
 /// The parent's command waits in a `sleep` of its own, so that the child's step runs for sure when the parent ends.
-fn ends_with_its_parent(team: &Team, cancelled: bool) {
+fn ends_with_its_parent(team: &Team, image: SectionImage, cancelled: bool) {
     let app = team.project();
     let [step, held] = [(); 2].map(|()| process::unique_seconds());
     // Not the step's last command, which the shell would become.
-    let image = format!("FROM debian:trixie-slim\nRUN sleep {step}; : {}\n", unique("m"));
-    app.file("inner/okteto.yaml", "build:\n  app: .\n").file("inner/Dockerfile", image);
-    remote(&app, &[&format!("cd inner && slipway build --detach && sleep {held}; true")]);
+    let slow = format!("FROM debian:trixie-slim\nRUN sleep {step}; : {}\n", unique("m"));
+    app.file("inner/okteto.yaml", "build:\n  app: .\n").file("inner/Dockerfile", slow);
+    app.deploy_in(image, &[&format!("cd inner && slipway build --detach && sleep {held}; true")]);
     let parent = app.start_events(&["deploy"]);
     runs(&["sleep", &step]);
     let waiting = runs(&["sleep", &held]);
@@ -253,15 +260,18 @@ fn what_commands_get_is_nowhere_on_the_engine() {
 #[test]
 fn a_build_in_a_job_sends_nothing_of_the_jobs_own_tree() {
     let service = Service::shared();
-    let app = service.team().project();
     let build = "slipway build -t okteto.dev/nested . --output json";
     let grow = format!("head -c 777 /dev/urandom >new && {build}");
-    app.file("Dockerfile", "FROM scratch\nCOPY . /\n").file("blob", random(50_000)).deploy(&[build, &grow]);
-    let run = app.events(&["deploy"]).ok();
-    assert!(run.last("sync.done")["sent_bytes"].as_u64().unwrap() > 50_000, "{}", run.story());
-    let nested = run.said();
-    let nested = nested.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let sent = nested.filter(|event| event["type"] == "sync.done").map(|event| event["sent_bytes"].as_u64());
-    // The second shows that its builds do send what the job has not.
-    assert_eq!(sent.collect::<Vec<_>>(), [Some(0), Some(777)], "{}", run.story());
+    for image in [SectionImage::Runner, SectionImage::Debian] {
+        let app = service.team().project();
+        app.file("Dockerfile", "FROM scratch\nCOPY Dockerfile blob ne[w] /\n").file("blob", random(50_000));
+        app.deploy_in(image, &[build, &grow]);
+        let run = app.events(&["deploy"]).ok();
+        assert!(run.last("sync.done")["sent_bytes"].as_u64().unwrap() > 50_000, "{}", run.story());
+        let nested = run.said();
+        let nested = nested.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let sent = nested.filter(|event| event["type"] == "sync.done").map(|event| event["sent_bytes"].as_u64());
+        // The second shows that its builds do send what the job has not.
+        assert_eq!(sent.collect::<Vec<_>>(), [Some(0), Some(777)], "{image:?}: {}", run.story());
+    }
 }

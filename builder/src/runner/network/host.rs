@@ -1,6 +1,7 @@
 //! A host of the admin's list.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
@@ -68,6 +69,8 @@ pub(super) fn is_elsewhere(address: IpAddr) -> bool {
                 || address.is_link_local()
                 || address.is_multicast()
                 || address.is_broadcast()
+                // What is for protocols of the link itself (RFC 6890); there is metadata at one of them.
+                || address.octets()[..3] == [192, 0, 0]
         }
         IpAddr::V6(address) => {
             address.is_loopback()
@@ -81,24 +84,50 @@ pub(super) fn is_elsewhere(address: IpAddr) -> bool {
     !is_special && !METADATA.contains(&address)
 }
 
-/// Whether an address is one of this machine's: what would be sent there comes from there. Nothing is sent.
+/// Whether an address is one of this machine's, also where that can't be found out.
 pub(super) fn is_own(address: SocketAddr) -> bool {
+    // Both: interfaces don't have what only a route makes the machine's own, and what would be sent to an interface's second
+    // address comes from its first.
+    let ip = address.ip().to_canonical();
+    let known_elsewhere = comes_from(address).is_ok_and(|from| from != Some(ip))
+        && if_addrs::get_if_addrs().is_ok_and(|interfaces| interfaces.iter().all(|own| own.ip().to_canonical() != ip));
+    !known_elsewhere
+}
+
+/// The address that would be the sender's of what is sent there; none where there is no way to it. Nothing is sent.
+fn comes_from(address: SocketAddr) -> io::Result<Option<IpAddr>> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let from = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect(address)?;
         socket.local_addr()
     });
-    // Where there is no way to it nobody gets there.
-    from.is_ok_and(|from| from.ip().to_canonical() == address.ip().to_canonical())
+    match from {
+        Ok(from) => Ok(Some(from.ip().to_canonical())),
+        // Nobody gets there.
+        Err(error) if NO_WAY.contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// Where clouds have their metadata besides link-local addresses: Alibaba's, Azure's, Amazon's (two), Google's.
-const METADATA: [IpAddr; 5] = [
+/// What the kernel says of addresses without a way to them.
+const NO_WAY: [ErrorKind; 4] = [
+    ErrorKind::NetworkUnreachable,
+    ErrorKind::HostUnreachable,
+    ErrorKind::AddrNotAvailable,
+    ErrorKind::PermissionDenied,
+];
+
+/// Where clouds have their metadata besides addresses of the link: Alibaba's, Azure's, Amazon's (two), Google's, Oracle's,
+/// Scaleway's, Linode's.
+const METADATA: [IpAddr; 8] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1)),
 ];
 
 impl FromStr for Host {
@@ -154,6 +183,8 @@ impl fmt::Display for Host {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -215,6 +246,41 @@ mod tests {
         if let Ok(own) = own {
             assert!(is_own(own), "{own}");
         }
+    }
+
+    /// An interface's second address, from which nothing is sent: in a network of this test's own.
+    #[test]
+    fn all_addresses_of_an_interface_are_this_machines() {
+        const SET_UP: &str =
+            "ip link set lo up && ip address add 10.9.0.5/24 dev lo && ip address add 10.9.0.6/24 dev lo";
+        const INSIDE: &str = "SLIPWAY_TEST_INSIDE";
+        if std::env::var_os(INSIDE).is_some() {
+            for (address, expected) in [("10.9.0.5:22", true), ("10.9.0.6:22", true), ("10.10.0.1:22", false)] {
+                assert_eq!(is_own(address.parse().unwrap()), expected, "{address}");
+            }
+            return;
+        }
+        let run = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--net", "sh", "-c", script, "sh"]).arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+            command.args(["--exact", "runner::network::host::tests::all_addresses_of_an_interface_are_this_machines"]);
+            command.output().unwrap()
+        };
+        if !run(SET_UP).status.success() {
+            assert!(std::env::var_os("CI").is_none(), "no network can be made: {:?}", run(SET_UP));
+            return;
+        }
+        let told = run(&format!("{SET_UP} && \"$@\""));
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stdout));
+        assert!(String::from_utf8_lossy(&told.stdout).contains("1 passed"), "it is that test");
+    }
+
+    #[test]
+    fn where_clouds_have_their_metadata_is_nowhere() {
+        for address in ["169.254.169.254", "192.0.0.192", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1"] {
+            assert!(!is_elsewhere(address.parse().unwrap()), "{address}");
+        }
+        assert!(is_elsewhere("192.0.1.1".parse().unwrap()) && is_elsewhere("fd00:42::43".parse().unwrap()));
     }
 
     proptest! {

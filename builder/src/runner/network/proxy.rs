@@ -18,15 +18,19 @@ use hyper::body::Incoming;
 use hyper::{client, server};
 use hyper_util::rt::TokioIo;
 use slipway_manifest::options::ExtraHost;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Allowed, spelled};
+use crate::runner::forward::both;
 
 /// For one address; a name may have several.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For all of them.
+const ALL_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A container's refusals that its job is told of, so that no command fills the log with them.
 const MAX_TOLD: usize = 100;
@@ -90,7 +94,7 @@ impl Proxy {
         let mut http = server::conn::http1::Builder::new();
         // No time for headers: it would begin before the answer of the request before has been read, and cut that off. There are at
         // most so many connections.
-        http.header_read_timeout(None).preserve_header_case(true);
+        http.header_read_timeout(None).preserve_header_case(true).half_close(true);
         let serve = http.serve_connection(TokioIo::new(io), service).with_upgrades();
         // It holds the other end's bytes, which must not end before that is said.
         let mut serve = std::pin::pin!(serve);
@@ -114,13 +118,14 @@ impl Proxy {
         request: Request<Incoming>,
         connection: Connection,
     ) -> Result<Response<Body>, ProxyError> {
-        let mut there = self.connect(target).await?;
+        let there = self.connect(target).await?;
         tokio::spawn(async move {
             let Connection { closed, broken, alive: _alive } = connection;
             let Some(Ok(here)) = closed.run_until_cancelled(hyper::upgrade::on(request)).await else { return };
-            let mut here = TokioIo::new(here);
-            let copy = tokio::io::copy_bidirectional(&mut here, &mut there);
-            if !matches!(closed.run_until_cancelled(copy).await, Some(Ok(_))) {
+            let (here, there) = (tokio::io::split(TokioIo::new(here)), there.into_split());
+            let copied = both(copy(there.0, here.1), copy(here.0, there.1));
+            // Who is there may answer without having read everything.
+            if !matches!(closed.run_until_cancelled(copied).await, Some((true, _))) {
                 broken.cancel();
             }
         });
@@ -137,7 +142,7 @@ impl Proxy {
             return Err(ProxyError::Upgrade);
         }
         let there = self.connect(target).await?;
-        let failed = |error: hyper::Error| ProxyError::Failed(target.to_string(), error.to_string());
+        let failed = |error: hyper::Error| ProxyError::Answer(target.to_string(), in_full(&error));
         let (mut sender, driver) = client::conn::http1::Builder::new()
             .preserve_header_case(true)
             .handshake(TokioIo::new(there))
@@ -184,8 +189,10 @@ impl Proxy {
             found.partition(|address| self.allowed.reaches(reason, *address));
         let elsewhere = || ProxyError::Address { target: target.to_string(), key: self.allowed.key.clone() };
         let mut last = if may_not.is_empty() { failed(&"it has no address") } else { elsewhere() };
+        let end = Instant::now() + ALL_TIMEOUT;
         for address in may {
-            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            match tokio::time::timeout_at(end.min(Instant::now() + CONNECT_TIMEOUT), TcpStream::connect(address)).await
+            {
                 Ok(Ok(stream)) => {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
@@ -232,6 +239,9 @@ enum ProxyError {
     /// The way there.
     #[error("connect to {0}: {1}")]
     Failed(String, String),
+    /// What is there has not answered a request.
+    #[error("ask {0}: {1}")]
+    Answer(String, String),
 }
 
 impl ProxyError {
@@ -240,7 +250,7 @@ impl ProxyError {
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::Refused { .. } | Self::Address { .. } => StatusCode::FORBIDDEN,
-            Self::Failed(..) => StatusCode::BAD_GATEWAY,
+            Self::Failed(..) | Self::Answer(..) => StatusCode::BAD_GATEWAY,
         }
     }
 }
@@ -255,7 +265,13 @@ struct Target {
 
 impl Target {
     fn new(authority: &Authority, port: Option<u16>) -> Result<Self, ProxyError> {
-        let port = authority.port_u16().or(port).ok_or(ProxyError::Request("CONNECT needs a port"))?;
+        let named = authority.as_str().rsplit('@').next().and_then(|text| text.strip_prefix(authority.host()));
+        let port = match (authority.port_u16(), named) {
+            (Some(port), _) => port,
+            // `http://host:/` has none (RFC 3986, section 3.2.3).
+            (None, Some("" | ":")) => port.ok_or(ProxyError::Request("CONNECT needs a port"))?,
+            _ => return Err(ProxyError::Request("a port is a number from 0 to 65535")),
+        };
         Ok(Self { host: authority.host().to_owned(), port })
     }
 
@@ -283,6 +299,17 @@ fn target(request: &Request<Incoming>) -> Result<Target, ProxyError> {
         Some("http") => Target::new(authority, Some(80)),
         _ => Err(ProxyError::Request("for anything but plain HTTP it takes CONNECT")),
     }
+}
+
+/// One direction of a tunnel; whether it came to its end.
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> bool {
+    tokio::io::copy(&mut from, &mut to).await.is_ok() && to.shutdown().await.is_ok()
+}
+
+/// With what is behind it.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |all, cause| format!("{all}: {cause}"))
 }
 
 fn origin_form(uri: &Uri) -> Uri {

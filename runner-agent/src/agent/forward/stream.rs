@@ -37,6 +37,8 @@ struct State {
     /// Directions that are done, of two.
     done: u8,
     aborted: bool,
+    /// The job's side reads no more: what the process inside writes is dropped.
+    unread: bool,
 }
 
 impl Stream {
@@ -44,7 +46,15 @@ impl Stream {
         // Without these it's slower to answer and to break off, but it works.
         let _ = socket.set_nodelay(true);
         let _ = socket.set_write_timeout(Some(PATIENCE));
-        let state = State { credit: WINDOW, queue: VecDeque::new(), owed: 0, ended: false, done: 0, aborted: false };
+        let state = State {
+            credit: WINDOW,
+            queue: VecDeque::new(),
+            owed: 0,
+            ended: false,
+            done: 0,
+            aborted: false,
+            unread: false,
+        };
         Self { id, socket, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -76,6 +86,15 @@ impl Stream {
         self.changed.notify_all();
     }
 
+    /// The job's side reads no more, and has said all that it has to say: that still reaches the process inside. `false` if it
+    /// has not.
+    pub(super) fn not_read(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.unread |= state.ended && !state.aborted;
+        self.changed.notify_all();
+        state.unread
+    }
+
     /// Breaks the connection off, so that the process inside sees a reset and not an end; `false` if it was already.
     pub(super) fn abort(&self) -> bool {
         let mut state = lock(&self.state);
@@ -95,20 +114,29 @@ impl Stream {
         let mut block = vec![0; BLOCK];
         loop {
             let credit = {
-                let broke = |state: &mut State| state.credit == 0 && !state.aborted;
+                let broke = |state: &mut State| state.credit == 0 && !state.aborted && !state.unread;
                 let state = self.changed.wait_while(lock(&self.state), broke).unwrap_or_else(PoisonError::into_inner);
-                state.credit as usize
+                if state.unread { BLOCK } else { state.credit as usize }
             };
             let most = credit.min(BLOCK);
             let result = (&self.socket).read(block.get_mut(..most).unwrap_or_default());
+            let (aborted, unread) = {
+                let state = lock(&self.state);
+                (state.aborted, state.unread)
+            };
             // The read ends, too, because of an abort.
-            if lock(&self.state).aborted {
+            if aborted {
                 return;
             }
             let frame = match result {
+                Ok(0) if unread => return self.direction_done(forward),
+                // Read to its end: to close a connection with something unread in it would break it off.
+                Ok(_) if unread => continue,
                 Ok(0) => StreamFrame::End { id: self.id },
                 Ok(count) => {
-                    lock(&self.state).credit -= count as u32;
+                    let mut state = lock(&self.state);
+                    state.credit = state.credit.saturating_sub(count as u32);
+                    drop(state);
                     StreamFrame::Data { id: self.id, bytes: block.get(..count).unwrap_or_default().to_vec() }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -83,6 +83,49 @@ async fn a_tunnel_carries_whatever_it_is_given() {
 }
 
 #[tokio::test]
+async fn who_has_asked_may_end_its_side() {
+    let server = echoing().await;
+    let proxy = Proxy::new(allowed(&[server.to_string()]), &[], |_| ());
+    let (mut here, there) = tokio::io::duplex(4096);
+    tokio::spawn(proxy.serve(there, connection().0));
+    here.write_all(format!("GET http://{server}/ HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+    here.shutdown().await.unwrap();
+    let mut answer = String::new();
+    here.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("GET / HTTP/1.1"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_tunnels_answer_is_whole_although_nobody_reads_the_question() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&vec![b'x'; 100_000]).await.unwrap();
+    });
+    let proxy = Proxy::new(allowed(&[server.to_string()]), &[], |_| ());
+    let (mut here, there) = tokio::io::duplex(4096);
+    let (connection, mut rest) = connection();
+    let broken = connection.broken.clone();
+    let served = tokio::spawn(proxy.serve(there, connection));
+    here.write_all(format!("CONNECT {server} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = vec![0; 12];
+    here.read_exact(&mut head).await.unwrap();
+    // The first is what the server's machine refuses, the second then can't be written.
+    for _ in 0..2 {
+        here.write_all(b"question").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut answer = Vec::new();
+    here.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer.iter().filter(|byte| **byte == b'x').count(), 100_000);
+    drop(here);
+    served.await.unwrap();
+    assert_eq!(rest.recv().await, None);
+    assert!(!broken.is_cancelled(), "it is all there");
+}
+
+#[tokio::test]
 async fn what_is_not_on_the_list_is_refused_and_told() {
     let server = echoing().await;
     let port = server.port();
@@ -94,6 +137,7 @@ async fn what_is_not_on_the_list_is_refused_and_told() {
         ("localhost", format!("CONNECT localhost:{port} HTTP/1.1\r\n\r\n"), 403, "the service's own", 1),
         ("127.0.0.1", "CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n".to_owned(), 502, "connect to 127.0.0.1:1", 1),
         ("127.0.0.1", "CONNECT 127.0.0.1 HTTP/1.1\r\n\r\n".to_owned(), 400, "needs a port", 0),
+        ("127.0.0.1", "GET http://127.0.0.1:99999/ HTTP/1.1\r\n\r\n".to_owned(), 400, "a port is a number", 0),
         ("127.0.0.1", "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_owned(), 400, "the whole URL", 0),
         ("127.0.0.1", "GET https://127.0.0.1/ HTTP/1.1\r\n\r\n".to_owned(), 400, "CONNECT", 0),
         (
