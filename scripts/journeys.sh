@@ -49,7 +49,7 @@ done=()
 for engine in $engines; do
   echo "journeys: on $engine${done[*]:+, without dependencies: they have engines of their own}"
   # More at a time than there are cores to do them: they wait for engines most of the time.
-  SLIPWAY_TEST_ENGINE=$engine cargo test --locked --release -p slipway-journeys --test journeys -- --test-threads 4 "$@" "${done[@]}"
+  SLIPWAY_TEST_ENGINE=$engine cargo test --locked --release -p slipway-journeys --test journeys -- --test-threads 6 "$@" "${done[@]}"
   # All of these start a buildkitd themselves, whatever the engine is: once is enough.
   done=(--skip dependencies::)
 done
