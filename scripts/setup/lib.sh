@@ -5,8 +5,8 @@ CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/slipway
 TOOLS_DIR=$CACHE_DIR/tools   # what was compiled here, by name and version, so that a second clone is quick
 RUN_DIR=$CACHE_DIR/run       # pid files and logs of the daemons started here
 STATE_DIR=/var/lib/slipway-setup
-ENGINE_CACHE_GB=8 # what an engine started here keeps of what it built; their own defaults are some share of the disk
-ROOM_GB=20        # what a first setup with all tests takes, engines and compiled code included
+ENGINE_CACHE_GB=16 # what an engine started here keeps of what it built; their own defaults are some share of the disk
+ROOM_GB=25         # what a first setup with all tests takes, engines and compiled code included
 
 # The suite that has a Docker Engine with the containerd image store, and the base image of our Dockerfiles.
 SUITE=trixie

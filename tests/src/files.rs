@@ -166,6 +166,6 @@ pub fn unmount_below(dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     for mount in ours.filter(|mount| Path::new(mount).starts_with(dir)) {
-        let _ = Command::new("umount").args(["--lazy", mount]).status();
+        let _ = Command::new("umount").args(["--quiet", "--lazy", mount]).status();
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::image::skopeo;
+use crate::process::Server;
 use crate::service::{free_address, http_status};
 use crate::team::Team;
 use crate::wait::{SOON, until};
@@ -14,7 +15,7 @@ use crate::wait::{SOON, until};
 /// A registry on this machine, which ends when dropped.
 #[derive(Debug)]
 pub struct Foreign {
-    child: Child,
+    _child: Server,
     /// Where it listens.
     pub address: SocketAddr,
     _dir: TempDir,
@@ -58,7 +59,7 @@ impl Foreign {
         let child = start("registry").or_else(|_| start("docker-registry")).expect("a registry; run `make setup`");
         let answer = if password { 401 } else { 200 };
         until("the foreign registry answers", SOON, || (http_status(address, "/v2/") == Some(answer)).then_some(()));
-        Self { child, address, _dir: dir }
+        Self { _child: Server(child), address, _dir: dir }
     }
 
     /// Copies an image of a team there, under this name; gives its reference.
@@ -74,12 +75,5 @@ impl Foreign {
         let answer = skopeo(&[copy.as_slice(), &creds].concat());
         assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
         place
-    }
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

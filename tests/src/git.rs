@@ -3,11 +3,12 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::process::Server;
 use crate::service::free_address;
 use crate::wait::{SOON, until};
 
@@ -20,7 +21,7 @@ pub const PASSWORD: &str = "word-of-the-git-server";
 /// it.
 #[derive(Debug)]
 pub struct GitServer {
-    child: Child,
+    _child: Server,
     /// Of the folder, without a slash at its end.
     pub url: String,
 }
@@ -72,14 +73,7 @@ impl GitServer {
         command.arg(STANDARD.encode(format!("{USER}:{PASSWORD}")));
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("run python3");
         until("the server listens", SOON, || TcpStream::connect(address).ok());
-        Self { child, url: format!("http://{host}:{}", address.port()) }
-    }
-}
-
-impl Drop for GitServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Self { _child: Server(child), url: format!("http://{host}:{}", address.port()) }
     }
 }
 

@@ -35,6 +35,7 @@ pub mod files;
 pub mod foreign;
 pub mod git;
 pub mod image;
+mod imported;
 pub mod link;
 pub mod own_engine;
 pub mod peer;

@@ -1,6 +1,7 @@
 //! Processes of this machine, containers' included.
 
 use std::fs;
+use std::process::Child;
 
 use rustix::process::{Pid, Signal};
 
@@ -11,6 +12,17 @@ pub struct Process {
     pub pid: i32,
     /// Its command line.
     pub argv: Vec<String>,
+}
+
+/// A child that is killed when it is dropped.
+#[derive(Debug)]
+pub struct Server(pub Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// All that run now. Those that ended and were not waited for have no command line, and are left out.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::process::Server;
 use crate::service::free_address;
 use crate::setup_tool;
 use crate::unique;
@@ -14,7 +15,7 @@ use crate::wait::{SOON, until};
 /// A server with one bucket. Dropping it ends it.
 #[derive(Debug)]
 pub struct S3 {
-    child: Child,
+    _child: Server,
     dir: TempDir,
     /// Where it listens.
     pub address: SocketAddr,
@@ -47,7 +48,7 @@ impl S3 {
             .spawn()
             .expect("run versitygw");
         until("the S3 server listens", SOON, || std::net::TcpStream::connect(address).ok().map(drop));
-        Self { child, dir, address, access_key, secret_key }
+        Self { _child: Server(child), dir, address, access_key, secret_key }
     }
 
     /// What opens it, as everybody's tools have it.
@@ -68,12 +69,5 @@ impl S3 {
             entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
         }
         count(&self.dir.path().join(BUCKET))
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

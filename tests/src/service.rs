@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::team::Team;
 use crate::wait::{SOON, until};
-use crate::{process, program};
+use crate::{imported, process, program};
 
 /// A service. Dropping it ends it, its registry and its jobs, and removes its data.
 #[derive(Debug)]
@@ -85,8 +85,17 @@ impl Service {
     /// # Panics
     /// When it does not come up.
     pub fn with(options: Options) -> Self {
+        let is_usual = options.env.is_empty() && options.disk.is_none() && options.registry.is_empty();
         let service = Self::prepare(options);
+        let registry = service.data_path().join("registry/data");
+        // A disk of its own is not there yet, and another registry has its own content.
+        if service.disk.is_none() && !service.is_external() {
+            imported::give(&registry);
+        }
         service.start_again();
+        if is_usual {
+            imported::keep(&registry);
+        }
         service
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use aho_corasick::{AhoCorasick, PatternID};
 use slipway_journeys::service::Options;
@@ -12,6 +13,7 @@ use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Buildkitd, Project, SectionImage, Service, Team, process, random, unique};
 
 use crate::ssh::key;
+use crate::tls_engine::certificates;
 use crate::variables::{holds, set};
 
 fn remote(app: &Project, commands: &[&str]) {
@@ -153,6 +155,40 @@ fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
         assert_eq!(deploy(&service.team(), image), format!("{bundle}none\n"), "{image:?}");
     }
     assert!(!holds(&service.data_dir(), &token));
+}
+
+/// Serves a folder by https, as `server`.
+const HTTPS: &str = "import functools, http.server, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1] + '/server.pem', sys.argv[1] + '/server.key')
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()";
+
+#[test]
+fn tools_trust_who_has_a_certificate_of_the_admins_ca() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path(), &["server"]);
+    fs::write(dir.path().join("hello"), "over TLS\n").unwrap();
+    let mut python = Command::new("python3");
+    python.args(["-c", HTTPS]).arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = process::Server(python.spawn().unwrap());
+    let mut port = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let host = format!("127.0.0.1:{}", port.trim());
+    let settings = format!(
+        "\n[runner.access]\nca_bundle = \"{}\"\n[runner.network]\nmode = \"restricted\"\nallow = \"{host}\"\n",
+        dir.path().join("ca.pem").display()
+    );
+    let service = Service::with(Options { registry: settings, ..Options::default() });
+    let app = service.team().project();
+    let get = format!("curl -sS --noproxy '' https://{host}/hello");
+    app.deploy(&[&get, &format!("env -u CURL_CA_BUNDLE -u SSL_CERT_FILE {get} 2>&1 || echo not without it: $?")]);
+    let said = app.events(&["deploy"]).ok().said();
+    // curl's 60: nobody known has signed it.
+    assert!(said.starts_with("over TLS\n") && said.ends_with("not without it: 60\n"), "{said}");
 }
 
 fn runs(argv: &[&str]) -> Vec<process::Process> {

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use slipway_journeys::process::Server;
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Project, Run, Service, files, image, unique};
 
@@ -13,7 +14,7 @@ use crate::variables::{holds, set};
 
 /// An agent with a key. Dropping it ends it.
 struct Agent {
-    child: Child,
+    _child: Server,
     socket: PathBuf,
 }
 
@@ -25,18 +26,11 @@ impl Agent {
         until("the agent listens", SOON, || socket.exists().then_some(()));
         let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &socket).status().unwrap();
         assert!(added.success());
-        Self { child, socket }
+        Self { _child: Server(child), socket }
     }
 
     fn env(&self) -> [(&str, &str); 1] {
         [("SSH_AUTH_SOCK", self.socket.to_str().unwrap())]
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -8,7 +8,7 @@ use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Buildkitd, Service};
 
 /// Writes `ca.pem`, and `<name>.pem` and `<name>.key` signed by it.
-fn certificates(dir: &Path, names: &[&str]) {
+pub(crate) fn certificates(dir: &Path, names: &[&str]) {
     let write = |name: String, text: String| std::fs::write(dir.join(name), text).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
