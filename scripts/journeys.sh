@@ -9,17 +9,26 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# A test program that was killed can't clean up after itself. What its services started has their folder in its command line.
+# A test program that was killed can't clean up after itself. What its services and engines started has their folder in its
+# command line; these folders have the run's name in theirs.
 clean_up() {
-  local line pid
+  local line pid run=${SLIPWAY_JOURNEYS_DIR##*/}
   for line in /proc/[0-9]*/cmdline; do
     pid=${line#/proc/} pid=${pid%/cmdline}
     # A process that ends meanwhile is none to end.
-    if tr '\0' '\n' 2>/dev/null <"$line" | grep -qF -- "$SLIPWAY_JOURNEYS_DIR/"; then kill -9 "$pid" 2>/dev/null || true; fi
+    if tr '\0' '\n' 2>/dev/null <"$line" | grep -qE -- "/(slipway-$run-|$run/)"; then kill -9 "$pid" 2>/dev/null || true; fi
+  done
+  for line in /var/tmp/slipway-"$run"-*; do
+    [[ -e $line ]] || continue
+    awk -v dir="$line/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts | xargs -r -d '\n' umount --quiet --lazy || true
+    rm -rf "$line"
+  done
+  # Bridges of its Docker Engines: slwPID-COUNT.
+  for line in /sys/class/net/slw*-*; do
+    pid=${line##*/slw} pid=${pid%%-*}
+    [[ ! -e $line || -e /proc/$pid ]] || ip link delete "${line##*/}" || true
   done
   rm -rf "$SLIPWAY_JOURNEYS_DIR"
-  # Bridges of its Docker Engines.
-  for line in /sys/class/net/slw*; do [[ ! -e $line ]] || ip link delete "${line##*/}" || true; done
 }
 
 mkdir -p target

@@ -35,14 +35,17 @@ docker_setup() {
   say "docker: $(docker_version) runs, with the containerd image store"
 }
 
+# docker_json [MORE]
 docker_json() {
-  printf '{"features":{"containerd-snapshotter":true},"insecure-registries":["127.0.0.0/8"]'
-  printf ',"builder":{"gc":{"enabled":true,"defaultKeepStorage":"%sGB"}}' "$ENGINE_CACHE_GB"
+  printf '{"features":{"containerd-snapshotter":true},"insecure-registries":["127.0.0.0/8"]%s' "${1:-}"
   [[ -z $use_mirror ]] || printf ',"registry-mirrors":["http://%s"]' "$MIRROR"
   printf '}\n'
 }
 
-docker_configure() { docker_json | put "$DOCKER_CONFIG_FILE" || docker_explain; }
+docker_configure() {
+  docker_json ',"builder":{"gc":{"enabled":true,"defaultKeepStorage":"'"$ENGINE_CACHE_GB"'GB"}}' | put "$DOCKER_CONFIG_FILE" ||
+    docker_explain
+}
 
 docker_explain() {
   warn "docker: $DOCKER_CONFIG_FILE isn't this script's and stays as it is. For Slipway it takes these keys, and \

@@ -1,26 +1,114 @@
 //! A Docker Engine of a test's own.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use crate::files;
+use serde_json::{Map, Value, json};
+
 use crate::wait::{SOON, until};
+use crate::{files, process};
 
-/// What the machine's Docker Engine has: where base images come from, and its image store.
+/// What the machine's Docker Engine has.
 const MACHINES_CONFIG: &str = "/etc/docker/daemon.json";
-/// What Slipway needs where the machine's says nothing.
-const CONFIG: &str = r#"{"features":{"containerd-snapshotter":true},"insecure-registries":["127.0.0.0/8"]}"#;
+/// What of that is about where base images come from.
+const TAKEN: [&str; 4] = ["registry-mirrors", "insecure-registries", "proxies", "dns"];
+/// Beside a containerd of the machine's, whose socket would be taken, dockerd has one of its own that ends with it.
+const ALONE: &str = "[ ! -d /run/containerd ] || mount -t tmpfs none /run/containerd; exec \"$@\"";
 
 /// dockerd beside the machine's, which it doesn't get in the way of: its bridge leads nowhere, and it touches no firewall.
-/// Dropping it kills it.
+/// Dropping it kills it, and its containerd with it.
 #[derive(Debug)]
 pub struct Dockerd {
     child: Child,
     dir: PathBuf,
     _bridge: Bridge,
+}
+
+impl Dockerd {
+    /// Starts it with all that it has in this folder, and its address. It answers.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start(dir: &Path) -> (Self, String) {
+        let (config, socket) = (dir.join("daemon.json"), dir.join("socket"));
+        fs::write(&config, configuration().to_string()).expect("write a configuration");
+        let address = format!("unix://{}", socket.display());
+        let bridge = Bridge::new();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", ALONE, "sh", "dockerd", "--bridge", &bridge.0, "--host", &address]);
+        command.args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+        for (option, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+            command.arg(option).arg(dir.join(name));
+        }
+        let log = File::options().create(true).append(true).open(dir.join("log")).expect("open a log");
+        let child = command
+            .arg("--config-file")
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("run dockerd; `make setup` installs it");
+        let mut dockerd = Self { child, dir: dir.to_owned(), _bridge: bridge };
+        until("dockerd answers", SOON, || {
+            if let Ok(Some(status)) = dockerd.child.try_wait() {
+                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+                panic!("dockerd ended with {status}; it takes root:\n{log}");
+            }
+            answers(&socket).then_some(())
+        });
+        (dockerd, format!("docker://{address}"))
+    }
+
+    /// What it has started and has not ended, but for containers.
+    fn containerd(&self) -> bool {
+        let dir = self.dir.join("exec").display().to_string();
+        process::mentioning(&dir).iter().any(|process| process.argv[0].ends_with("containerd"))
+    }
+}
+
+/// It listens long before it does anything.
+fn answers(socket: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else { return false };
+    let mut answer = [0; 12];
+    stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
+        && stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && answer.ends_with(b" 200")
+}
+
+fn configuration() -> Value {
+    let machines = fs::read(MACHINES_CONFIG).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let machines: Map<String, Value> = machines.unwrap_or_default();
+    let mut config = json!({"insecure-registries": ["127.0.0.0/8"]});
+    for (key, value) in machines.into_iter().filter(|(key, _)| TAKEN.contains(&key.as_str())) {
+        config[key] = value;
+    }
+    config["features"] = json!({"containerd-snapshotter": true});
+    config
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for _ in 0..100 {
+            if !self.containerd() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        // What the next one would take to be alive.
+        for left in ["socket", "pid", "exec/containerd/containerd.pid"] {
+            let _ = fs::remove_file(self.dir.join(left));
+        }
+        files::unmount_below(&self.dir);
+    }
 }
 
 /// A bridge of its own: with none dockerd would remove the machine's.
@@ -29,18 +117,19 @@ struct Bridge(String);
 
 impl Bridge {
     fn new() -> Self {
-        static COUNT: AtomicU8 = AtomicU8::new(0);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // No longer than the name of a link may be.
+        // No longer than the name of a link may be; by it `scripts/journeys.sh` removes what a killed test left.
         let bridge = Self(format!("slw{}-{count}", std::process::id()));
         // What is for benchmarks (RFC 2544) is no other network's.
-        let address = format!("198.18.{count}.1/24");
+        let network = (std::process::id() * 16 + count) % 512;
+        let address = format!("198.{}.{}.1/24", 18 + network / 256, network % 256);
         for args in [
             &["link", "add", "name", &bridge.0, "type", "bridge"][..],
             &["address", "add", &address, "dev", &bridge.0],
             &["link", "set", &bridge.0, "up"],
         ] {
-            assert!(ip(args), "ip {args:?}");
+            assert!(ip(args), "`ip {}` failed; journeys with engines of their own take root", args.join(" "));
         }
         bridge
     }
@@ -54,53 +143,4 @@ impl Drop for Bridge {
 
 fn ip(args: &[&str]) -> bool {
     Command::new("ip").args(args).status().is_ok_and(|status| status.success())
-}
-
-impl Dockerd {
-    /// Starts it with all that it has in this folder, and its address. It listens.
-    ///
-    /// # Panics
-    /// When it does not come up.
-    pub fn start(dir: &Path) -> (Self, String) {
-        let (config, socket) = (dir.join("daemon.json"), dir.join("socket"));
-        fs::write(&config, fs::read_to_string(MACHINES_CONFIG).unwrap_or_else(|_| CONFIG.to_owned()))
-            .expect("write a configuration");
-        let address = format!("unix://{}", socket.display());
-        let bridge = Bridge::new();
-        let mut command = Command::new("dockerd");
-        command.args([
-            "--bridge",
-            &bridge.0,
-            "--iptables=false",
-            "--ip6tables=false",
-            "--ip-forward=false",
-            "--host",
-            &address,
-        ]);
-        for (option, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
-            command.arg(option).arg(dir.join(name));
-        }
-        let log = File::options().create(true).append(true).open(dir.join("log")).expect("open a log");
-        let child = command
-            .arg("--config-file")
-            .arg(config)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("run dockerd; `make setup` installs it");
-        let dockerd = Self { child, dir: dir.to_owned(), _bridge: bridge };
-        until("dockerd listens", SOON, || UnixStream::connect(&socket).ok());
-        (dockerd, format!("docker://{address}"))
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        // Its containerd ends with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // Or the next one would be taken to listen already.
-        let _ = fs::remove_file(self.dir.join("socket"));
-        files::unmount_below(&self.dir);
-    }
 }

@@ -1,5 +1,8 @@
 //! An engine of a test's own, of the kind that is tested: one that may be killed.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use tempfile::TempDir;
 
 use crate::{Buildkitd, Dockerd, on_docker};
@@ -28,7 +31,11 @@ impl OwnEngine {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().expect("make a folder");
+        // On a disk, and with a short name, for sockets; `scripts/journeys.sh` finds by it what a killed test left.
+        let run = std::env::var_os("SLIPWAY_JOURNEYS_DIR").map(PathBuf::from);
+        let run = run.as_deref().and_then(Path::file_name).unwrap_or(OsStr::new("journeys"));
+        let prefix = format!("slipway-{}-", run.display());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in("/var/tmp").expect("make a folder");
         let (daemon, address) = Daemon::start(&dir);
         Self { daemon: Some(daemon), address, dir }
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::program;
 use crate::team::{Project, deploy_section};
@@ -13,8 +14,8 @@ pub enum SectionImage {
     Runner,
     /// A shell and the commands of a static busybox, as this user, and nothing else: no user is known by name.
     Busybox(&'static str),
-    /// Debian's, with `slipway` in it: our programs are not for busybox's.
-    Debian,
+    /// The first user's, with `slipway` and what that needs of a system.
+    BusyboxWithSlipway,
 }
 
 impl SectionImage {
@@ -24,7 +25,7 @@ impl SectionImage {
     /// The user's number.
     pub fn uid(self) -> &'static str {
         match self {
-            Self::Runner | Self::Debian => "0",
+            Self::Runner | Self::BusyboxWithSlipway => "0",
             Self::Busybox(user) => user.split(':').next().unwrap_or(user),
         }
     }
@@ -33,7 +34,7 @@ impl SectionImage {
     pub fn service(self) -> &'static str {
         match self {
             Self::Runner => "",
-            Self::Busybox(_) | Self::Debian => "  tools: tools\n",
+            Self::Busybox(_) | Self::BusyboxWithSlipway => "  tools: tools\n",
         }
     }
 
@@ -41,7 +42,7 @@ impl SectionImage {
     pub fn line(self) -> &'static str {
         match self {
             Self::Runner => "",
-            Self::Busybox(_) | Self::Debian => "  image: ${OKTETO_BUILD_TOOLS_IMAGE}\n",
+            Self::Busybox(_) | Self::BusyboxWithSlipway => "  image: ${OKTETO_BUILD_TOOLS_IMAGE}\n",
         }
     }
 
@@ -59,21 +60,23 @@ impl Project {
     pub fn section_image(&self, image: SectionImage) -> &Self {
         let user = match image {
             SectionImage::Runner => return self,
-            SectionImage::Debian => {
-                let slipway = fs::read(program("slipway")).expect("read slipway");
-                let dockerfile = "FROM debian:trixie-slim\nCOPY slipway /usr/local/bin/\n";
-                return self
-                    .file("tools/slipway", slipway)
-                    .mode("tools/slipway", 0o755)
-                    .file("tools/Dockerfile", dockerfile);
-            }
+            SectionImage::BusyboxWithSlipway => "0",
             SectionImage::Busybox(user) => user,
         };
         let found = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
         let busybox = fs::read(found.expect("busybox, which `make setup` installs")).expect("read busybox");
-        let dockerfile = format!(
+        let mut dockerfile = format!(
             "FROM scratch\nCOPY busybox /bin/busybox\nRUN --network=none [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nUSER {user}\n"
         );
+        if image == SectionImage::BusyboxWithSlipway {
+            let slipway = program("slipway");
+            let copied = libraries(&slipway).into_iter().map(|library| (library.clone(), library));
+            for (from, to) in copied.chain([(slipway.display().to_string(), "/bin/slipway".to_owned())]) {
+                let to = format!("tools/root{to}");
+                self.file(&to, fs::read(from).expect("read a program")).mode(&to, 0o755);
+            }
+            dockerfile += "COPY root /\n";
+        }
         self.file("tools/busybox", busybox).mode("tools/busybox", 0o755).file("tools/Dockerfile", dockerfile)
     }
 
@@ -89,4 +92,12 @@ impl Project {
         let section = image.deploy_section(commands).replacen("deploy:", &format!("{section}:"), 1);
         self.manifest(&(build + &section)).section_image(image)
     }
+}
+
+/// What a program is linked with, where it is.
+fn libraries(program: &Path) -> Vec<String> {
+    let told = Command::new("ldd").arg(program).output().expect("run ldd");
+    let told = String::from_utf8(told.stdout).expect("ldd's text");
+    let paths = told.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    paths.map(str::to_owned).collect()
 }

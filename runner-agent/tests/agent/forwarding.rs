@@ -306,6 +306,27 @@ fn who_reads_no_more_may_have_answered() {
 }
 
 #[test]
+fn who_writes_on_to_nobody_learns_of_that() {
+    let (mut agent, port) = forwarding();
+    let mut client = connect(port);
+    let id = opened(&agent, port);
+    agent.send(&ToAgent::Stream(StreamFrame::Data { id, bytes: b"no".to_vec() }));
+    agent.send(&ToAgent::Stream(StreamFrame::End { id }));
+    agent.send(&ToAgent::Stream(StreamFrame::Reset { id }));
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "no");
+    let error = loop {
+        match client.write_all(&[1; 1000]) {
+            Ok(()) => thread::sleep(Duration::from_millis(10)),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    agent.finish();
+}
+
+#[test]
 fn more_connections_than_streams_wait() {
     let (mut agent, port) = forwarding();
     let clients: Vec<_> = (0..MAX_STREAMS + 3).map(|_| connect(port)).collect();

@@ -136,7 +136,7 @@ fn a_namespace_has_the_admins_kubeconfig_and_everybody_the_ca_bundle() {
         let app = team.project();
         let look = match image {
             SectionImage::Runner => "kubectl config current-context; kubectl config view --raw; okteto kubeconfig",
-            SectionImage::Busybox(_) | SectionImage::Debian => {
+            SectionImage::Busybox(_) | SectionImage::BusyboxWithSlipway => {
                 "sed -n 's/^current-context: //p' $KUBECONFIG; cat $KUBECONFIG"
             }
         };
@@ -201,8 +201,8 @@ fn a_job_in_a_job_ends_with_it() {
     for (image, cancelled) in [
         (SectionImage::Runner, false),
         (SectionImage::Runner, true),
-        (SectionImage::Debian, false),
-        (SectionImage::Debian, true),
+        (SectionImage::BusyboxWithSlipway, false),
+        (SectionImage::BusyboxWithSlipway, true),
     ] {
         ends_with_its_parent(&service.team(), image, cancelled);
     }
@@ -298,7 +298,7 @@ fn a_build_in_a_job_sends_nothing_of_the_jobs_own_tree() {
     let service = Service::shared();
     let build = "slipway build -t okteto.dev/nested . --output json";
     let grow = format!("head -c 777 /dev/urandom >new && {build}");
-    for image in [SectionImage::Runner, SectionImage::Debian] {
+    for image in [SectionImage::Runner, SectionImage::BusyboxWithSlipway] {
         let app = service.team().project();
         app.file("Dockerfile", "FROM scratch\nCOPY Dockerfile blob ne[w] /\n").file("blob", random(50_000));
         app.deploy_in(image, &[build, &grow]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use slipway_journeys::service::{Options, free_address};
 use slipway_journeys::wait::{SOON, until};
 use slipway_journeys::{Buildkitd, Service};
@@ -13,6 +13,8 @@ pub(crate) fn certificates(dir: &Path, names: &[&str]) {
     let key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Another name than what it signs has: OpenSSL would take that for signed by itself.
+    authority.distinguished_name.push(DnType::CommonName, "a CA");
     write("ca.pem".to_owned(), authority.self_signed(&key).unwrap().pem());
     let issuer = Issuer::new(authority, key);
     for name in names {

@@ -7,9 +7,18 @@ use slipway_journeys::{SectionImage, Service, process};
 #[test]
 fn who_waits_says_behind_what() {
     let service = Service::shared();
-    let (app, other) = (service.team().project(), service.team().project());
+    for image in [SectionImage::Runner, SectionImage::Busybox("1000:1000")] {
+        says_behind_what(&service, image);
+    }
+    let other = service.team().project();
+    other.deploy(&["true"]);
+    assert!(other.events(&["deploy"]).ok().last("job.queued").get("behind").is_none(), "nobody is in its way");
+}
+
+fn says_behind_what(service: &Service, image: SectionImage) {
+    let app = service.team().project();
     // Long enough for both others to be in the queue meanwhile.
-    app.deploy(&["echo begin; sleep ${PAUSE:-0}"]);
+    app.deploy_in(image, &["echo begin; sleep ${PAUSE:-0}"]);
     let first = app.start_events(&["deploy", "--var", "PAUSE=6"]);
     first.says("begin");
     let second = app.start_events(&["deploy"]);
@@ -22,9 +31,6 @@ fn who_waits_says_behind_what() {
     let said = third.finish().ok().out();
     let line = format!("job queued: waiting for job {second} (deploy of {})", app.name);
     assert!(said.lines().any(|said| said == line), "`{line}` is not in:\n{said}");
-
-    other.deploy(&["true"]);
-    assert!(other.events(&["deploy"]).ok().last("job.queued").get("behind").is_none(), "nobody is in its way");
 }
 
 #[test]

@@ -85,12 +85,15 @@ impl api::auth_server::Auth for Auth {
         request: Request<api::CredentialsRequest>,
     ) -> Result<Response<api::CredentialsResponse>, Status> {
         let host = request.into_inner().host;
-        Ok(Response::new(match self.access(&host) {
+        match self.access(&host) {
             Some(Access::Credentials { username, secret }) => {
-                api::CredentialsResponse { username: username.clone(), secret: secret.clone() }
+                Ok(Response::new(api::CredentialsResponse { username: username.clone(), secret: secret.clone() }))
             }
-            _ => api::CredentialsResponse::default(),
-        }))
+            // Not empty ones: BuildKit would take an authorizer for them that somebody else's session left, who has no access at
+            // all, and never ask for a token (BuildKit, `util/resolver/authorizer.go`).
+            Some(Access::Tokens(_)) => Err(Status::permission_denied("this registry is for tokens")),
+            None => Ok(Response::new(api::CredentialsResponse::default())),
+        }
     }
 
     async fn fetch_token(
@@ -178,7 +181,7 @@ mod tests {
     async fn a_registry_of_tokens_never_gives_a_password() {
         let auth = auth();
         let ask = |host: &str| auth.credentials(Request::new(api::CredentialsRequest { host: host.to_owned() }));
-        assert_eq!(ask("r:1").await.unwrap().into_inner().secret, "");
+        assert_eq!(ask("r:1").await.unwrap_err().code(), tonic::Code::PermissionDenied);
         assert_eq!(ask("x:2").await.unwrap().into_inner().secret, "s");
         assert_eq!(ask("elsewhere").await.unwrap().into_inner().secret, "");
     }

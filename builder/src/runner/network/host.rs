@@ -1,9 +1,11 @@
 //! A host of the admin's list.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
+
+use rustix::io::Errno;
 
 use super::Reason;
 
@@ -104,18 +106,14 @@ fn comes_from(address: SocketAddr) -> io::Result<Option<IpAddr>> {
     match from {
         Ok(from) => Ok(Some(from.ip().to_canonical())),
         // Nobody gets there.
-        Err(error) if NO_WAY.contains(&error.kind()) => Ok(None),
+        Err(error) if Errno::from_io_error(&error).is_some_and(|error| NO_WAY.contains(&error)) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// What the kernel says of addresses without a way to them.
-const NO_WAY: [ErrorKind; 4] = [
-    ErrorKind::NetworkUnreachable,
-    ErrorKind::HostUnreachable,
-    ErrorKind::AddrNotAvailable,
-    ErrorKind::PermissionDenied,
-];
+/// What the kernel says of addresses without a way to them, and where it has no IPv6.
+const NO_WAY: [Errno; 5] =
+    [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ADDRNOTAVAIL, Errno::ACCESS, Errno::AFNOSUPPORT];
 
 /// Where clouds have their metadata besides addresses of the link: Alibaba's, Azure's, Amazon's (two), Google's, Oracle's,
 /// Scaleway's, Linode's.
@@ -262,7 +260,11 @@ mod tests {
         }
         let run = |script: &str| {
             let mut command = Command::new("unshare");
-            command.args(["--net", "sh", "-c", script, "sh"]).arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+            // Whoever isn't root is so in a namespace.
+            command
+                .args(["--map-root-user", "--net", "sh", "-c", script, "sh"])
+                .arg(std::env::current_exe().unwrap())
+                .env(INSIDE, "1");
             command.args(["--exact", "runner::network::host::tests::all_addresses_of_an_interface_are_this_machines"]);
             command.output().unwrap()
         };

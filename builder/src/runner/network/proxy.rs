@@ -94,7 +94,7 @@ impl Proxy {
         let mut http = server::conn::http1::Builder::new();
         // No time for headers: it would begin before the answer of the request before has been read, and cut that off. There are at
         // most so many connections.
-        http.header_read_timeout(None).preserve_header_case(true).half_close(true);
+        http.header_read_timeout(None).preserve_header_case(true);
         let serve = http.serve_connection(TokioIo::new(io), service).with_upgrades();
         // It holds the other end's bytes, which must not end before that is said.
         let mut serve = std::pin::pin!(serve);

@@ -16,6 +16,8 @@ use crate::agent::lock;
 
 /// How long a write waits before it looks whether the stream has been broken off.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long a process inside may go on writing what nobody reads.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// An accepted connection.
 pub(super) struct Stream {
@@ -172,6 +174,19 @@ impl Stream {
             // It fails if the process inside has gone, which ends this direction as well.
             let _ = self.socket.shutdown(Shutdown::Write);
             self.direction_done(forward);
+            self.linger(forward);
+        }
+    }
+
+    /// Who has the answer may go on writing for a while, as with any server that reads no more; then it learns of that.
+    fn linger(&self, forward: &Forward) {
+        let quiet = |state: &mut State| !state.unread && state.done < 2 && !state.aborted;
+        let state = self.changed.wait_while(lock(&self.state), quiet).unwrap_or_else(PoisonError::into_inner);
+        let writes = |state: &mut State| state.done < 2 && !state.aborted;
+        let waited = self.changed.wait_timeout_while(state, LINGER, writes);
+        let is_late = waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
+        if is_late && self.abort() {
+            forward.remove(self.id);
         }
     }
 
@@ -199,6 +214,7 @@ impl Stream {
         state.done += 1;
         let gone = state.done == 2;
         drop(state);
+        self.changed.notify_all();
         if gone {
             forward.remove(self.id);
         }

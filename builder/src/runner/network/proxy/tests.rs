@@ -83,19 +83,6 @@ async fn a_tunnel_carries_whatever_it_is_given() {
 }
 
 #[tokio::test]
-async fn who_has_asked_may_end_its_side() {
-    let server = echoing().await;
-    let proxy = Proxy::new(allowed(&[server.to_string()]), &[], |_| ());
-    let (mut here, there) = tokio::io::duplex(4096);
-    tokio::spawn(proxy.serve(there, connection().0));
-    here.write_all(format!("GET http://{server}/ HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
-    here.shutdown().await.unwrap();
-    let mut answer = String::new();
-    here.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("GET / HTTP/1.1"), "{answer}");
-}
-
-#[tokio::test]
 async fn a_tunnels_answer_is_whole_although_nobody_reads_the_question() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap();
@@ -107,7 +94,7 @@ async fn a_tunnels_answer_is_whole_although_nobody_reads_the_question() {
     let (mut here, there) = tokio::io::duplex(4096);
     let (connection, mut rest) = connection();
     let broken = connection.broken.clone();
-    let served = tokio::spawn(proxy.serve(there, connection));
+    let serving = tokio::spawn(proxy.serve(there, connection));
     here.write_all(format!("CONNECT {server} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
     let mut head = vec![0; 12];
     here.read_exact(&mut head).await.unwrap();
@@ -118,9 +105,9 @@ async fn a_tunnels_answer_is_whole_although_nobody_reads_the_question() {
     }
     let mut answer = Vec::new();
     here.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer.iter().filter(|byte| **byte == b'x').count(), 100_000);
+    assert!(answer.ends_with(&vec![b'x'; 100_000]), "{} bytes", answer.len());
     drop(here);
-    served.await.unwrap();
+    serving.await.unwrap();
     assert_eq!(rest.recv().await, None);
     assert!(!broken.is_cancelled(), "it is all there");
 }
