@@ -38,8 +38,8 @@
 //! used twice. Each side may send at most [`WINDOW`] bytes of data more than the other has given back by
 //! [`StreamFrame::Window`]; who sends more has its stream reset. [`StreamFrame::End`] closes one direction, after both
 //! the stream is gone. [`StreamFrame::Reset`] ends it at once and is not answered; after an End of
-//! the job's side it says that nothing more is read there, which the process inside learns when it has had the time to read
-//! what came before. Frames for a stream that is gone are ignored, on both sides: they may have been under way, and a few may
+//! the job's side it says that nothing more is read there, which the process inside learns some seconds after what came
+//! before has been written to it. Frames for a stream that is gone are ignored, on both sides: they may have been under way, and a few may
 //! follow the agent's own Reset. Streams are not ordered against commands: a [`FromAgent::StreamOpen`] may come before the
 //! [`FromAgent::Started`] of the command that connects.
 

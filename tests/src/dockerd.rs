@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::process;
 use crate::wait::{SOON, until};
-use crate::{files, process};
 
 /// What the machine's Docker Engine has.
 const MACHINES_CONFIG: &str = "/etc/docker/daemon.json";
@@ -22,7 +22,7 @@ const TAKEN: [&str; 4] = ["registry-mirrors", "insecure-registries", "proxies", 
 const ALONE: &str = "[ ! -d /run/containerd ] || mount -t tmpfs none /run/containerd; exec \"$@\"";
 
 /// dockerd beside the machine's, which it doesn't get in the way of: its bridge leads nowhere, and it touches no firewall.
-/// Dropping it kills it, and its containerd with it.
+/// Dropping it kills it, and its containerd with it; what is mounted is so for them alone.
 #[derive(Debug)]
 pub struct Dockerd {
     child: Child,
@@ -58,7 +58,7 @@ impl Dockerd {
         until("dockerd answers", SOON, || {
             if let Ok(Some(status)) = dockerd.child.try_wait() {
                 let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-                panic!("dockerd ended with {status}; it takes root:\n{log}");
+                panic!("dockerd ended with {status}; `make setup` installs it, and it takes root:\n{log}");
             }
             answers(&socket).then_some(())
         });
@@ -97,17 +97,13 @@ impl Drop for Dockerd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for _ in 0..100 {
-            if !self.containerd() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(50));
+        if !thread::panicking() {
+            until("its containerd has ended", SOON, || (!self.containerd()).then_some(()));
         }
         // What the next one would take to be alive.
         for left in ["socket", "pid", "exec/containerd/containerd.pid"] {
             let _ = fs::remove_file(self.dir.join(left));
         }
-        files::unmount_below(&self.dir);
     }
 }
 

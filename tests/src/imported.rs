@@ -18,7 +18,9 @@ pub(crate) fn keep(registry: &Path) {
     let Some(parent) = std::env::var_os("SLIPWAY_JOURNEYS_DIR") else { return };
     FIRST.get_or_init(|| {
         let kept = Path::new(&parent).join("imported");
-        copy(registry, &kept).expect("keep what was imported");
+        // Whole, or not at all.
+        let part = kept.with_extension("part");
+        copy(registry, &part).and_then(|()| fs::rename(&part, &kept)).expect("keep what was imported");
         kept
     });
 }

@@ -42,6 +42,8 @@ pub struct Forwarder {
     streams: HashMap<u32, Stream>,
     /// For streams until they are over, also those that the agent has forgotten and that have something on its way here.
     room: Arc<Semaphore>,
+    /// Streams that there was no room for.
+    refused: mpsc::Sender<u32>,
     ended: CancellationToken,
 }
 
@@ -60,16 +62,26 @@ impl Forwarder {
     /// To these targets by the port inside.
     pub fn new(targets: BTreeMap<u16, Lead>, frames: Frames) -> Self {
         let room = Arc::new(Semaphore::new(2 * MAX_STREAMS));
-        Self { targets, frames, streams: HashMap::new(), room, ended: CancellationToken::new() }
+        let (refused, mut ids) = mpsc::channel(MAX_STREAMS);
+        let resets = frames.clone();
+        // Until the forwarder is gone.
+        tokio::spawn(async move {
+            while let Some(id) = ids.recv().await {
+                if resets.send(ToAgent::Stream(StreamFrame::Reset { id })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { targets, frames, streams: HashMap::new(), room, refused, ended: CancellationToken::new() }
     }
 
     /// A process inside has connected to a port.
     pub fn open(&mut self, id: u32, port: u16) {
         self.streams.retain(|_, stream| !stream.closed.is_cancelled());
-        // The agent has its own bound, and counts up; but who has the container may have the agent.
         let Some(room) = Arc::clone(&self.room).try_acquire_owned().ok().filter(|_| !self.streams.contains_key(&id))
         else {
-            let _ = self.frames.try_send(ToAgent::Stream(StreamFrame::Reset { id }));
+            // There is room for as many as an agent has. It counts up, too; but who has the container may have the agent.
+            let _ = self.refused.try_send(id);
             return;
         };
         let closed = self.ended.child_token();

@@ -68,10 +68,10 @@ fn a_namespace_has_limits_of_its_own() {
 
 #[test]
 fn each_test_has_the_time_of_a_section() {
-    let service = Service::with(Options::default().set("SLIPWAYD_LIMITS__TIME_S", "3"));
+    let service = Service::with(Options::default().set("SLIPWAYD_LIMITS__TIME_S", "5"));
     let app = service.team().project();
     app.manifest(
-        "test:\n  first:\n    commands: [sleep 2; echo one]\n  second:\n    depends_on: [first]\n    commands: [sleep 2; echo two]\n",
+        "test:\n  first:\n    commands: [sleep 3; echo one]\n  second:\n    depends_on: [first]\n    commands: [sleep 3; echo two]\n",
     );
     assert_eq!(app.events(&["test"]).ok().said(), "one\ntwo\n");
 }

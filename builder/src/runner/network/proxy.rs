@@ -122,8 +122,10 @@ impl Proxy {
         tokio::spawn(async move {
             let Connection { closed, broken, alive: _alive } = connection;
             let Some(Ok(here)) = closed.run_until_cancelled(hyper::upgrade::on(request)).await else { return };
-            let (here, there) = (tokio::io::split(TokioIo::new(here)), there.into_split());
-            let copied = both(copy(there.0, here.1), copy(here.0, there.1));
+            // Kept here, so that no end is seen before it is said that it is none.
+            let (mut here_read, mut here_write) = tokio::io::split(TokioIo::new(here));
+            let (mut there_read, mut there_write) = there.into_split();
+            let copied = both(copy(&mut there_read, &mut here_write), copy(&mut here_read, &mut there_write));
             // Who is there may answer without having read everything.
             if !matches!(closed.run_until_cancelled(copied).await, Some((true, _))) {
                 broken.cancel();
@@ -302,8 +304,8 @@ fn target(request: &Request<Incoming>) -> Result<Target, ProxyError> {
 }
 
 /// One direction of a tunnel; whether it came to its end.
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> bool {
-    tokio::io::copy(&mut from, &mut to).await.is_ok() && to.shutdown().await.is_ok()
+async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> bool {
+    tokio::io::copy(from, to).await.is_ok() && to.shutdown().await.is_ok()
 }
 
 /// With what is behind it.
