@@ -39,8 +39,8 @@
 //! [`StreamFrame::Window`]; who sends more has its stream reset. [`StreamFrame::End`] closes one direction, after both
 //! the stream is gone. [`StreamFrame::Reset`] ends it at once and is not answered; after an End of
 //! the job's side it says that nothing more is read there, which the process inside learns some seconds after what came
-//! before has been written to it. Frames for a stream that is gone are ignored, on both sides: they may have been under way, and a few may
-//! follow the agent's own Reset. Streams are not ordered against commands: a [`FromAgent::StreamOpen`] may come before the
+//! before has been written to it. Frames for a stream that is gone are ignored, on both sides: they may have been under
+//! way, and a few may follow the agent's own Reset. Streams are not ordered against commands: a [`FromAgent::StreamOpen`] may come before the
 //! [`FromAgent::Started`] of the command that connects.
 
 pub mod agent;
